@@ -1,0 +1,51 @@
+/* A mailbox's capacity and policy, and their text form: one key=value a line.
+ *
+ * messages=N       how many may wait; 0: rendezvous, a send ends when a receiver has the message;
+ *                  max: no bound
+ * bytes=SIZE       how much may wait, and the largest message
+ * message_bytes=SIZE  the largest message of one write or line, at most MBOX_MESSAGE_BYTES_MAX
+ * overflow=block|reject|drop-oldest   what a send to a full mailbox does */
+#ifndef IPCFS_CORE_LIMITS_H
+#define IPCFS_CORE_LIMITS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* What surely comes in one FUSE WRITE of at most 1 MiB, however the caller's memory is aligned. */
+#define MBOX_MESSAGE_BYTES_MAX 1044480
+
+#define MBOX_MESSAGES_UNBOUNDED UINT64_MAX
+
+enum mbox_overflow {
+    MBOX_OVERFLOW_BLOCK,
+    MBOX_OVERFLOW_REJECT,
+    MBOX_OVERFLOW_DROP_OLDEST,
+};
+
+struct mbox_limits {
+    uint64_t messages;
+    uint64_t bytes;
+    uint64_t message_bytes;
+    enum mbox_overflow overflow;
+};
+
+#define MBOX_LIMITS_DEFAULT                                                                        \
+    ((struct mbox_limits){                                                                         \
+        .messages = 1024,                                                                          \
+        .bytes = 16777216,                                                                         \
+        .message_bytes = 65536,                                                                    \
+        .overflow = MBOX_OVERFLOW_BLOCK,                                                           \
+    })
+
+/* Long enough for any text of mbox_limits_format. */
+#define MBOX_LIMITS_TEXT_MAX 160
+
+/* Takes the settings in @text, lines of key=value of which the last may lack its newline, into
+ * @limits; keys that are not named stay. Empty lines are allowed.
+ * Return: 0; -EINVAL: an unknown key, a bad value or no '='. On failure @limits is unchanged. */
+int mbox_limits_parse(struct mbox_limits *limits, const char *text, size_t n);
+
+/* Writes the text form, ended by NUL. Return: its length. */
+size_t mbox_limits_format(const struct mbox_limits *limits, char text[MBOX_LIMITS_TEXT_MAX]);
+
+#endif

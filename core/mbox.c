@@ -1,0 +1,627 @@
+/* How a message moves.
+ *
+ *   post ──room──> queue ──take──> in flight ──commit──> gone
+ *     │              ^                │
+ *     └─no room─> pending             └──abort──> queue, where it was
+ *
+ * In a rendezvous (capacity 0) nothing is queued: pending ──take──> in flight ──commit──> gone, and
+ * the sender waits until the end; abort returns the message to pending.
+ *
+ * Invariants, between calls, while the mailbox is not removed:
+ *   - while receivers wait, no message that they could have is in the queue;
+ *   - while senders wait, the first of them finds no room (so a later one never overtakes it, save
+ *     by priority);
+ *   - each message in queue, pending or in flight is charged to its sender, and one reference.
+ * settle() restores the first two after any change. */
+#include "mbox.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+void mbox_domain_init(struct mbox_domain *domain, uint64_t max_bytes, uint64_t uid_bytes)
+{
+    quota_init(&domain->quota, max_bytes, uid_bytes);
+    atomic_init(&domain->last_id, 0);
+}
+
+void mbox_domain_deinit(struct mbox_domain *domain)
+{
+    quota_deinit(&domain->quota);
+}
+
+void mbox_init(struct mbox *mbox, struct mbox_domain *domain, void (*release)(struct mbox *mbox))
+{
+    *mbox = (struct mbox){
+        .n_refs = 1,
+        .release = release,
+        .domain = domain,
+        .limits = MBOX_LIMITS_DEFAULT,
+    };
+    pthread_mutex_init(&mbox->lock, NULL);
+    msgq_init(&mbox->queue);
+    msgq_init(&mbox->pending);
+    TAILQ_INIT(&mbox->takers);
+    TAILQ_INIT(&mbox->watches);
+}
+
+void mbox_deinit(struct mbox *mbox)
+{
+    assert(mbox->removed);
+    assert(!mbox->queue.occupied && !mbox->pending.occupied);
+    assert(TAILQ_EMPTY(&mbox->takers) && TAILQ_EMPTY(&mbox->watches));
+    pthread_mutex_destroy(&mbox->lock);
+}
+
+struct mbox *mbox_ref(struct mbox *mbox)
+{
+    /* Relaxed: as msg_ref. */
+    atomic_fetch_add_explicit(&mbox->n_refs, 1, memory_order_relaxed);
+    return mbox;
+}
+
+void mbox_unref(struct mbox *mbox)
+{
+    if (atomic_fetch_sub_explicit(&mbox->n_refs, 1, memory_order_acq_rel) == 1)
+        mbox->release(mbox);
+}
+
+static bool is_rendezvous(const struct mbox *mbox)
+{
+    return mbox->limits.messages == 0;
+}
+
+static struct timespec now(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_REALTIME, &ts);
+    return ts;
+}
+
+static void op_finish(struct mbox_op *op, int result, struct mbox_ready *ready)
+{
+    op->state = MBOX_OP_DONE;
+    op->result = result;
+    TAILQ_INSERT_TAIL(ready, op, link);
+}
+
+/* Ends the send that waits for @msg, if one does. */
+static void poster_finish(struct msg *msg, int result, struct mbox_ready *ready)
+{
+    struct mbox_op *op = msg->poster;
+
+    if (!op)
+        return;
+    msg->poster = NULL;
+    op->msg = NULL;
+    op_finish(op, result, ready);
+}
+
+static void discharge(struct mbox *mbox, const struct msg *msg)
+{
+    quota_release(&mbox->domain->quota, msg->sender.uid, msg_charge_bytes(msg));
+}
+
+/* @msg, linked nowhere any more, leaves the mailbox undelivered. */
+static void discard(struct mbox *mbox, struct msg *msg)
+{
+    discharge(mbox, msg);
+    msg_unref(msg);
+}
+
+/* Whether the bounds allow @n messages of @n_bytes bytes in all. */
+static bool is_within(const struct mbox *mbox, uint64_t n, uint64_t n_bytes)
+{
+    return n <= mbox->limits.messages && n_bytes <= mbox->limits.bytes;
+}
+
+/* Whether a message of @size_bytes finds room. */
+static bool fits(const struct mbox *mbox, size_t size_bytes)
+{
+    return is_within(mbox, mbox->queue.n_messages + mbox->n_in_flight + 1,
+                     mbox->queue.n_bytes + mbox->n_bytes_in_flight + size_bytes);
+}
+
+/* Drops what is least until the bounds allow @n_more messages of @n_bytes_more bytes. Messages in
+ * flight can't be dropped and don't count here: should one come back, mbox_abort() drops again. */
+static void drop_until_within(struct mbox *mbox, uint64_t n_more, uint64_t n_bytes_more)
+{
+    while (mbox->queue.occupied && !is_within(mbox, mbox->queue.n_messages + n_more,
+                                              mbox->queue.n_bytes + n_bytes_more)) {
+        struct msg *least = msgq_least(&mbox->queue);
+
+        msgq_remove(&mbox->queue, least);
+        discard(mbox, least);
+        mbox->stat.n_dropped++;
+    }
+}
+
+static void stamp(struct mbox *mbox, struct msg *msg)
+{
+    msg->id = atomic_fetch_add_explicit(&mbox->domain->last_id, 1, memory_order_relaxed) + 1;
+    msg->seq = ++mbox->last_seq;
+    msg->arrived = now();
+}
+
+static void count_sent(struct mbox *mbox, const struct msg *msg)
+{
+    mbox->stat.n_sent++;
+    mbox->stat.last_send = msg->arrived;
+}
+
+static void enqueue(struct mbox *mbox, struct msg *msg)
+{
+    stamp(mbox, msg);
+    count_sent(mbox, msg);
+    msgq_push(&mbox->queue, msg);
+}
+
+static void wake(struct mbox *mbox, unsigned int events)
+{
+    struct mbox_watch *watch = TAILQ_FIRST(&mbox->watches);
+
+    while (watch) {
+        struct mbox_watch *next = TAILQ_NEXT(watch, link);
+
+        if ((watch->events | MBOX_REMOVED) & events) {
+            TAILQ_REMOVE(&mbox->watches, watch, link);
+            watch->armed = false;
+            watch->fire(watch);
+        }
+        watch = next;
+    }
+}
+
+/* Return: the queue that the next message to be delivered is in. */
+static struct msgq *source(struct mbox *mbox)
+{
+    return mbox->queue.occupied || !is_rendezvous(mbox) ? &mbox->queue : &mbox->pending;
+}
+
+/* Takes @msg, the first of @from, out of it and into flight. */
+static void launch(struct mbox *mbox, struct msgq *from, struct msg *msg)
+{
+    msgq_remove(from, msg);
+    if (msg->poster) {
+        msg->poster->state = MBOX_OP_IN_FLIGHT;
+        mbox->stat.n_senders_waiting--;
+    } else {
+        mbox->n_in_flight++;
+        mbox->n_bytes_in_flight += msg->size_bytes;
+    }
+}
+
+/* Gives waiting receivers what there is, in the order they came. */
+static void serve_takers(struct mbox *mbox, struct mbox_ready *ready)
+{
+    struct mbox_op *op;
+    struct msg *msg;
+
+    while ((op = TAILQ_FIRST(&mbox->takers)) && (msg = msgq_first(source(mbox)))) {
+        TAILQ_REMOVE(&mbox->takers, op, link);
+        mbox->stat.n_receivers_waiting--;
+        if (msg->size_bytes > op->max_bytes) {
+            op_finish(op, -EMSGSIZE, ready);
+            continue;
+        }
+        launch(mbox, source(mbox), msg);
+        op->msg = msg;
+        op_finish(op, 0, ready);
+    }
+}
+
+/* In a mailbox that is no rendezvous: makes room for @msg where that is the policy.
+ * Return: 0: it may go in now; -EAGAIN: it must wait; -ENOBUFS. */
+static int make_room(struct mbox *mbox, const struct msg *msg)
+{
+    if (fits(mbox, msg->size_bytes))
+        return 0;
+    switch (mbox->limits.overflow) {
+    case MBOX_OVERFLOW_REJECT:
+        mbox->stat.n_rejected++;
+        return -ENOBUFS;
+    case MBOX_OVERFLOW_DROP_OLDEST:
+        drop_until_within(mbox, 1, msg->size_bytes);
+        return 0;
+    case MBOX_OVERFLOW_BLOCK:
+        break;
+    }
+    return -EAGAIN;
+}
+
+static void pending_remove(struct mbox *mbox, struct msg *msg)
+{
+    msgq_remove(&mbox->pending, msg);
+    mbox->stat.n_senders_waiting--;
+}
+
+/* Lets in, in their order, the senders for whom there is room now. */
+static void admit_pending(struct mbox *mbox, struct mbox_ready *ready)
+{
+    struct msg *msg;
+
+    while (!is_rendezvous(mbox) && (msg = msgq_first(&mbox->pending)) &&
+           fits(mbox, msg->size_bytes)) {
+        pending_remove(mbox, msg);
+        enqueue(mbox, msg);
+        poster_finish(msg, 0, ready);
+    }
+}
+
+static bool is_readable(struct mbox *mbox)
+{
+    return source(mbox)->occupied;
+}
+
+static bool is_writable(const struct mbox *mbox)
+{
+    if (mbox->limits.overflow == MBOX_OVERFLOW_REJECT)
+        return true;
+    if (is_rendezvous(mbox))
+        return !TAILQ_EMPTY(&mbox->takers);
+    if (mbox->limits.overflow == MBOX_OVERFLOW_DROP_OLDEST)
+        return true;
+    return !mbox->pending.occupied && fits(mbox, 1);
+}
+
+static unsigned int readiness(struct mbox *mbox)
+{
+    if (mbox->removed)
+        return MBOX_REMOVED;
+    return (is_readable(mbox) ? MBOX_READABLE : 0) | (is_writable(mbox) ? MBOX_WRITABLE : 0);
+}
+
+/* Restores the invariants after a change, then wakes those who watch for @events, if they hold. */
+static void settle(struct mbox *mbox, unsigned int events, struct mbox_ready *ready)
+{
+    admit_pending(mbox, ready);
+    serve_takers(mbox, ready);
+    if (!TAILQ_EMPTY(&mbox->watches))
+        wake(mbox, readiness(mbox) & events);
+}
+
+static int check_size(const struct mbox *mbox, const struct msg *msg)
+{
+    if (msg->size_bytes > mbox->limits.message_bytes || msg->size_bytes > mbox->limits.bytes)
+        return -EMSGSIZE;
+    return 0;
+}
+
+/* Leaves @op behind with @msg. Return: MBOX_PARKED; -EINTR. */
+static int park_post(struct mbox *mbox, struct msg *msg, struct mbox_op *op)
+{
+    if (op->cancelled)
+        return -EINTR;
+    stamp(mbox, msg);
+    op->state = MBOX_OP_WAITING;
+    op->msg = msg;
+    msg->poster = op;
+    msgq_push(&mbox->pending, msg);
+    mbox->stat.n_senders_waiting++;
+    return MBOX_PARKED;
+}
+
+/* A rendezvous: settle() will hand @msg to the receiver that waits, if there is one. There is
+ * nothing to drop, so with drop-oldest too a sender waits. */
+static int post_rendezvous(struct mbox *mbox, struct msg *msg, struct mbox_op *op)
+{
+    bool meets = !TAILQ_EMPTY(&mbox->takers);
+
+    if (!meets && mbox->limits.overflow == MBOX_OVERFLOW_REJECT) {
+        mbox->stat.n_rejected++;
+        return -ENOBUFS;
+    }
+    if (!op || (op->nonblock && !meets))
+        return -EAGAIN;
+    return park_post(mbox, msg, op);
+}
+
+static int post_queue(struct mbox *mbox, struct msg *msg, struct mbox_op *op)
+{
+    int r = -EAGAIN;
+
+    /* Behind those who wait already, unless it is more urgent. */
+    if (!msgq_has_at_least(&mbox->pending, msg->prio))
+        r = make_room(mbox, msg);
+    if (r == -EAGAIN && op && !op->nonblock)
+        return park_post(mbox, msg, op);
+    if (r < 0)
+        return r;
+    enqueue(mbox, msg);
+    return 0;
+}
+
+int mbox_post(struct mbox *mbox, struct msg *msg, struct mbox_op *op, struct mbox_ready *ready)
+{
+    int r;
+
+    pthread_mutex_lock(&mbox->lock);
+    r = mbox->removed ? -EIDRM : check_size(mbox, msg);
+    if (r == 0)
+        r = quota_charge(&mbox->domain->quota, msg->sender.uid, msg_charge_bytes(msg));
+    if (r == 0) {
+        r = is_rendezvous(mbox) ? post_rendezvous(mbox, msg, op) : post_queue(mbox, msg, op);
+        if (r < 0)
+            discharge(mbox, msg);
+    }
+    if (r >= 0) {
+        msg_ref(msg);
+        settle(mbox, MBOX_READABLE, ready);
+    }
+    pthread_mutex_unlock(&mbox->lock);
+    return r;
+}
+
+static int take_locked(struct mbox *mbox, struct mbox_op *op, struct msg **ret_msg)
+{
+    struct msg *msg;
+
+    if (mbox->removed)
+        return -EIDRM;
+    msg = msgq_first(source(mbox));
+    if (msg && msg->size_bytes > op->max_bytes)
+        return -EMSGSIZE;
+    if (msg) {
+        launch(mbox, source(mbox), msg);
+        *ret_msg = msg;
+        return 0;
+    }
+    if (op->nonblock)
+        return -EAGAIN;
+    if (op->cancelled)
+        return -EINTR;
+    op->state = MBOX_OP_WAITING;
+    TAILQ_INSERT_TAIL(&mbox->takers, op, link);
+    mbox->stat.n_receivers_waiting++;
+    if (is_rendezvous(mbox))
+        wake(mbox, MBOX_WRITABLE);
+    return MBOX_PARKED;
+}
+
+int mbox_take(struct mbox *mbox, struct mbox_op *op, struct msg **ret_msg)
+{
+    int r;
+
+    pthread_mutex_lock(&mbox->lock);
+    r = take_locked(mbox, op, ret_msg);
+    pthread_mutex_unlock(&mbox->lock);
+    return r;
+}
+
+/* @msg is in flight no longer. */
+static void land(struct mbox *mbox, const struct msg *msg)
+{
+    if (msg->poster)
+        return;
+    mbox->n_in_flight--;
+    mbox->n_bytes_in_flight -= msg->size_bytes;
+}
+
+void mbox_commit(struct mbox *mbox, struct msg *msg, struct mbox_ready *ready)
+{
+    pthread_mutex_lock(&mbox->lock);
+    land(mbox, msg);
+    if (msg->poster)
+        count_sent(mbox, msg);
+    poster_finish(msg, 0, ready);
+    discharge(mbox, msg);
+    mbox->stat.n_received++;
+    mbox->stat.last_receive = now();
+    if (!mbox->removed)
+        settle(mbox, MBOX_WRITABLE, ready);
+    pthread_mutex_unlock(&mbox->lock);
+}
+
+/* The message of a rendezvous was not delivered: its sender waits on, or learns why not. */
+static void return_to_poster(struct mbox *mbox, struct msg *msg, struct mbox_ready *ready)
+{
+    struct mbox_op *op = msg->poster;
+
+    if (!op->cancelled && (!op->nonblock || !TAILQ_EMPTY(&mbox->takers))) {
+        op->state = MBOX_OP_WAITING;
+        msgq_put_back(&mbox->pending, msg);
+        mbox->stat.n_senders_waiting++;
+        return;
+    }
+    poster_finish(msg, op->cancelled ? -EINTR : -EAGAIN, ready);
+    discard(mbox, msg);
+}
+
+void mbox_abort(struct mbox *mbox, struct msg *msg, struct mbox_ready *ready)
+{
+    pthread_mutex_lock(&mbox->lock);
+    land(mbox, msg);
+    if (mbox->removed) {
+        poster_finish(msg, -EIDRM, ready);
+        discard(mbox, msg);
+    } else if (msg->poster) {
+        return_to_poster(mbox, msg, ready);
+        settle(mbox, MBOX_READABLE, ready);
+    } else {
+        msgq_put_back(&mbox->queue, msg);
+        if (mbox->limits.overflow == MBOX_OVERFLOW_DROP_OLDEST && !is_rendezvous(mbox))
+            drop_until_within(mbox, 0, 0);
+        settle(mbox, MBOX_READABLE, ready);
+    }
+    pthread_mutex_unlock(&mbox->lock);
+}
+
+static void cancel_waiting(struct mbox *mbox, struct mbox_op *op, struct mbox_ready *ready)
+{
+    struct msg *msg = op->msg;
+
+    if (msg) {
+        pending_remove(mbox, msg);
+        poster_finish(msg, -EINTR, ready);
+        discard(mbox, msg);
+        /* It may have held up others, for whom there is room. */
+        settle(mbox, MBOX_READABLE | MBOX_WRITABLE, ready);
+    } else {
+        TAILQ_REMOVE(&mbox->takers, op, link);
+        mbox->stat.n_receivers_waiting--;
+        op_finish(op, -EINTR, ready);
+    }
+}
+
+void mbox_cancel(struct mbox *mbox, struct mbox_op *op, struct mbox_ready *ready)
+{
+    pthread_mutex_lock(&mbox->lock);
+    if (op->state == MBOX_OP_WAITING)
+        cancel_waiting(mbox, op, ready);
+    else
+        op->cancelled = true;
+    pthread_mutex_unlock(&mbox->lock);
+}
+
+unsigned int mbox_poll(struct mbox *mbox, struct mbox_watch *watch)
+{
+    unsigned int ready_for;
+
+    pthread_mutex_lock(&mbox->lock);
+    ready_for = readiness(mbox);
+    if (watch && !watch->armed && !mbox->removed) {
+        watch->armed = true;
+        TAILQ_INSERT_TAIL(&mbox->watches, watch, link);
+    }
+    pthread_mutex_unlock(&mbox->lock);
+    return ready_for;
+}
+
+void mbox_unwatch(struct mbox *mbox, struct mbox_watch *watch)
+{
+    pthread_mutex_lock(&mbox->lock);
+    if (watch->armed)
+        TAILQ_REMOVE(&mbox->watches, watch, link);
+    watch->armed = false;
+    pthread_mutex_unlock(&mbox->lock);
+}
+
+/* Return: what becomes of the waiting @msg now that the limits have changed, as make_room. */
+static int rejudge(struct mbox *mbox, const struct msg *msg)
+{
+    if (msg->size_bytes > mbox->limits.bytes)
+        return -EMSGSIZE;
+    if (!is_rendezvous(mbox))
+        return make_room(mbox, msg);
+    if (mbox->limits.overflow == MBOX_OVERFLOW_REJECT) {
+        mbox->stat.n_rejected++;
+        return -ENOBUFS;
+    }
+    return -EAGAIN;
+}
+
+static void rejudge_pending(struct mbox *mbox, struct mbox_ready *ready)
+{
+    struct msg *msg = msgq_first(&mbox->pending);
+
+    while (msg) {
+        struct msg *next = msgq_next(&mbox->pending, msg);
+        int r = rejudge(mbox, msg);
+
+        /* The first who must wait on holds up those behind it. */
+        if (r == -EAGAIN && !is_rendezvous(mbox))
+            return;
+        if (r != -EAGAIN)
+            pending_remove(mbox, msg);
+        if (r == 0)
+            enqueue(mbox, msg);
+        if (r != -EAGAIN)
+            poster_finish(msg, r, ready);
+        if (r < 0 && r != -EAGAIN)
+            discard(mbox, msg);
+        msg = next;
+    }
+}
+
+int mbox_configure(struct mbox *mbox, const char *text, size_t n, struct mbox_ready *ready)
+{
+    int r;
+
+    pthread_mutex_lock(&mbox->lock);
+    r = mbox->removed ? -EIDRM : mbox_limits_parse(&mbox->limits, text, n);
+    if (r == 0) {
+        rejudge_pending(mbox, ready);
+        settle(mbox, MBOX_READABLE | MBOX_WRITABLE, ready);
+    }
+    pthread_mutex_unlock(&mbox->lock);
+    return r;
+}
+
+int mbox_get_limits(struct mbox *mbox, struct mbox_limits *ret_limits)
+{
+    bool removed;
+
+    pthread_mutex_lock(&mbox->lock);
+    removed = mbox->removed;
+    if (!removed)
+        *ret_limits = mbox->limits;
+    pthread_mutex_unlock(&mbox->lock);
+    return removed ? -EIDRM : 0;
+}
+
+int mbox_get_stat(struct mbox *mbox, struct mbox_stat *ret_stat)
+{
+    bool removed;
+
+    pthread_mutex_lock(&mbox->lock);
+    removed = mbox->removed;
+    if (!removed) {
+        *ret_stat = mbox->stat;
+        ret_stat->n_messages = mbox->queue.n_messages + mbox->n_in_flight;
+        ret_stat->n_bytes = mbox->queue.n_bytes + mbox->n_bytes_in_flight;
+    }
+    pthread_mutex_unlock(&mbox->lock);
+    return removed ? -EIDRM : 0;
+}
+
+static void empty(struct mbox *mbox, struct msgq *q, struct mbox_ready *ready)
+{
+    struct msg *msg;
+
+    while ((msg = msgq_first(q))) {
+        msgq_remove(q, msg);
+        poster_finish(msg, -EIDRM, ready);
+        discard(mbox, msg);
+    }
+}
+
+static int remove_locked(struct mbox *mbox, bool force, struct mbox_ready *ready)
+{
+    struct mbox_op *op;
+
+    if (mbox->removed)
+        return -EIDRM;
+    if (!force && (mbox->queue.occupied || mbox->n_in_flight > 0))
+        return -ENOTEMPTY;
+    mbox->removed = true;
+    empty(mbox, &mbox->queue, ready);
+    empty(mbox, &mbox->pending, ready);
+    while ((op = TAILQ_FIRST(&mbox->takers))) {
+        TAILQ_REMOVE(&mbox->takers, op, link);
+        mbox->stat.n_receivers_waiting--;
+        op_finish(op, -EIDRM, ready);
+    }
+    wake(mbox, MBOX_REMOVED);
+    return 0;
+}
+
+int mbox_remove(struct mbox *mbox, bool force, struct mbox_ready *ready)
+{
+    int r;
+
+    pthread_mutex_lock(&mbox->lock);
+    r = remove_locked(mbox, force, ready);
+    pthread_mutex_unlock(&mbox->lock);
+    return r;
+}
+
+void mbox_ready_run(struct mbox_ready *ready)
+{
+    struct mbox_op *op;
+
+    while ((op = TAILQ_FIRST(ready))) {
+        TAILQ_REMOVE(ready, op, link);
+        op->complete(op, ready);
+    }
+}

@@ -1,0 +1,185 @@
+/* A mailbox: a bounded queue of messages between those who post and those who take.
+ *
+ * The engine never blocks. Who must wait leaves a struct mbox_op behind; whichever thread makes
+ * the waiting end moves the op to the list of struct mbox_ready that its caller gave, and
+ * mbox_ready_run(), called with no lock held, completes them. Completing one may make others
+ * ready; they join the same list, so a chain of any length runs in one loop.
+ *
+ * A message is taken in two steps: mbox_take() hands it out, still counted and charged ("in
+ * flight"), and then mbox_commit() says that it has arrived, or mbox_abort() that it has not, and
+ * then it goes back to where it was. So who dies between waiting and receiving takes nothing.
+ *
+ * Ownership: a mailbox is embedded in what its user makes of it and counted by references; the
+ * last mbox_unref() calls mbox->release. A message in the mailbox is one reference, which
+ * mbox_take() passes to the taker. An op belongs to its caller, save between a call that returned
+ * MBOX_PARKED and its completion.
+ *
+ * Context: any thread, no lock held but the name table's. Each mailbox has one lock, taken inside;
+ * no callback but mbox_watch.fire runs under it. */
+#ifndef IPCFS_CORE_MBOX_H
+#define IPCFS_CORE_MBOX_H
+
+#include <pthread.h>
+#include <sys/queue.h>
+
+#include "limits.h"
+#include "msg.h"
+#include "msgq.h"
+#include "quota.h"
+
+struct name;
+
+/* What all mailboxes of one mount share. */
+struct mbox_domain {
+    struct quota quota;
+    _Atomic uint64_t last_id;
+};
+
+TAILQ_HEAD(mbox_ready, mbox_op);
+TAILQ_HEAD(mbox_watch_list, mbox_watch);
+
+/* The states of an op, under the mailbox's lock. Only these moves exist:
+ *
+ *   IDLE ──> WAITING ──> DONE        a send finds room, a receive a message; or cancelled
+ *     │         │ ^        ^
+ *     │         v │        │
+ *     └────> IN_FLIGHT ────┘         a send of a rendezvous, while its receiver is told
+ */
+enum mbox_op_state {
+    MBOX_OP_IDLE,
+    MBOX_OP_WAITING,
+    MBOX_OP_IN_FLIGHT,
+    MBOX_OP_DONE,
+};
+
+/* One send or receive that may have to wait. Zero it, then set the first group. */
+struct mbox_op {
+    /* Called from mbox_ready_run once the waiting is over; @op is the callback's to free. */
+    void (*complete)(struct mbox_op *op, struct mbox_ready *ready);
+    bool nonblock;        /* don't wait: -EAGAIN */
+    size_t max_bytes;     /* receive: a longer message is refused with -EMSGSIZE and stays */
+
+    /* For complete(). */
+    int result;      /* 0 or a negative errno */
+    struct msg *msg; /* receive, result 0: the message, in flight, one reference */
+
+    /* The mailbox's. */
+    enum mbox_op_state state;
+    bool cancelled;
+    TAILQ_ENTRY(mbox_op) link;
+};
+
+/* A call left its op behind. */
+#define MBOX_PARKED 1
+
+/* What a mailbox is ready for. */
+#define MBOX_READABLE 1U /* a receive would not wait */
+#define MBOX_WRITABLE 2U /* a send of the smallest message would not wait */
+#define MBOX_REMOVED 4U  /* the mailbox is gone; both would fail */
+
+/* One who wants to be told once when the mailbox becomes ready for something. */
+struct mbox_watch {
+    unsigned int events; /* MBOX_READABLE, MBOX_WRITABLE; MBOX_REMOVED always counts */
+    /* Called under the mailbox's lock: may only note it down for later. */
+    void (*fire)(struct mbox_watch *watch);
+
+    /* The mailbox's. */
+    bool armed;
+    TAILQ_ENTRY(mbox_watch) link;
+};
+
+struct mbox_stat {
+    uint64_t n_messages; /* waiting, or handed out and not yet known to have arrived */
+    uint64_t n_bytes;
+    uint64_t n_sent;
+    uint64_t n_received;
+    uint64_t n_dropped;
+    uint64_t n_rejected;
+    uint64_t n_senders_waiting;
+    uint64_t n_receivers_waiting;
+    struct timespec last_send;    /* CLOCK_REALTIME; zero: never */
+    struct timespec last_receive;
+};
+
+struct mbox {
+    atomic_uint n_refs;
+    void (*release)(struct mbox *mbox); /* called by the last unref */
+    struct mbox_domain *domain;
+
+    struct name *name; /* the name table's, under its lock; NULL: none */
+
+    pthread_mutex_t lock;
+    /* All below under lock. */
+    bool removed;
+    struct mbox_limits limits;
+    struct msgq queue;   /* waiting messages */
+    struct msgq pending; /* messages whose senders wait: for room, or in a rendezvous */
+    uint64_t n_in_flight; /* handed out; those of a rendezvous don't count */
+    uint64_t n_bytes_in_flight;
+    uint64_t last_seq;
+    struct mbox_ready takers; /* receivers that wait, oldest first */
+    struct mbox_watch_list watches; /* the armed ones */
+    struct mbox_stat stat; /* the counters; its first two are computed when asked for */
+};
+
+void mbox_domain_init(struct mbox_domain *domain, uint64_t max_bytes, uint64_t uid_bytes);
+void mbox_domain_deinit(struct mbox_domain *domain);
+
+/* Makes an empty mailbox with one reference, the caller's. @release frees what embeds it. */
+void mbox_init(struct mbox *mbox, struct mbox_domain *domain, void (*release)(struct mbox *mbox));
+
+/* For @release: the mailbox has been removed. */
+void mbox_deinit(struct mbox *mbox);
+
+struct mbox *mbox_ref(struct mbox *mbox);
+void mbox_unref(struct mbox *mbox);
+
+/* Posts @msg; its quota is charged to its sender.
+ * With @op NULL it never parks. With @op it parks where it must wait, unless op->nonblock; a
+ * rendezvous parks in any case while its receiver is told.
+ * Return: 0: the mailbox has it (and its own reference to it); MBOX_PARKED: op->complete() will
+ * tell; or, nothing being posted: -EAGAIN: it would wait, or needs an op for a rendezvous;
+ * -EMSGSIZE: longer than one message may be; -ENOBUFS: full, and the policy is to reject;
+ * -ENOSPC, -EDQUOT, -ENOMEM as quota_charge; -EIDRM: removed; -EINTR: op was cancelled before. */
+int mbox_post(struct mbox *mbox, struct msg *msg, struct mbox_op *op, struct mbox_ready *ready);
+
+/* Takes the next message that fits @op->max_bytes. @op may be on the stack when op->nonblock.
+ * Return: 0: *ret_msg is in flight, with a reference for the caller, who must commit or abort;
+ * MBOX_PARKED; -EAGAIN; -EMSGSIZE: the next message is longer than max_bytes, and stays; -EIDRM;
+ * -EINTR. */
+int mbox_take(struct mbox *mbox, struct mbox_op *op, struct msg **ret_msg);
+
+/* @msg, in flight, has arrived: it has left the mailbox. The caller keeps its reference. */
+void mbox_commit(struct mbox *mbox, struct msg *msg, struct mbox_ready *ready);
+
+/* @msg, in flight, could not be delivered: it returns to its place. Takes the caller's reference. */
+void mbox_abort(struct mbox *mbox, struct msg *msg, struct mbox_ready *ready);
+
+/* Ends the waiting of @op: if it waits, it completes with -EINTR; if it has not been parked yet,
+ * the call that would do so returns -EINTR. If it has completed or is about to, nothing changes.
+ * A rendezvous in flight ends with what becomes of the message, and else with -EINTR. */
+void mbox_cancel(struct mbox *mbox, struct mbox_op *op, struct mbox_ready *ready);
+
+/* Return: what the mailbox is ready for now. With @watch, whose events and fire are set, arms it
+ * too: it fires once, at the next change that matters to it. */
+unsigned int mbox_poll(struct mbox *mbox, struct mbox_watch *watch);
+
+/* Disarms @watch, which may be disarmed already; it does not fire after this. */
+void mbox_unwatch(struct mbox *mbox, struct mbox_watch *watch);
+
+/* Takes settings in text form (limits.h); those who wait are judged by the new ones.
+ * Return: 0; -EINVAL: nothing was changed; -EIDRM. */
+int mbox_configure(struct mbox *mbox, const char *text, size_t n, struct mbox_ready *ready);
+
+/* Return: 0; -EIDRM. */
+int mbox_get_limits(struct mbox *mbox, struct mbox_limits *ret_limits);
+int mbox_get_stat(struct mbox *mbox, struct mbox_stat *ret_stat);
+
+/* Ends the mailbox, when it is empty or with @force: who waits gets -EIDRM, messages are dropped.
+ * Return: 0; -ENOTEMPTY: messages wait, or are in flight; -EIDRM: removed before. */
+int mbox_remove(struct mbox *mbox, bool force, struct mbox_ready *ready);
+
+/* Completes the ops in @ready until there are none. No lock may be held. */
+void mbox_ready_run(struct mbox_ready *ready);
+
+#endif

@@ -1,0 +1,79 @@
+#include "msgq.h"
+
+void msgq_init(struct msgq *q)
+{
+    *q = (struct msgq){ 0 };
+    for (size_t i = 0; i < MSG_N_PRIOS; i++)
+        TAILQ_INIT(&q->levels[i]);
+}
+
+static void count_in(struct msgq *q, const struct msg *msg)
+{
+    q->occupied |= UINT32_C(1) << msg->prio;
+    q->n_messages++;
+    q->n_bytes += msg->size_bytes;
+}
+
+void msgq_push(struct msgq *q, struct msg *msg)
+{
+    TAILQ_INSERT_TAIL(&q->levels[msg->prio], msg, link);
+    count_in(q, msg);
+}
+
+void msgq_put_back(struct msgq *q, struct msg *msg)
+{
+    struct msgq_level *level = &q->levels[msg->prio];
+    struct msg *next;
+
+    TAILQ_FOREACH(next, level, link) {
+        if (next->seq > msg->seq)
+            break;
+    }
+    if (next)
+        TAILQ_INSERT_BEFORE(next, msg, link);
+    else
+        TAILQ_INSERT_TAIL(level, msg, link);
+    count_in(q, msg);
+}
+
+void msgq_remove(struct msgq *q, struct msg *msg)
+{
+    struct msgq_level *level = &q->levels[msg->prio];
+
+    TAILQ_REMOVE(level, msg, link);
+    if (TAILQ_EMPTY(level))
+        q->occupied &= ~(UINT32_C(1) << msg->prio);
+    q->n_messages--;
+    q->n_bytes -= msg->size_bytes;
+}
+
+/* Return: the first message of the highest priority among @levels. */
+static struct msg *first_of(const struct msgq *q, uint32_t levels)
+{
+    return levels ? TAILQ_FIRST(&q->levels[31 - __builtin_clz(levels)]) : NULL;
+}
+
+struct msg *msgq_first(const struct msgq *q)
+{
+    return first_of(q, q->occupied);
+}
+
+struct msg *msgq_next(const struct msgq *q, const struct msg *msg)
+{
+    struct msg *next = TAILQ_NEXT(msg, link);
+    uint32_t lower = (UINT32_C(1) << msg->prio) - 1;
+
+    return next ? next : first_of(q, q->occupied & lower);
+}
+
+struct msg *msgq_least(const struct msgq *q)
+{
+    if (!q->occupied)
+        return NULL;
+    return TAILQ_FIRST(&q->levels[__builtin_ctz(q->occupied)]);
+}
+
+bool msgq_has_at_least(const struct msgq *q, unsigned int prio)
+{
+    return q->occupied >> prio != 0;
+}

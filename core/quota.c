@@ -1,0 +1,111 @@
+#include "quota.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "hash.h"
+
+/* Users who hold nothing are forgotten only while there are more than these: one who sends and
+ * receives in turn would be added and removed each time. */
+#define IDLE_USERS_KEPT 64
+
+struct quota_user {
+    uid_t uid;
+    uint64_t used_bytes;
+    UT_hash_handle hh;
+};
+
+void quota_init(struct quota *q, uint64_t max_bytes, uint64_t uid_bytes)
+{
+    *q = (struct quota){ .max_bytes = max_bytes, .uid_bytes = uid_bytes };
+    pthread_mutex_init(&q->lock, NULL);
+}
+
+void quota_deinit(struct quota *q)
+{
+    struct quota_user *user;
+    struct quota_user *next;
+
+    assert(q->used_bytes == 0);
+    HASH_ITER(hh, q->users, user, next) {
+        HASH_DEL(q->users, user);
+        free(user);
+    }
+    pthread_mutex_destroy(&q->lock);
+}
+
+static struct quota_user *find_or_add_user(struct quota *q, uid_t uid)
+{
+    struct quota_user *user;
+
+    HASH_FIND(hh, q->users, &uid, sizeof(uid), user);
+    if (user)
+        return user;
+    user = calloc(1, sizeof(*user));
+    if (!user)
+        return NULL;
+    user->uid = uid;
+    HASH_ADD(hh, q->users, uid, sizeof(user->uid), user);
+    if (!hash_added(user, hh)) {
+        free(user);
+        return NULL;
+    }
+    return user;
+}
+
+static void forget_idle_user(struct quota *q, struct quota_user *user)
+{
+    if (user->used_bytes > 0 || HASH_COUNT(q->users) <= IDLE_USERS_KEPT)
+        return;
+    HASH_DEL(q->users, user);
+    free(user);
+}
+
+int quota_charge(struct quota *q, uid_t uid, uint64_t bytes)
+{
+    struct quota_user *user;
+    int r = 0;
+
+    pthread_mutex_lock(&q->lock);
+    user = find_or_add_user(q, uid);
+    if (!user) {
+        r = -ENOMEM;
+    } else if (bytes > q->uid_bytes || user->used_bytes > q->uid_bytes - bytes) {
+        r = -EDQUOT;
+    } else if (bytes > q->max_bytes || q->used_bytes > q->max_bytes - bytes) {
+        r = -ENOSPC;
+    } else {
+        user->used_bytes += bytes;
+        q->used_bytes += bytes;
+    }
+    if (user)
+        forget_idle_user(q, user);
+    pthread_mutex_unlock(&q->lock);
+    return r;
+}
+
+void quota_release(struct quota *q, uid_t uid, uint64_t bytes)
+{
+    struct quota_user *user;
+
+    if (bytes == 0)
+        return;
+    pthread_mutex_lock(&q->lock);
+    HASH_FIND(hh, q->users, &uid, sizeof(uid), user);
+    assert(user && user->used_bytes >= bytes && q->used_bytes >= bytes);
+    user->used_bytes -= bytes;
+    q->used_bytes -= bytes;
+    forget_idle_user(q, user);
+    pthread_mutex_unlock(&q->lock);
+}
+
+uint64_t quota_used(struct quota *q)
+{
+    uint64_t used;
+
+    pthread_mutex_lock(&q->lock);
+    used = q->used_bytes;
+    pthread_mutex_unlock(&q->lock);
+    return used;
+}

@@ -1,0 +1,129 @@
+#include "file.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+
+#include "fs.h"
+
+void files_init(struct files *files)
+{
+    pthread_mutex_init(&files->lock, NULL);
+    TAILQ_INIT(&files->list);
+}
+
+void files_deinit(struct files *files)
+{
+    struct file *file;
+
+    while ((file = TAILQ_FIRST(&files->list)))
+        file_release(file);
+    pthread_mutex_destroy(&files->lock);
+}
+
+static void wake_pollers(struct deferred_work *work)
+{
+    struct file *file = (struct file *)((char *)work - offsetof(struct file, wake));
+
+    fuse_lowlevel_notify_poll(file->ph);
+    file_unref(file);
+}
+
+/* Under the mailbox's lock. */
+static void on_ready(struct mbox_watch *watch)
+{
+    struct file *file = (struct file *)((char *)watch - offsetof(struct file, watch));
+
+    file_ref(file);
+    if (!deferred_add(&file->fs->deferred, &file->wake))
+        /* Never the last one: the work that is queued holds another. */
+        atomic_fetch_sub_explicit(&file->n_refs, 1, memory_order_relaxed);
+}
+
+int file_new(struct fs *fs, const struct file_ops *ops, struct mbox *mbox, struct file **ret_file)
+{
+    struct file *file = calloc(1, ops->size);
+
+    if (!file)
+        return -ENOMEM;
+    *file = (struct file){
+        .ops = ops,
+        .fs = fs,
+        .mbox = mbox_ref(mbox),
+        .n_refs = 1,
+        .watch = { .events = ops->events, .fire = on_ready },
+        .wake = { .run = wake_pollers },
+    };
+    pthread_mutex_init(&file->lock, NULL);
+    pthread_mutex_lock(&fs->files.lock);
+    TAILQ_INSERT_TAIL(&fs->files.list, file, link);
+    pthread_mutex_unlock(&fs->files.lock);
+    *ret_file = file;
+    return 0;
+}
+
+struct file *file_ref(struct file *file)
+{
+    /* Relaxed: as msg_ref. */
+    atomic_fetch_add_explicit(&file->n_refs, 1, memory_order_relaxed);
+    return file;
+}
+
+void file_unref(struct file *file)
+{
+    if (atomic_fetch_sub_explicit(&file->n_refs, 1, memory_order_acq_rel) > 1)
+        return;
+    if (file->ops->close)
+        file->ops->close(file);
+    if (file->ph)
+        fuse_pollhandle_destroy(file->ph);
+    mbox_unref(file->mbox);
+    pthread_mutex_destroy(&file->lock);
+    free(file);
+}
+
+void file_release(struct file *file)
+{
+    mbox_unwatch(file->mbox, &file->watch);
+    pthread_mutex_lock(&file->fs->files.lock);
+    TAILQ_REMOVE(&file->fs->files.list, file, link);
+    pthread_mutex_unlock(&file->fs->files.lock);
+    file_unref(file);
+}
+
+static unsigned int poll_events(unsigned int ready_for)
+{
+    return (ready_for & MBOX_READABLE ? POLLIN | POLLRDNORM : 0) |
+           (ready_for & MBOX_WRITABLE ? POLLOUT | POLLWRNORM : 0) |
+           (ready_for & MBOX_REMOVED ? POLLERR | POLLHUP : 0);
+}
+
+/* Keeps the first handle: all that the kernel sends for one open file are alike. */
+static void keep_pollhandle(struct file *file, struct fuse_pollhandle *ph)
+{
+    pthread_mutex_lock(&file->lock);
+    if (!file->ph) {
+        file->ph = ph;
+        ph = NULL;
+    }
+    pthread_mutex_unlock(&file->lock);
+    if (ph)
+        fuse_pollhandle_destroy(ph);
+}
+
+void file_poll(struct file *file, fuse_req_t req, struct fuse_pollhandle *ph)
+{
+    unsigned int events = file->ops->events;
+    unsigned int ready_for = MBOX_READABLE | MBOX_WRITABLE;
+
+    if (events) {
+        if (ph)
+            keep_pollhandle(file, ph);
+        ready_for = mbox_poll(file->mbox, ph ? &file->watch : NULL) & (events | MBOX_REMOVED);
+        if (file->ops->has_unread && file->ops->has_unread(file))
+            ready_for |= MBOX_READABLE;
+    } else if (ph) {
+        fuse_pollhandle_destroy(ph);
+    }
+    fuse_reply_poll(req, poll_events(ready_for));
+}

@@ -1,0 +1,79 @@
+/* Files that are open: what a handle of the kernel's stands for.
+ *
+ * A file is made by a node's open and closed by the kernel's RELEASE. It is counted by references,
+ * because a reply can bring the RELEASE before the call that replied returns: whoever parks a
+ * request or defers work for a file holds one.
+ *
+ * What a kind of file does is its struct file_ops; the handlers of read, write and poll answer the
+ * request themselves, now or later. */
+#ifndef IPCFS_FS_FILE_H
+#define IPCFS_FS_FILE_H
+
+#include <fuse_lowlevel.h>
+
+#include <pthread.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "core/mbox.h"
+#include "deferred.h"
+
+struct file;
+struct fs;
+
+struct file_ops {
+    uint32_t open_flags; /* FOPEN_* of <linux/fuse.h> */
+    /* What poll waits for: MBOX_READABLE, MBOX_WRITABLE; 0: always ready for both. */
+    unsigned int events;
+
+    /* Each answers @req exactly once. @flags are the file's O_* as they are now; @offset is 0 but
+     * in the later parts of a call that the kernel had to split. NULL: EBADF. */
+    void (*read)(struct file *file, fuse_req_t req, size_t size, off_t offset, int flags);
+    void (*write)(struct file *file, fuse_req_t req, const char *data, size_t size, off_t offset,
+                  int flags);
+    /* Return: whether a read would not wait whatever the mailbox says. May be NULL. */
+    bool (*has_unread)(struct file *file);
+    /* The last reference is gone: gives back what the kind of file holds. May be NULL. */
+    void (*close)(struct file *file);
+    size_t size; /* of the kind's struct, which starts with a struct file */
+};
+
+struct file {
+    const struct file_ops *ops;
+    struct fs *fs;
+    struct mbox *mbox; /* a reference */
+    atomic_uint n_refs;
+    pthread_mutex_t lock; /* guards what the kind says, and ph */
+
+    struct fuse_pollhandle *ph; /* stays once it is set: the kernel's key for this file */
+    struct mbox_watch watch;
+    struct deferred_work wake; /* holds a reference while it is queued */
+
+    TAILQ_ENTRY(file) link; /* fs->files */
+};
+
+/* All open files, so that those which the kernel never releases can be closed at the end. */
+struct files {
+    pthread_mutex_t lock;
+    TAILQ_HEAD(, file) list;
+};
+
+void files_init(struct files *files);
+
+/* No request is being answered any more: closes what is open. */
+void files_deinit(struct files *files);
+
+/* Makes a file of ops->size zeroed bytes, that holds a reference to @mbox.
+ * Return: 0; -ENOMEM. */
+int file_new(struct fs *fs, const struct file_ops *ops, struct mbox *mbox, struct file **ret_file);
+
+struct file *file_ref(struct file *file);
+void file_unref(struct file *file);
+
+/* The kernel has let go of it: nobody will be woken for it any more. Takes one reference. */
+void file_release(struct file *file);
+
+/* Answers a poll. Takes @ph over, which may be NULL. */
+void file_poll(struct file *file, fuse_req_t req, struct fuse_pollhandle *ph);
+
+#endif

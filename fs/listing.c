@@ -1,0 +1,39 @@
+#include "listing.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int grow(struct listing *listing)
+{
+    size_t n = listing->n_allocated ? 2 * listing->n_allocated : 16;
+    struct listing_entry *entries = reallocarray(listing->entries, n, sizeof(*entries));
+
+    if (!entries)
+        return -ENOMEM;
+    listing->entries = entries;
+    listing->n_allocated = n;
+    return 0;
+}
+
+int listing_add(struct listing *listing, const char *name, uint64_t ino, mode_t type)
+{
+    char *copy;
+
+    if (listing->n_entries == listing->n_allocated && grow(listing) < 0)
+        return -ENOMEM;
+    copy = strdup(name);
+    if (!copy)
+        return -ENOMEM;
+    listing->entries[listing->n_entries++] =
+        (struct listing_entry){ .name = copy, .ino = ino, .type = type };
+    return 0;
+}
+
+void listing_clear(struct listing *listing)
+{
+    for (size_t i = 0; i < listing->n_entries; i++)
+        free(listing->entries[i].name);
+    free(listing->entries);
+    *listing = (struct listing){ 0 };
+}

@@ -1,0 +1,223 @@
+/* From the command line to a mount that answers, and back.
+ *
+ * The process that mounts is a child; its parent waits until the kernel's first request has come
+ * (FUSE_INIT), so that whoever started ipcfs may use the mount as soon as it returns.
+ *
+ * One thread waits for the signals that end a mount. It ends all mailboxes, so that who waits in
+ * one learns it by EIDRM, and then the loop; the main thread unmounts. */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "fs.h"
+#include "options.h"
+#include "say.h"
+
+struct mount {
+    struct options options;
+    struct fs fs;
+    struct fuse_session *session;
+    sigset_t ending_signals;
+    int ready_fd; /* tells the parent that the mount answers; -1: there is none */
+};
+
+static void use_null_for_stdio(void)
+{
+    int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    if (fd < 0)
+        return;
+    dup2(fd, STDIN_FILENO);
+    dup2(fd, STDOUT_FILENO);
+    dup2(fd, STDERR_FILENO);
+    if (fd > STDERR_FILENO)
+        close(fd);
+}
+
+/* Called when the first request comes. */
+static void on_ready(void *arg)
+{
+    struct mount *mount = arg;
+    char byte = 0;
+
+    say_release();
+    if (mount->ready_fd < 0)
+        return;
+    use_null_for_stdio();
+    if (write(mount->ready_fd, &byte, 1) < 0)
+        /* The parent is gone; the mount is wanted all the same. */
+        errno = 0;
+    close(mount->ready_fd);
+    mount->ready_fd = -1;
+}
+
+/* The parent: Return: the exit status, once the child serves or has failed. */
+static int wait_until_ready(int ready_fd, pid_t child)
+{
+    char byte;
+    int status;
+
+    if (read(ready_fd, &byte, 1) == 1)
+        return EXIT_STATUS_OK;
+    if (waitpid(child, &status, 0) == child && WIFEXITED(status))
+        return WEXITSTATUS(status);
+    say("ended before it could mount");
+    return EXIT_STATUS_FAILED;
+}
+
+/* Goes on in a child that has no terminal; the parent exits when the child is ready.
+ * Return: an exit status, in the child. */
+static enum exit_status go_to_background(struct mount *mount)
+{
+    int fds[2];
+    pid_t child;
+
+    if (pipe2(fds, O_CLOEXEC) < 0 || (child = fork()) < 0) {
+        say("can't go to the background: %s", strerror(errno));
+        return EXIT_STATUS_FAILED;
+    }
+    if (child > 0) {
+        close(fds[1]);
+        _exit(wait_until_ready(fds[0], child));
+    }
+    close(fds[0]);
+    mount->ready_fd = fds[1];
+    setsid();
+    return EXIT_STATUS_OK;
+}
+
+static void *wait_for_signal(void *arg)
+{
+    struct mount *mount = arg;
+    int signal;
+
+    if (sigwait(&mount->ending_signals, &signal) == 0) {
+        fs_end_mailboxes(&mount->fs);
+        fuse_session_exit(mount->session);
+    }
+    return NULL;
+}
+
+static enum exit_status loop(struct mount *mount)
+{
+    struct fuse_loop_config *config = fuse_loop_cfg_create();
+    long n_cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    int r;
+
+    if (!config) {
+        say("out of memory");
+        return EXIT_STATUS_FAILED;
+    }
+    /* No handler waits, so more threads than processors have nothing to do. */
+    fuse_loop_cfg_set_max_threads(config, n_cpus < 2 ? 2 : (unsigned int)n_cpus);
+    r = fuse_session_loop_mt(mount->session, config);
+    fuse_loop_cfg_destroy(config);
+    if (r >= 0)
+        return EXIT_STATUS_OK;
+    say("the connection to the kernel failed: %s", strerror(-r));
+    return EXIT_STATUS_FAILED;
+}
+
+static enum exit_status serve(struct mount *mount)
+{
+    enum exit_status status;
+    pthread_t signal_thread;
+    int r;
+
+    r = deferred_start(&mount->fs.deferred);
+    if (r == 0)
+        r = -pthread_create(&signal_thread, NULL, wait_for_signal, mount);
+    if (r < 0) {
+        say("can't start a thread: %s", strerror(-r));
+        return EXIT_STATUS_FAILED;
+    }
+    status = loop(mount);
+    pthread_cancel(signal_thread);
+    pthread_join(signal_thread, NULL);
+    return status;
+}
+
+/* Why a mount failed that libfuse says too little about. Return: whether it was said. */
+static bool say_known_reason(void)
+{
+    if (access("/dev/fuse", F_OK) < 0) {
+        say("/dev/fuse is missing: load the kernel's module (modprobe fuse)");
+        return true;
+    }
+    return false;
+}
+
+static enum exit_status mount_and_serve(struct mount *mount)
+{
+    enum exit_status status;
+
+    if (fuse_session_mount(mount->session, mount->options.mountpoint) < 0) {
+        if (!say_known_reason())
+            say_fuse("can't mount");
+        return EXIT_STATUS_FAILED;
+    }
+    status = chdir("/") == 0 ? serve(mount) : EXIT_STATUS_FAILED;
+    fuse_session_unmount(mount->session);
+    return status;
+}
+
+static enum exit_status run(struct mount *mount)
+{
+    enum exit_status status = EXIT_STATUS_OK;
+
+    mount->session = fuse_session_new(&mount->options.session_args, &fs_ops, sizeof(fs_ops),
+                                      &mount->fs);
+    if (!mount->session) {
+        say_fuse("bad option");
+        return EXIT_STATUS_USAGE;
+    }
+    if (!mount->options.foreground && !mount->options.debug)
+        status = go_to_background(mount);
+    if (status == EXIT_STATUS_OK)
+        status = mount_and_serve(mount);
+    fs_deinit(&mount->fs);
+    fuse_session_destroy(mount->session);
+    return status;
+}
+
+static enum exit_status start(struct mount *mount)
+{
+    mount->ready_fd = -1;
+    sigemptyset(&mount->ending_signals);
+    sigaddset(&mount->ending_signals, SIGTERM);
+    sigaddset(&mount->ending_signals, SIGINT);
+    sigaddset(&mount->ending_signals, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &mount->ending_signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    if (fs_init(&mount->fs, &mount->options.fs) < 0) {
+        say("out of memory");
+        return EXIT_STATUS_FAILED;
+    }
+    mount->fs.on_ready = on_ready;
+    mount->fs.on_ready_arg = mount;
+    return run(mount);
+}
+
+int main(int argc, char *argv[])
+{
+    static struct mount mount;
+    enum exit_status status;
+
+    say_capture();
+    status = options_parse(&mount.options, argc, argv);
+    if (status == EXIT_STATUS_OK && mount.options.help)
+        options_print_help();
+    else if (status == EXIT_STATUS_OK && mount.options.version)
+        printf("ipcfs %s (libfuse %s)\n", IPCFS_VERSION, fuse_pkgversion());
+    else if (status == EXIT_STATUS_OK)
+        status = start(&mount);
+    options_free(&mount.options);
+    say_release();
+    return status;
+}

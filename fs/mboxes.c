@@ -1,0 +1,103 @@
+#include "mboxes.h"
+
+#include <errno.h>
+
+#include "box.h"
+#include "fs.h"
+#include "listing.h"
+#include "room.h"
+
+static int lookup(struct node *dir, const char *name, struct node **ret_node)
+{
+    struct mbox *mbox = names_find(&dir->fs->names, name);
+    int r;
+
+    if (!mbox)
+        return -ENOENT;
+    r = box_node(dir->fs, box_of(mbox), ret_node);
+    mbox_unref(mbox);
+    return r;
+}
+
+static int add_to_listing(const char *name, struct mbox *mbox, void *listing)
+{
+    return listing_add(listing, name, box_of(mbox)->dir.ino, S_IFDIR);
+}
+
+static int list(struct node *dir, struct listing *listing)
+{
+    return names_each(&dir->fs->names, add_to_listing, listing);
+}
+
+static void getattr(struct node *dir, struct stat *ret_attr)
+{
+    room_getattr(dir, ret_attr);
+    ret_attr->st_nlink += names_count(&dir->fs->names);
+}
+
+/* Enters @box under @name and gets its node. Return: 0; a negative errno. */
+static int enter(struct node *dir, const char *name, struct box *box, struct node **ret_node)
+{
+    struct node *node;
+    int r = box_node(dir->fs, box, &node);
+
+    if (r < 0)
+        return r;
+    r = names_add(&dir->fs->names, name, &box->mbox);
+    if (r < 0) {
+        node_forget(dir->fs, node->id, 1);
+        return r;
+    }
+    *ret_node = node;
+    return 0;
+}
+
+static int make_dir(struct node *dir, const char *name, mode_t mode, const struct caller *caller,
+                    struct node **ret_node)
+{
+    struct mbox_ready nobody = TAILQ_HEAD_INITIALIZER(nobody);
+    struct box *box = box_new(dir->fs, mode, caller);
+    int r;
+
+    if (!box)
+        return -ENOMEM;
+    r = enter(dir, name, box, ret_node);
+    if (r == 0)
+        room_touch(dir->object);
+    else
+        mbox_remove(&box->mbox, true, &nobody);
+    mbox_unref(&box->mbox);
+    return r;
+}
+
+static int remove_dir(struct node *dir, const char *name, struct mbox_ready *ready)
+{
+    int r = names_remove(&dir->fs->names, name, ready);
+
+    if (r == 0)
+        room_touch(dir->object);
+    return r;
+}
+
+static int rename_dir(struct node *dir, const char *name, struct node *to_dir, const char *to_name,
+                      enum names_rename how, struct mbox_ready *ready)
+{
+    int r;
+
+    if (to_dir != dir)
+        return -EPERM;
+    r = names_rename(&dir->fs->names, name, to_name, how, ready);
+    if (r == 0)
+        room_touch(dir->object);
+    return r;
+}
+
+const struct node_ops mboxes_ops = {
+    .getattr = getattr,
+    .setattr = room_setattr,
+    .lookup = lookup,
+    .list = list,
+    .mkdir = make_dir,
+    .rmdir = remove_dir,
+    .rename = rename_dir,
+};

@@ -1,0 +1,112 @@
+#include "node.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "fs.h"
+
+void nodes_init(struct nodes *nodes)
+{
+    *nodes = (struct nodes){ 0 };
+    pthread_mutex_init(&nodes->lock, NULL);
+}
+
+static void destroy(struct node *node)
+{
+    if (node->ops->release)
+        node->ops->release(node);
+    free(node);
+}
+
+void nodes_deinit(struct nodes *nodes)
+{
+    struct node *node;
+    struct node *next;
+
+    HASH_ITER(hh, nodes->table, node, next) {
+        HASH_DEL(nodes->table, node);
+        destroy(node);
+    }
+    pthread_mutex_destroy(&nodes->lock);
+}
+
+/* Under lock: the node in the slot of @node, or @node itself, entered now, with one lookup more.
+ * Return: NULL when memory is short. */
+static struct node *find_or_enter(struct nodes *nodes, struct node *node)
+{
+    if (node->slot && *node->slot) {
+        (*node->slot)->n_lookups++;
+        return *node->slot;
+    }
+    node->id = ++nodes->last_id;
+    HASH_ADD(hh, nodes->table, id, sizeof(node->id), node);
+    if (!hash_added(node, hh))
+        return NULL;
+    if (node->slot)
+        *node->slot = node;
+    return node;
+}
+
+int node_obtain(struct fs *fs, const struct node_ops *ops, void *object, struct node **slot,
+                struct node **ret_node)
+{
+    struct node *node = malloc(sizeof(*node));
+    struct node *found;
+
+    if (!node)
+        return -ENOMEM;
+    *node = (struct node){ .ops = ops, .fs = fs, .object = object, .n_lookups = 1, .slot = slot };
+    pthread_mutex_lock(&fs->nodes.lock);
+    found = find_or_enter(&fs->nodes, node);
+    pthread_mutex_unlock(&fs->nodes.lock);
+    if (!found)
+        free(node);
+    else if (found != node)
+        destroy(node);
+    if (!found)
+        return -ENOMEM;
+    *ret_node = found;
+    return 0;
+}
+
+struct node *node_get(struct fs *fs, uint64_t id)
+{
+    struct node *node;
+
+    pthread_mutex_lock(&fs->nodes.lock);
+    HASH_FIND(hh, fs->nodes.table, &id, sizeof(id), node);
+    pthread_mutex_unlock(&fs->nodes.lock);
+    return node;
+}
+
+void node_forget(struct fs *fs, uint64_t id, uint64_t n)
+{
+    struct node *node;
+    bool last;
+
+    pthread_mutex_lock(&fs->nodes.lock);
+    HASH_FIND(hh, fs->nodes.table, &id, sizeof(id), node);
+    assert(node && node->n_lookups >= n);
+    node->n_lookups -= n;
+    last = node->n_lookups == 0;
+    if (last) {
+        HASH_DEL(fs->nodes.table, node);
+        if (node->slot)
+            *node->slot = NULL;
+    }
+    pthread_mutex_unlock(&fs->nodes.lock);
+    if (last)
+        destroy(node);
+}
+
+uint64_t nodes_new_inos(struct nodes *nodes, unsigned int n)
+{
+    uint64_t first;
+
+    pthread_mutex_lock(&nodes->lock);
+    first = nodes->last_ino + 1;
+    nodes->last_ino += n;
+    pthread_mutex_unlock(&nodes->lock);
+    return first;
+}

@@ -1,0 +1,104 @@
+/* Nodes: what the kernel knows by a number.
+ *
+ * A node is one nodeid with its count of lookups. The kernel holds a lookup on each node that a
+ * request names, so a node found by node_get() stays as long as that request. Numbers are never
+ * used twice. What a node is, its ops say; a new room of the tree is a new set of ops.
+ *
+ * Most things have one node (their slot remembers it); a file whose writers may wait has a new one
+ * at each lookup, because the kernel holds an inode's lock while a write waits.
+ *
+ * Context: any thread. The table's lock is a leaf. */
+#ifndef IPCFS_FS_NODE_H
+#define IPCFS_FS_NODE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <sys/stat.h>
+
+#include "core/hash.h"
+#include "core/mbox.h"
+#include "core/names.h"
+
+#define NODE_ROOT_ID 1
+
+struct file;
+struct fs;
+struct listing;
+struct node;
+
+/* Who asks. */
+struct caller {
+    pid_t tid;
+    uid_t uid;
+    gid_t gid;
+};
+
+/* Which of the members of a struct stat to set; size may only be set to what it is. */
+struct node_change {
+    struct stat attr;
+    int to_set; /* FUSE_SET_ATTR_* */
+};
+
+/* Each returns 0 or a negative errno. A member that is NULL answers EPERM, and lookup ENOENT;
+ * getattr is always there. None waits: the kernel holds locks meanwhile. */
+struct node_ops {
+    void (*getattr)(struct node *node, struct stat *ret_attr);
+    int (*setattr)(struct node *node, const struct node_change *change);
+    /* Gives back what node->object holds. */
+    void (*release)(struct node *node);
+
+    /* Directories. A node that is returned has one lookup more. */
+    int (*lookup)(struct node *dir, const char *name, struct node **ret_node);
+    int (*list)(struct node *dir, struct listing *listing);
+    int (*mkdir)(struct node *dir, const char *name, mode_t mode, const struct caller *caller,
+                 struct node **ret_node);
+    int (*rmdir)(struct node *dir, const char *name, struct mbox_ready *ready);
+    int (*rename)(struct node *dir, const char *name, struct node *to_dir, const char *to_name,
+                  enum names_rename how, struct mbox_ready *ready);
+
+    /* Files. */
+    int (*open)(struct node *node, int flags, struct file **ret_file);
+};
+
+struct node {
+    uint64_t id;
+    const struct node_ops *ops;
+    struct fs *fs;
+    void *object;      /* ops know what */
+    unsigned int prio; /* a send file's */
+
+    /* The table's. */
+    uint64_t n_lookups;
+    struct node **slot;
+    UT_hash_handle hh;
+};
+
+struct nodes {
+    pthread_mutex_t lock;
+    struct node *table; /* under lock: by id */
+    uint64_t last_id;
+    uint64_t last_ino;
+};
+
+void nodes_init(struct nodes *nodes);
+
+/* Frees the nodes that the kernel never forgot. */
+void nodes_deinit(struct nodes *nodes);
+
+/* Finds the node in @slot, or makes one and remembers it there while it lives; without a slot,
+ * always makes one. It has one lookup more. On success takes over the reference that @object is
+ * (ops->release gives it back).
+ * Return: 0; -ENOMEM. */
+int node_obtain(struct fs *fs, const struct node_ops *ops, void *object, struct node **slot,
+                struct node **ret_node);
+
+/* Return: the node of a request. */
+struct node *node_get(struct fs *fs, uint64_t id);
+
+/* Takes @n lookups back; the last one frees the node. */
+void node_forget(struct fs *fs, uint64_t id, uint64_t n);
+
+/* Return: the first of @n inode numbers that nobody else has. */
+uint64_t nodes_new_inos(struct nodes *nodes, unsigned int n);
+
+#endif

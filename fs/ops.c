@@ -1,0 +1,434 @@
+/* The FUSE handlers: decode, ask the node or the file, answer once.
+ *
+ * Errors that are decided here; all others come from the engine as they are (mbox.h, names.h):
+ *   EPERM         making, removing or renaming what this directory does not take
+ *   ENAMETOOLONG  a name over NAME_BYTES_MAX
+ *   EINVAL        a size other than 0 given to a file; unknown rename flags
+ *   EACCES        (a node's open) a file opened the wrong way round
+ *
+ * No handler waits. Names and attributes are valid for no time at the kernel's, so that each use
+ * asks again: a mailbox can go away by itself, and a chown carries other files along. Only the
+ * top's rooms are there for ever. */
+#include "fs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fuse.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "listing.h"
+
+#define FOREVER_SECONDS 86400.0
+
+/* The longest WRITE that we ask for; the kernel may be set to send less at once. */
+#define MAX_WRITE_BYTES (1U << 20)
+
+static struct fs *fs_of(fuse_req_t req)
+{
+    return fuse_req_userdata(req);
+}
+
+static struct node *node_of(fuse_req_t req, fuse_ino_t ino)
+{
+    return node_get(fs_of(req), ino);
+}
+
+static struct caller caller_of(fuse_req_t req)
+{
+    const struct fuse_ctx *ctx = fuse_req_ctx(req);
+
+    return (struct caller){ .tid = ctx->pid, .uid = ctx->uid, .gid = ctx->gid };
+}
+
+static struct file *file_of(const struct fuse_file_info *fi)
+{
+    return (struct file *)(uintptr_t)fi->fh;
+}
+
+static bool is_too_long(const char *name)
+{
+    return strlen(name) > NAME_BYTES_MAX;
+}
+
+/* Answers with @node, whose lookup goes back if the kernel does not take it. */
+static void reply_node(fuse_req_t req, struct node *node, double entry_timeout)
+{
+    struct fs *fs = fs_of(req);
+    struct fuse_entry_param entry = {
+        .ino = node->id,
+        .generation = 1,
+        .entry_timeout = entry_timeout,
+    };
+
+    node->ops->getattr(node, &entry.attr);
+    if (fuse_reply_entry(req, &entry) < 0)
+        node_forget(fs, entry.ino, 1);
+}
+
+static void op_init(void *userdata, struct fuse_conn_info *conn)
+{
+    struct fs *fs = userdata;
+
+    /* Without it an O_TRUNC is a SETATTR, whose answer says again how long `send` is (box.c). */
+    fuse_unset_feature_flag(conn, FUSE_CAP_ATOMIC_O_TRUNC);
+    fuse_unset_feature_flag(conn, FUSE_CAP_READDIRPLUS);
+    if (conn->max_write > MAX_WRITE_BYTES)
+        conn->max_write = MAX_WRITE_BYTES;
+    /* A caller's memory that does not start at a page's start takes one page more. */
+    fs->one_write_bytes = conn->max_write - (size_t)sysconf(_SC_PAGESIZE);
+    if (fs->on_ready)
+        fs->on_ready(fs->on_ready_arg);
+}
+
+static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    struct node *dir = node_of(req, parent);
+    struct node *node;
+    int r = -ENOENT;
+
+    if (is_too_long(name))
+        r = -ENAMETOOLONG;
+    else if (dir->ops->lookup)
+        r = dir->ops->lookup(dir, name, &node);
+    if (r < 0)
+        fuse_reply_err(req, -r);
+    else
+        reply_node(req, node, parent == NODE_ROOT_ID ? FOREVER_SECONDS : 0.0);
+}
+
+static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n_lookups)
+{
+    node_forget(fs_of(req), ino, n_lookups);
+    fuse_reply_none(req);
+}
+
+static void op_forget_multi(fuse_req_t req, size_t n, struct fuse_forget_data *forgets)
+{
+    for (size_t i = 0; i < n; i++)
+        node_forget(fs_of(req), forgets[i].ino, forgets[i].nlookup);
+    fuse_reply_none(req);
+}
+
+static void reply_attr(fuse_req_t req, struct node *node)
+{
+    struct stat attr;
+
+    node->ops->getattr(node, &attr);
+    fuse_reply_attr(req, &attr, 0.0);
+}
+
+static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    (void)fi;
+    reply_attr(req, node_of(req, ino));
+}
+
+static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
+                       struct fuse_file_info *fi)
+{
+    struct node_change change = { .attr = *attr, .to_set = to_set };
+    struct node *node = node_of(req, ino);
+    int r = -EPERM;
+
+    (void)fi;
+    if ((to_set & FUSE_SET_ATTR_SIZE) && attr->st_size != 0)
+        r = -EINVAL;
+    else if (node->ops->setattr)
+        r = node->ops->setattr(node, &change);
+    if (r < 0)
+        fuse_reply_err(req, -r);
+    else
+        reply_attr(req, node);
+}
+
+static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
+{
+    struct node *dir = node_of(req, parent);
+    struct caller caller = caller_of(req);
+    struct node *node;
+    int r = -EPERM;
+
+    if (dir->ops->mkdir)
+        r = dir->ops->mkdir(dir, name, mode, &caller, &node);
+    if (r < 0)
+        fuse_reply_err(req, -r);
+    else
+        reply_node(req, node, 0.0);
+}
+
+static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
+    struct node *dir = node_of(req, parent);
+    int r = -EPERM;
+
+    if (dir->ops->rmdir)
+        r = dir->ops->rmdir(dir, name, &ready);
+    fuse_reply_err(req, -r);
+    mbox_ready_run(&ready);
+}
+
+/* Return: 0; -EINVAL for flags that no rename knows. */
+static int decode_rename(unsigned int flags, enum names_rename *ret_how)
+{
+    switch (flags) {
+    case 0:
+        *ret_how = NAMES_RENAME_REPLACE;
+        return 0;
+    case RENAME_NOREPLACE:
+        *ret_how = NAMES_RENAME_NEW;
+        return 0;
+    case RENAME_EXCHANGE:
+        *ret_how = NAMES_RENAME_EXCHANGE;
+        return 0;
+    default:
+        return -EINVAL;
+    }
+}
+
+static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t to_parent,
+                      const char *to_name, unsigned int flags)
+{
+    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
+    struct node *dir = node_of(req, parent);
+    struct node *to_dir = node_of(req, to_parent);
+    enum names_rename how;
+    int r = decode_rename(flags, &how);
+
+    if (r == 0)
+        r = dir->ops->rename ? dir->ops->rename(dir, name, to_dir, to_name, how, &ready) : -EPERM;
+    fuse_reply_err(req, -r);
+    mbox_ready_run(&ready);
+}
+
+static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    (void)parent;
+    (void)name;
+    fuse_reply_err(req, EPERM);
+}
+
+/* What makes files: only mkdir makes anything here. */
+static void refuse_new(fuse_req_t req, const char *name)
+{
+    fuse_reply_err(req, is_too_long(name) ? ENAMETOOLONG : EPERM);
+}
+
+static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
+{
+    (void)parent;
+    (void)mode;
+    (void)rdev;
+    refuse_new(req, name);
+}
+
+static void op_symlink(fuse_req_t req, const char *link, fuse_ino_t parent, const char *name)
+{
+    (void)link;
+    (void)parent;
+    refuse_new(req, name);
+}
+
+static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
+{
+    (void)ino;
+    (void)parent;
+    refuse_new(req, name);
+}
+
+static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+                      struct fuse_file_info *fi)
+{
+    (void)parent;
+    (void)mode;
+    (void)fi;
+    refuse_new(req, name);
+}
+
+/* libfuse's struct fuse_file_info has no member for FOPEN_STREAM, so the answer is made by hand. */
+static void reply_open(fuse_req_t req, struct file *file)
+{
+    struct fuse_open_out out = {
+        .fh = (uintptr_t)file,
+        .open_flags = file->ops->open_flags,
+    };
+
+    if (fuse_reply_buf(req, (const char *)&out, sizeof(out)) < 0)
+        file_release(file);
+}
+
+static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct node *node = node_of(req, ino);
+    struct file *file;
+    int r = -EPERM;
+
+    if (node->ops->open)
+        r = node->ops->open(node, fi->flags, &file);
+    if (r < 0)
+        fuse_reply_err(req, -r);
+    else
+        reply_open(req, file);
+}
+
+static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+                    struct fuse_file_info *fi)
+{
+    struct file *file = file_of(fi);
+
+    (void)ino;
+    if (file->ops->read)
+        file->ops->read(file, req, size, offset, fi->flags);
+    else
+        fuse_reply_err(req, EBADF);
+}
+
+static void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t offset,
+                     struct fuse_file_info *fi)
+{
+    struct file *file = file_of(fi);
+
+    (void)ino;
+    if (file->ops->write)
+        file->ops->write(file, req, data, size, offset, fi->flags);
+    else
+        fuse_reply_err(req, EBADF);
+}
+
+static void op_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
+                    struct fuse_pollhandle *ph)
+{
+    (void)ino;
+    file_poll(file_of(fi), req, ph);
+}
+
+static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct file *file = file_of(fi);
+
+    (void)ino;
+    fuse_reply_err(req, 0);
+    file_release(file);
+}
+
+static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct listing *listing = calloc(1, sizeof(*listing));
+
+    (void)ino;
+    if (!listing) {
+        fuse_reply_err(req, ENOMEM);
+        return;
+    }
+    fi->fh = (uintptr_t)listing;
+    if (fuse_reply_open(req, fi) < 0)
+        free(listing);
+}
+
+/* Return: 0 with the listing filled anew. */
+static int fill_listing(struct node *dir, struct listing *listing)
+{
+    int r;
+
+    listing_clear(listing);
+    r = listing_add(listing, ".", dir->id, S_IFDIR);
+    if (r == 0)
+        r = listing_add(listing, "..", NODE_ROOT_ID, S_IFDIR);
+    if (r == 0 && dir->ops->list)
+        r = dir->ops->list(dir, listing);
+    return r;
+}
+
+/* Return: how many bytes of @buf the entries from @first on take, as many as fit in @size. */
+static size_t pack_entries(fuse_req_t req, const struct listing *listing, size_t first, char *buf,
+                           size_t size)
+{
+    size_t used = 0;
+
+    for (size_t i = first; i < listing->n_entries; i++) {
+        const struct listing_entry *entry = &listing->entries[i];
+        struct stat attr = { .st_ino = entry->ino, .st_mode = entry->type };
+        size_t n = fuse_add_direntry(req, buf + used, size - used, entry->name, &attr,
+                                     (off_t)i + 1);
+
+        if (n > size - used)
+            break;
+        used += n;
+    }
+    return used;
+}
+
+/* The kernel reads one open directory in one thread at a time. */
+static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+                       struct fuse_file_info *fi)
+{
+    struct listing *listing = (struct listing *)(uintptr_t)fi->fh;
+    char *buf = malloc(size);
+    int r = buf ? 0 : -ENOMEM;
+
+    if (r == 0 && offset == 0)
+        r = fill_listing(node_of(req, ino), listing);
+    if (r < 0)
+        fuse_reply_err(req, -r);
+    else
+        fuse_reply_buf(req, buf, pack_entries(req, listing, (size_t)offset, buf, size));
+    free(buf);
+}
+
+static void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct listing *listing = (struct listing *)(uintptr_t)fi->fh;
+
+    (void)ino;
+    listing_clear(listing);
+    free(listing);
+    fuse_reply_err(req, 0);
+}
+
+static void op_statfs(fuse_req_t req, fuse_ino_t ino)
+{
+    struct fs *fs = fs_of(req);
+    unsigned long block = (unsigned long)sysconf(_SC_PAGESIZE);
+    uint64_t left = fs->max_bytes - quota_used(&fs->domain.quota);
+    struct statvfs st = {
+        .f_bsize = block,
+        .f_frsize = block,
+        .f_blocks = fs->max_bytes / block,
+        .f_bfree = left / block,
+        .f_bavail = left / block,
+        .f_namemax = NAME_BYTES_MAX,
+    };
+
+    (void)ino;
+    fuse_reply_statfs(req, &st);
+}
+
+const struct fuse_lowlevel_ops fs_ops = {
+    .init = op_init,
+    .lookup = op_lookup,
+    .forget = op_forget,
+    .forget_multi = op_forget_multi,
+    .getattr = op_getattr,
+    .setattr = op_setattr,
+    .mkdir = op_mkdir,
+    .rmdir = op_rmdir,
+    .rename = op_rename,
+    .unlink = op_unlink,
+    .mknod = op_mknod,
+    .symlink = op_symlink,
+    .link = op_link,
+    .create = op_create,
+    .open = op_open,
+    .read = op_read,
+    .write = op_write,
+    .poll = op_poll,
+    .release = op_release,
+    .opendir = op_opendir,
+    .readdir = op_readdir,
+    .releasedir = op_releasedir,
+    .statfs = op_statfs,
+};

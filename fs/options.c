@@ -1,0 +1,186 @@
+#include "options.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/size.h"
+#include "say.h"
+
+#define DEFAULT_MAX_BYTES (UINT64_C(256) << 20)
+
+enum {
+    KEY_IGNORED,
+};
+
+/* As given, before it is checked. */
+struct raw {
+    char *max_bytes;
+    char *uid_bytes;
+    int private;
+    int n_operands;
+    char *last_operand;
+};
+
+#define FLAG(template, member)                                                                     \
+    {                                                                                              \
+        template, offsetof(struct options, member), 1                                              \
+    }
+
+static const struct fuse_opt flags[] = {
+    FLAG("-f", foreground), FLAG("-d", debug),        FLAG("debug", debug),
+    FLAG("-h", help),       FLAG("--help", help),     FLAG("-V", version),
+    FLAG("--version", version), FUSE_OPT_END,
+};
+
+static const struct fuse_opt settings[] = {
+    { "max_bytes=%s", offsetof(struct raw, max_bytes), 0 },
+    { "uid_bytes=%s", offsetof(struct raw, uid_bytes), 0 },
+    { "private", offsetof(struct raw, private), 1 },
+    /* What fstab and mount(8) say to each other and not to a filesystem. */
+    FUSE_OPT_KEY("defaults", KEY_IGNORED),
+    FUSE_OPT_KEY("auto", KEY_IGNORED),
+    FUSE_OPT_KEY("noauto", KEY_IGNORED),
+    FUSE_OPT_KEY("user", KEY_IGNORED),
+    FUSE_OPT_KEY("nouser", KEY_IGNORED),
+    FUSE_OPT_KEY("users", KEY_IGNORED),
+    FUSE_OPT_KEY("owner", KEY_IGNORED),
+    FUSE_OPT_KEY("group", KEY_IGNORED),
+    FUSE_OPT_KEY("nofail", KEY_IGNORED),
+    FUSE_OPT_KEY("_netdev", KEY_IGNORED),
+    FUSE_OPT_KEY("atime", KEY_IGNORED),
+    FUSE_OPT_KEY("diratime", KEY_IGNORED),
+    FUSE_OPT_KEY("relatime", KEY_IGNORED),
+    FUSE_OPT_KEY("norelatime", KEY_IGNORED),
+    FUSE_OPT_KEY("strictatime", KEY_IGNORED),
+    FUSE_OPT_KEY("comment=", KEY_IGNORED),
+    FUSE_OPT_END,
+};
+
+/* Keeps for libfuse what neither table knows; it refuses what it does not know either. */
+static int sort_out(void *data, const char *arg, int key, struct fuse_args *out)
+{
+    struct raw *raw = data;
+
+    (void)out;
+    if (key == KEY_IGNORED || strncmp(arg, "x-", 2) == 0)
+        return 0;
+    if (key != FUSE_OPT_KEY_NONOPT)
+        return 1;
+    raw->n_operands++;
+    free(raw->last_operand);
+    raw->last_operand = strdup(arg);
+    return raw->last_operand ? 0 : -1;
+}
+
+static enum exit_status read_size(const char *key, const char *text, uint64_t *size)
+{
+    if (!text)
+        return EXIT_STATUS_OK;
+    if (size_parse(text, strlen(text), size) == 0 && *size > 0)
+        return EXIT_STATUS_OK;
+    say("bad size in %s='%s': digits, then K, M, G or nothing", key, text);
+    return EXIT_STATUS_USAGE;
+}
+
+static enum exit_status read_mountpoint(const struct raw *raw, struct options *options)
+{
+    if (raw->n_operands == 0 || raw->n_operands > 2) {
+        say("%s; usage: ipcfs [options] [SOURCE] MOUNTPOINT (more: ipcfs -h)",
+            raw->n_operands == 0 ? "no mount point given" : "too many operands");
+        return EXIT_STATUS_USAGE;
+    }
+    options->mountpoint = realpath(raw->last_operand, NULL);
+    if (options->mountpoint)
+        return EXIT_STATUS_OK;
+    if (errno == ENOENT)
+        say("mount point '%s' does not exist: make it first (mkdir -p)", raw->last_operand);
+    else if (errno == ENOTCONN)
+        say("mount point '%s' holds a dead mount: unmount it first (umount -l)",
+            raw->last_operand);
+    else
+        say("mount point '%s': %s", raw->last_operand, strerror(errno));
+    return EXIT_STATUS_FAILED;
+}
+
+static enum exit_status check(const struct raw *raw, struct options *options)
+{
+    enum exit_status status;
+
+    options->fs.max_bytes = DEFAULT_MAX_BYTES;
+    status = read_size("max_bytes", raw->max_bytes, &options->fs.max_bytes);
+    if (status != EXIT_STATUS_OK)
+        return status;
+    options->fs.uid_bytes = (options->fs.max_bytes + 3) / 4;
+    status = read_size("uid_bytes", raw->uid_bytes, &options->fs.uid_bytes);
+    if (status != EXIT_STATUS_OK)
+        return status;
+    return read_mountpoint(raw, options);
+}
+
+/* Return: whether there was memory. */
+static bool add_session_args(const struct raw *raw, struct fuse_args *args)
+{
+    int r = fuse_opt_add_arg(args, "-odefault_permissions,fsname=ipcfs,subtype=ipcfs");
+
+    if (r == 0 && geteuid() == 0 && !raw->private)
+        r = fuse_opt_add_arg(args, "-oallow_other");
+    return r == 0;
+}
+
+static enum exit_status parse(struct raw *raw, struct options *options)
+{
+    struct fuse_args *args = &options->session_args;
+
+    if (fuse_opt_parse(args, options, flags, NULL) < 0 ||
+        fuse_opt_parse(args, raw, settings, sort_out) < 0) {
+        say_fuse("bad option");
+        return EXIT_STATUS_USAGE;
+    }
+    if (options->help || options->version)
+        return EXIT_STATUS_OK;
+    if (!add_session_args(raw, args)) {
+        say("out of memory");
+        return EXIT_STATUS_FAILED;
+    }
+    return check(raw, options);
+}
+
+enum exit_status options_parse(struct options *options, int argc, char *argv[])
+{
+    struct raw raw = { 0 };
+    enum exit_status status;
+
+    *options = (struct options){ .session_args = FUSE_ARGS_INIT(argc, argv) };
+    status = parse(&raw, options);
+    free(raw.max_bytes);
+    free(raw.uid_bytes);
+    free(raw.last_operand);
+    return status;
+}
+
+void options_free(struct options *options)
+{
+    free(options->mountpoint);
+    fuse_opt_free_args(&options->session_args);
+}
+
+void options_print_help(void)
+{
+    puts("usage: ipcfs [options] [SOURCE] MOUNTPOINT\n"
+         "Mounts a filesystem in which mailboxes are directories and messages are written and read\n"
+         "with echo and cat. SOURCE is ignored; it is there for mount(8) and fstab.\n"
+         "\n"
+         "  -f                  stay in the foreground\n"
+         "  -d                  say what the kernel asks (implies -f)\n"
+         "  -h, --help          this\n"
+         "  -V, --version       the version\n"
+         "  -o max_bytes=SIZE   bound on all that waits (default 256M)\n"
+         "  -o uid_bytes=SIZE   bound on what one user may hold (default a quarter of it)\n"
+         "  -o private          mounted by root: for root alone\n"
+         "  -o OPTION           ro, nosuid, allow_other and others of mount(8)\n"
+         "\n"
+         "SIZE is in bytes, or with K, M or G. It ends with umount, fusermount3 -u, SIGTERM or SIGINT.");
+}

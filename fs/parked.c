@@ -1,0 +1,41 @@
+#include "parked.h"
+
+#include <stdlib.h>
+
+#include "fs.h"
+
+/* libfuse holds the request's lock, so the answer is left to another thread. */
+static void on_interrupt(fuse_req_t req, void *data)
+{
+    struct parked *parked = data;
+    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
+
+    (void)req;
+    mbox_cancel(parked->file->mbox, &parked->op, &ready);
+    deferred_complete(&parked->file->fs->deferred, &ready);
+}
+
+struct parked *parked_new(struct file *file, fuse_req_t req, size_t size,
+                          void (*complete)(struct mbox_op *op, struct mbox_ready *ready))
+{
+    struct parked *parked = malloc(sizeof(*parked));
+
+    if (!parked)
+        return NULL;
+    *parked = (struct parked){
+        .op = { .complete = complete, .max_bytes = SIZE_MAX },
+        .req = req,
+        .file = file_ref(file),
+        .size = size,
+    };
+    fuse_req_interrupt_func(req, on_interrupt, parked);
+    return parked;
+}
+
+void parked_free(struct parked *parked)
+{
+    /* Waits for an on_interrupt that is running. */
+    fuse_req_interrupt_func(parked->req, NULL, NULL);
+    file_unref(parked->file);
+    free(parked);
+}

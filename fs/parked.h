@@ -1,0 +1,34 @@
+/* A request that may have to wait: an engine's op joined to the request that it will answer.
+ *
+ * parked_new() lets the kernel's interrupts find the op; then the op is given to the engine. When
+ * the engine keeps it (MBOX_PARKED), its completion answers; else the caller takes the request
+ * back with parked_free() and answers itself.
+ *
+ * The kernel asks once for a waiting call to end, and then waits for the answer however long: an
+ * interrupt always ends the wait. */
+#ifndef IPCFS_FS_PARKED_H
+#define IPCFS_FS_PARKED_H
+
+#include "file.h"
+
+struct parked {
+    struct mbox_op op;
+    fuse_req_t req;
+    struct file *file; /* a reference */
+    size_t size;       /* of the caller's buffer */
+};
+
+/* @complete answers the request and frees with parked_free(). Return: NULL when memory is short. */
+struct parked *parked_new(struct file *file, fuse_req_t req, size_t size,
+                          void (*complete)(struct mbox_op *op, struct mbox_ready *ready));
+
+/* No interrupt will come for it any more. The request is still to be answered by the caller, who
+ * must hold a reference to the file while it needs it. */
+void parked_free(struct parked *parked);
+
+static inline struct parked *parked_of(struct mbox_op *op)
+{
+    return (struct parked *)((char *)op - offsetof(struct parked, op));
+}
+
+#endif

@@ -1,0 +1,24 @@
+/* A directory at the top of the tree, and the root itself: there from the start to the end. */
+#ifndef IPCFS_FS_ROOM_H
+#define IPCFS_FS_ROOM_H
+
+#include "attr.h"
+
+struct room {
+    pthread_mutex_t lock; /* a leaf */
+    struct attr attr;     /* under lock */
+    struct node *node;    /* the node table's slot */
+};
+
+/* Makes @room with its own inode number. */
+void room_init(struct room *room, struct fs *fs, mode_t mode, const struct caller *owner);
+void room_deinit(struct room *room);
+
+/* For struct node_ops, of a node whose object is a struct room. */
+void room_getattr(struct node *node, struct stat *ret_attr);
+int room_setattr(struct node *node, const struct node_change *change);
+
+/* An entry came, went or changed its name. */
+void room_touch(struct room *room);
+
+#endif

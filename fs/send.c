@@ -1,0 +1,113 @@
+#include "send.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fuse.h>
+
+#include "caller.h"
+#include "fs.h"
+#include "parked.h"
+
+struct send_file {
+    struct file file;
+    unsigned int prio;
+    _Atomic pid_t last_pid; /* whose write came last: a guess at whose is next */
+};
+
+static struct msg_sender sender_of(struct send_file *send, fuse_req_t req)
+{
+    const struct fuse_ctx *ctx = fuse_req_ctx(req);
+    /* Relaxed: any value will do, caller_process() checks it. */
+    pid_t hint = atomic_load_explicit(&send->last_pid, memory_order_relaxed);
+    pid_t pid = caller_process(ctx->pid, hint);
+
+    if (pid != hint)
+        atomic_store_explicit(&send->last_pid, pid, memory_order_relaxed);
+    return (struct msg_sender){ .pid = pid, .uid = ctx->uid, .gid = ctx->gid };
+}
+
+static void answer(fuse_req_t req, int result, size_t size)
+{
+    if (result < 0)
+        fuse_reply_err(req, -result);
+    else
+        fuse_reply_write(req, size);
+}
+
+static void complete(struct mbox_op *op, struct mbox_ready *ready)
+{
+    struct parked *parked = parked_of(op);
+    fuse_req_t req = parked->req;
+    size_t size = parked->size;
+
+    (void)ready;
+    parked_free(parked);
+    answer(req, op->result, size);
+}
+
+/* Posts with an op, for where it has to wait. Return: as mbox_post. */
+static int post_waiting(struct file *file, fuse_req_t req, struct msg *msg, bool nonblock,
+                        struct mbox_ready *ready)
+{
+    struct parked *parked = parked_new(file, req, msg->size_bytes, complete);
+    int r;
+
+    if (!parked)
+        return -ENOMEM;
+    parked->op.nonblock = nonblock;
+    r = mbox_post(file->mbox, msg, &parked->op, ready);
+    if (r != MBOX_PARKED)
+        parked_free(parked);
+    return r;
+}
+
+/* A write longer than one WRITE can carry comes in parts, of which already the first is longer
+ * than any message may be: nothing of it is queued. Only a writev of more than 256 pieces can be
+ * split below that size; its later parts (they alone have an offset, unless O_APPEND gives each
+ * one) are refused, so that the short count tells the writer. */
+static bool is_later_part(off_t offset, int flags)
+{
+    return offset > 0 && !(flags & O_APPEND);
+}
+
+static void send_write(struct file *file, fuse_req_t req, const char *data, size_t size,
+                       off_t offset, int flags)
+{
+    struct send_file *send = (struct send_file *)file;
+    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
+    struct msg *msg;
+    int r;
+
+    if (size > file->fs->one_write_bytes || is_later_part(offset, flags)) {
+        fuse_reply_err(req, EMSGSIZE);
+        return;
+    }
+    msg = msg_new(data, size, send->prio, sender_of(send, req));
+    if (!msg) {
+        fuse_reply_err(req, ENOMEM);
+        return;
+    }
+    r = mbox_post(file->mbox, msg, NULL, &ready);
+    if (r == -EAGAIN)
+        r = post_waiting(file, req, msg, flags & O_NONBLOCK, &ready);
+    if (r != MBOX_PARKED)
+        answer(req, r, size);
+    msg_unref(msg);
+    mbox_ready_run(&ready);
+}
+
+static const struct file_ops send_ops = {
+    .open_flags = FOPEN_DIRECT_IO | FOPEN_STREAM | FOPEN_NOFLUSH | FOPEN_PARALLEL_DIRECT_WRITES,
+    .events = MBOX_WRITABLE,
+    .write = send_write,
+    .size = sizeof(struct send_file),
+};
+
+int send_open(struct fs *fs, struct mbox *mbox, unsigned int prio, struct file **ret_file)
+{
+    int r = file_new(fs, &send_ops, mbox, ret_file);
+
+    if (r == 0)
+        ((struct send_file *)*ret_file)->prio = prio;
+    return r;
+}

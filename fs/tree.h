@@ -1,0 +1,18 @@
+/* The rooms of the tree. */
+#ifndef IPCFS_FS_TREE_H
+#define IPCFS_FS_TREE_H
+
+#include "room.h"
+
+struct tree {
+    struct room root;
+    struct room mboxes; /* mbox/ */
+};
+
+/* Makes the rooms, owned by @owner, and the root's node, NODE_ROOT_ID. Return: 0; -ENOMEM. */
+int tree_init(struct tree *tree, struct fs *fs, const struct caller *owner);
+
+/* The nodes have been freed. */
+void tree_deinit(struct tree *tree);
+
+#endif
