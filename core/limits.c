@@ -111,7 +111,6 @@ size_t mbox_limits_format(const struct mbox_limits *limits, char text[MBOX_LIMIT
         snprintf(messages, sizeof(messages), "%" PRIu64, limits->messages);
     n = snprintf(text, MBOX_LIMITS_TEXT_MAX,
                  "messages=%s\nbytes=%" PRIu64 "\nmessage_bytes=%" PRIu64 "\noverflow=%s\n",
-                 messages, limits->bytes, limits->message_bytes,
-                 overflow_names[limits->overflow]);
+                 messages, limits->bytes, limits->message_bytes, overflow_names[limits->overflow]);
     return (size_t)n;
 }

@@ -127,8 +127,8 @@ static bool fits(const struct mbox *mbox, size_t size_bytes)
  * flight can't be dropped and don't count here: should one come back, mbox_abort() drops again. */
 static void drop_until_within(struct mbox *mbox, uint64_t n_more, uint64_t n_bytes_more)
 {
-    while (mbox->queue.occupied && !is_within(mbox, mbox->queue.n_messages + n_more,
-                                              mbox->queue.n_bytes + n_bytes_more)) {
+    while (mbox->queue.occupied &&
+           !is_within(mbox, mbox->queue.n_messages + n_more, mbox->queue.n_bytes + n_bytes_more)) {
         struct msg *least = msgq_least(&mbox->queue);
 
         msgq_remove(&mbox->queue, least);

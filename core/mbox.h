@@ -56,8 +56,8 @@ enum mbox_op_state {
 struct mbox_op {
     /* Called from mbox_ready_run once the waiting is over; @op is the callback's to free. */
     void (*complete)(struct mbox_op *op, struct mbox_ready *ready);
-    bool nonblock;        /* don't wait: -EAGAIN */
-    size_t max_bytes;     /* receive: a longer message is refused with -EMSGSIZE and stays */
+    bool nonblock;    /* don't wait: -EAGAIN */
+    size_t max_bytes; /* receive: a longer message is refused with -EMSGSIZE and stays */
 
     /* For complete(). */
     int result;      /* 0 or a negative errno */
@@ -97,7 +97,7 @@ struct mbox_stat {
     uint64_t n_rejected;
     uint64_t n_senders_waiting;
     uint64_t n_receivers_waiting;
-    struct timespec last_send;    /* CLOCK_REALTIME; zero: never */
+    struct timespec last_send; /* CLOCK_REALTIME; zero: never */
     struct timespec last_receive;
 };
 
@@ -112,14 +112,14 @@ struct mbox {
     /* All below under lock. */
     bool removed;
     struct mbox_limits limits;
-    struct msgq queue;   /* waiting messages */
-    struct msgq pending; /* messages whose senders wait: for room, or in a rendezvous */
+    struct msgq queue;    /* waiting messages */
+    struct msgq pending;  /* messages whose senders wait: for room, or in a rendezvous */
     uint64_t n_in_flight; /* handed out; those of a rendezvous don't count */
     uint64_t n_bytes_in_flight;
     uint64_t last_seq;
-    struct mbox_ready takers; /* receivers that wait, oldest first */
+    struct mbox_ready takers;       /* receivers that wait, oldest first */
     struct mbox_watch_list watches; /* the armed ones */
-    struct mbox_stat stat; /* the counters; its first two are computed when asked for */
+    struct mbox_stat stat;          /* the counters; its first two are computed when asked for */
 };
 
 void mbox_domain_init(struct mbox_domain *domain, uint64_t max_bytes, uint64_t uid_bytes);

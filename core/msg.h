@@ -36,7 +36,7 @@ struct msg {
     size_t size_bytes;
 
     /* Set by the mailbox on arrival, fixed from then on. */
-    uint64_t id; /* unique in a mount, rising */
+    uint64_t id;             /* unique in a mount, rising */
     struct timespec arrived; /* CLOCK_REALTIME */
 
     /* The mailbox's, under its lock. */

@@ -109,3 +109,13 @@ uint64_t quota_used(struct quota *q)
     pthread_mutex_unlock(&q->lock);
     return used;
 }
+
+unsigned int quota_n_users(struct quota *q)
+{
+    unsigned int n;
+
+    pthread_mutex_lock(&q->lock);
+    n = HASH_COUNT(q->users);
+    pthread_mutex_unlock(&q->lock);
+    return n;
+}

@@ -16,10 +16,10 @@ struct quota_user;
 
 struct quota {
     pthread_mutex_t lock;
-    uint64_t max_bytes;      /* the bound on all together */
-    uint64_t uid_bytes;      /* the bound on one user */
-    uint64_t used_bytes;     /* under lock: the sum of all users */
-    struct quota_user *users;  /* under lock: by uid */
+    uint64_t max_bytes;       /* the bound on all together */
+    uint64_t uid_bytes;       /* the bound on one user */
+    uint64_t used_bytes;      /* under lock: the sum of all users */
+    struct quota_user *users; /* under lock: by uid */
 };
 
 void quota_init(struct quota *q, uint64_t max_bytes, uint64_t uid_bytes);
@@ -35,5 +35,8 @@ void quota_release(struct quota *q, uid_t uid, uint64_t bytes);
 
 /* Return: bytes held by all. */
 uint64_t quota_used(struct quota *q);
+
+/* Return: how many users are remembered. */
+unsigned int quota_n_users(struct quota *q);
 
 #endif

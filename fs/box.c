@@ -41,8 +41,8 @@ static void release(struct node *node);
 
 static const struct box_file_kind {
     const char *name;
-    mode_t mode;      /* for a directory that nobody may search */
-    mode_t searchers; /* what each class gets too that may search the directory */
+    mode_t mode;          /* for a directory that nobody may search */
+    mode_t searchers;     /* what each class gets too that may search the directory */
     bool has_fresh_nodes; /* its writers may wait (node.h) */
     struct node_ops ops;
 } kinds[BOX_N_FILES] = {
@@ -98,9 +98,9 @@ static void release(struct node *node)
 /* Return: which of its box's files @node is. */
 static enum box_file file_of(const struct node *node)
 {
-    const struct box_file_kind *kind =
-        (const struct box_file_kind *)((const char *)node->ops -
-                                       offsetof(struct box_file_kind, ops));
+    const struct box_file_kind *kind = (const struct box_file_kind *)((const char *)node->ops -
+                                                                      offsetof(struct box_file_kind,
+                                                                               ops));
 
     return (enum box_file)(kind - kinds);
 }
@@ -232,8 +232,10 @@ static int dir_lookup(struct node *dir, const char *name, struct node **ret_node
     r = find_file(name, &file, &prio);
     if (r < 0)
         return r;
-    r = get_node(dir->fs, box, &kinds[file].ops,
-                 kinds[file].has_fresh_nodes ? NULL : &box->file_nodes[file], ret_node);
+    if (!kinds[file].has_fresh_nodes)
+        return get_node(dir->fs, box, &kinds[file].ops, &box->file_nodes[file], ret_node);
+    r = get_node(dir->fs, box, &kinds[file].ops, NULL, ret_node);
+    /* The kernel has not heard of it yet: nobody else sees it. */
     if (r == 0)
         (*ret_node)->prio = prio;
     return r;

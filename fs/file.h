@@ -55,7 +55,7 @@ struct file {
 /* All open files, so that those which the kernel never releases can be closed at the end. */
 struct files {
     pthread_mutex_t lock;
-    TAILQ_HEAD(, file) list;
+    TAILQ_HEAD(files_list, file) list;
 };
 
 void files_init(struct files *files);

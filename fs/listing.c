@@ -25,8 +25,9 @@ int listing_add(struct listing *listing, const char *name, uint64_t ino, mode_t 
     copy = strdup(name);
     if (!copy)
         return -ENOMEM;
-    listing->entries[listing->n_entries++] =
-        (struct listing_entry){ .name = copy, .ino = ino, .type = type };
+    listing->entries[listing->n_entries++] = (struct listing_entry){ .name = copy,
+                                                                     .ino = ino,
+                                                                     .type = type };
     return 0;
 }
 

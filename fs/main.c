@@ -133,7 +133,7 @@ static enum exit_status serve(struct mount *mount)
     r = deferred_start(&mount->fs.deferred);
     if (r == 0)
         r = -pthread_create(&signal_thread, NULL, wait_for_signal, mount);
-    if (r < 0) {
+    if (r != 0) {
         say("can't start a thread: %s", strerror(-r));
         return EXIT_STATUS_FAILED;
     }

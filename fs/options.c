@@ -30,9 +30,8 @@ struct raw {
     }
 
 static const struct fuse_opt flags[] = {
-    FLAG("-f", foreground), FLAG("-d", debug),        FLAG("debug", debug),
-    FLAG("-h", help),       FLAG("--help", help),     FLAG("-V", version),
-    FLAG("--version", version), FUSE_OPT_END,
+    FLAG("-f", foreground), FLAG("-d", debug),   FLAG("debug", debug),       FLAG("-h", help),
+    FLAG("--help", help),   FLAG("-V", version), FLAG("--version", version), FUSE_OPT_END,
 };
 
 static const struct fuse_opt settings[] = {
@@ -98,8 +97,7 @@ static enum exit_status read_mountpoint(const struct raw *raw, struct options *o
     if (errno == ENOENT)
         say("mount point '%s' does not exist: make it first (mkdir -p)", raw->last_operand);
     else if (errno == ENOTCONN)
-        say("mount point '%s' holds a dead mount: unmount it first (umount -l)",
-            raw->last_operand);
+        say("mount point '%s' holds a dead mount: unmount it first (umount -l)", raw->last_operand);
     else
         say("mount point '%s': %s", raw->last_operand, strerror(errno));
     return EXIT_STATUS_FAILED;
@@ -169,18 +167,19 @@ void options_free(struct options *options)
 
 void options_print_help(void)
 {
-    puts("usage: ipcfs [options] [SOURCE] MOUNTPOINT\n"
-         "Mounts a filesystem in which mailboxes are directories and messages are written and read\n"
-         "with echo and cat. SOURCE is ignored; it is there for mount(8) and fstab.\n"
-         "\n"
-         "  -f                  stay in the foreground\n"
-         "  -d                  say what the kernel asks (implies -f)\n"
-         "  -h, --help          this\n"
-         "  -V, --version       the version\n"
-         "  -o max_bytes=SIZE   bound on all that waits (default 256M)\n"
-         "  -o uid_bytes=SIZE   bound on what one user may hold (default a quarter of it)\n"
-         "  -o private          mounted by root: for root alone\n"
-         "  -o OPTION           ro, nosuid, allow_other and others of mount(8)\n"
-         "\n"
-         "SIZE is in bytes, or with K, M or G. It ends with umount, fusermount3 -u, SIGTERM or SIGINT.");
+    puts(
+        "usage: ipcfs [options] [SOURCE] MOUNTPOINT\n"
+        "Mounts a filesystem in which mailboxes are directories and messages are written and read\n"
+        "with echo and cat. SOURCE is ignored; it is there for mount(8) and fstab.\n"
+        "\n"
+        "  -f                  stay in the foreground\n"
+        "  -d                  say what the kernel asks (implies -f)\n"
+        "  -h, --help          this\n"
+        "  -V, --version       the version\n"
+        "  -o max_bytes=SIZE   bound on all that waits (default 256M)\n"
+        "  -o uid_bytes=SIZE   bound on what one user may hold (default a quarter of it)\n"
+        "  -o private          mounted by root: for root alone\n"
+        "  -o OPTION           ro, nosuid, allow_other and others of mount(8)\n"
+        "\n"
+        "SIZE is in bytes, or with K, M or G. It ends with umount, fusermount3 -u, SIGTERM or SIGINT.");
 }

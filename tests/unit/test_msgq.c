@@ -1,0 +1,102 @@
+#include "core/msgq.h"
+
+#include <criterion/criterion.h>
+
+static struct msg *new_msg(unsigned int prio, uint64_t seq, size_t size)
+{
+    static const char data[16];
+    struct msg *msg = msg_new(data, size, prio, (struct msg_sender){ 0 });
+
+    msg->seq = seq;
+    return msg;
+}
+
+static struct msg *pop(struct msgq *q)
+{
+    struct msg *msg = msgq_first(q);
+
+    msgq_remove(q, msg);
+    return msg;
+}
+
+static void expect_pop(struct msgq *q, unsigned int prio, uint64_t seq)
+{
+    struct msg *msg = pop(q);
+
+    cr_expect_eq(msg->prio, prio);
+    cr_expect_eq(msg->seq, seq);
+    msg_unref(msg);
+}
+
+Test(msgq, delivers_by_priority_then_by_arrival)
+{
+    struct msgq q;
+
+    msgq_init(&q);
+    msgq_push(&q, new_msg(0, 1, 1));
+    msgq_push(&q, new_msg(31, 2, 2));
+    msgq_push(&q, new_msg(7, 3, 3));
+    msgq_push(&q, new_msg(31, 4, 4));
+    cr_assert_eq(q.n_messages, 4);
+    cr_assert_eq(q.n_bytes, 10);
+    cr_assert_eq(msgq_least(&q)->seq, 1);
+    expect_pop(&q, 31, 2);
+    expect_pop(&q, 31, 4);
+    expect_pop(&q, 7, 3);
+    expect_pop(&q, 0, 1);
+    cr_assert_null(msgq_first(&q));
+    cr_assert_null(msgq_least(&q));
+    cr_assert_eq(q.n_bytes, 0);
+}
+
+Test(msgq, messages_put_back_in_any_order_are_in_their_places)
+{
+    struct msg *msgs[4];
+    struct msgq q;
+
+    msgq_init(&q);
+    for (uint64_t seq = 0; seq < 4; seq++)
+        msgq_push(&q, new_msg(3, seq, 1));
+    for (int i = 0; i < 4; i++)
+        msgs[i] = pop(&q);
+    msgq_put_back(&q, msgs[2]);
+    msgq_put_back(&q, msgs[0]);
+    msgq_put_back(&q, msgs[3]);
+    msgq_put_back(&q, msgs[1]);
+    for (uint64_t seq = 0; seq < 4; seq++)
+        expect_pop(&q, 3, seq);
+}
+
+Test(msgq, next_walks_all_in_delivery_order)
+{
+    static const uint64_t order[] = { 2, 4, 3, 1, 5 };
+    struct msg *msg;
+    struct msgq q;
+    size_t n = 0;
+
+    msgq_init(&q);
+    msgq_push(&q, new_msg(0, 1, 0));
+    msgq_push(&q, new_msg(31, 2, 0));
+    msgq_push(&q, new_msg(7, 3, 0));
+    msgq_push(&q, new_msg(31, 4, 0));
+    msgq_push(&q, new_msg(0, 5, 0));
+    for (msg = msgq_first(&q); msg; msg = msgq_next(&q, msg))
+        cr_assert_eq(msg->seq, order[n++]);
+    cr_assert_eq(n, 5);
+    while (msgq_first(&q))
+        msg_unref(pop(&q));
+}
+
+Test(msgq, knows_whether_one_of_at_least_a_priority_waits)
+{
+    struct msgq q;
+
+    msgq_init(&q);
+    cr_assert_not(msgq_has_at_least(&q, 0));
+    msgq_push(&q, new_msg(5, 1, 0));
+    cr_assert(msgq_has_at_least(&q, 0));
+    cr_assert(msgq_has_at_least(&q, 5));
+    cr_assert_not(msgq_has_at_least(&q, 6));
+    cr_assert_not(msgq_has_at_least(&q, 31));
+    msg_unref(pop(&q));
+}
