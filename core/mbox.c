@@ -4,6 +4,9 @@
  *     │              ^                │
  *     └─no room─> pending             └──abort──> queue, where it was
  *
+ * A place that is reserved goes the same way as an empty message does, up to the queue, where it
+ * becomes a count; the message that fills it goes straight into the queue.
+ *
  * In a rendezvous (capacity 0) nothing is queued: pending ──take──> in flight ──commit──> gone, and
  * the sender waits until the end; abort returns the message to pending.
  *
@@ -119,8 +122,42 @@ static bool is_within(const struct mbox *mbox, uint64_t n, uint64_t n_bytes)
 /* Whether a message of @size_bytes finds room. */
 static bool fits(const struct mbox *mbox, size_t size_bytes)
 {
-    return is_within(mbox, mbox->queue.n_messages + mbox->n_in_flight + 1,
+    return is_within(mbox, mbox->queue.n_messages + mbox->n_in_flight + mbox->n_reserved + 1,
                      mbox->queue.n_bytes + mbox->n_bytes_in_flight + size_bytes);
+}
+
+static void index_add(struct mbox *mbox, struct msg *msg)
+{
+    if (!mbox->is_indexed)
+        return;
+    HASH_ADD(hh, mbox->by_id, id, sizeof(msg->id), msg);
+    /* Without memory for the index there is none; it is made again when it is wanted. */
+    if (!hash_added(msg, hh)) {
+        HASH_CLEAR(hh, mbox->by_id);
+        mbox->is_indexed = false;
+    }
+}
+
+static void queue_push(struct mbox *mbox, struct msg *msg)
+{
+    msgq_push(&mbox->queue, msg);
+    index_add(mbox, msg);
+}
+
+static void queue_put_back(struct mbox *mbox, struct msg *msg)
+{
+    msgq_put_back(&mbox->queue, msg);
+    index_add(mbox, msg);
+}
+
+static void queue_remove(struct mbox *mbox, struct msg *msg)
+{
+    msgq_remove(&mbox->queue, msg);
+    if (mbox->is_indexed)
+        HASH_DELETE(hh, mbox->by_id, msg);
+    /* Who only sends and receives does not pay for an index for ever. */
+    if (!mbox->queue.occupied)
+        mbox->is_indexed = false;
 }
 
 /* Drops what is least until the bounds allow @n_more messages of @n_bytes_more bytes. Messages in
@@ -131,7 +168,7 @@ static void drop_until_within(struct mbox *mbox, uint64_t n_more, uint64_t n_byt
            !is_within(mbox, mbox->queue.n_messages + n_more, mbox->queue.n_bytes + n_bytes_more)) {
         struct msg *least = msgq_least(&mbox->queue);
 
-        msgq_remove(&mbox->queue, least);
+        queue_remove(mbox, least);
         discard(mbox, least);
         mbox->stat.n_dropped++;
     }
@@ -150,11 +187,28 @@ static void count_sent(struct mbox *mbox, const struct msg *msg)
     mbox->stat.last_send = msg->arrived;
 }
 
+static void count_received(struct mbox *mbox)
+{
+    mbox->stat.n_received++;
+    mbox->stat.last_receive = now();
+}
+
 static void enqueue(struct mbox *mbox, struct msg *msg)
 {
     stamp(mbox, msg);
     count_sent(mbox, msg);
-    msgq_push(&mbox->queue, msg);
+    queue_push(mbox, msg);
+}
+
+/* Lets @msg in: a message into the queue, a place as a count (its charge goes on). */
+static void admit(struct mbox *mbox, struct msg *msg)
+{
+    if (!msg->is_place) {
+        enqueue(mbox, msg);
+        return;
+    }
+    mbox->n_reserved++;
+    msg_unref(msg);
 }
 
 static void wake(struct mbox *mbox, unsigned int events)
@@ -179,10 +233,13 @@ static struct msgq *source(struct mbox *mbox)
     return mbox->queue.occupied || !is_rendezvous(mbox) ? &mbox->queue : &mbox->pending;
 }
 
-/* Takes @msg, the first of @from, out of it and into flight. */
-static void launch(struct mbox *mbox, struct msgq *from, struct msg *msg)
+/* Takes @msg, the first of source(), out of it and into flight. */
+static void launch(struct mbox *mbox, struct msg *msg)
 {
-    msgq_remove(from, msg);
+    if (source(mbox) == &mbox->queue)
+        queue_remove(mbox, msg);
+    else
+        msgq_remove(&mbox->pending, msg);
     if (msg->poster) {
         msg->poster->state = MBOX_OP_IN_FLIGHT;
         mbox->stat.n_senders_waiting--;
@@ -192,6 +249,15 @@ static void launch(struct mbox *mbox, struct msgq *from, struct msg *msg)
     }
 }
 
+/* Ends the wait of a receiver. */
+static void taker_finish(struct mbox *mbox, struct mbox_op *op, int result,
+                         struct mbox_ready *ready)
+{
+    TAILQ_REMOVE(&mbox->takers, op, link);
+    mbox->stat.n_receivers_waiting--;
+    op_finish(op, result, ready);
+}
+
 /* Gives waiting receivers what there is, in the order they came. */
 static void serve_takers(struct mbox *mbox, struct mbox_ready *ready)
 {
@@ -199,15 +265,13 @@ static void serve_takers(struct mbox *mbox, struct mbox_ready *ready)
     struct msg *msg;
 
     while ((op = TAILQ_FIRST(&mbox->takers)) && (msg = msgq_first(source(mbox)))) {
-        TAILQ_REMOVE(&mbox->takers, op, link);
-        mbox->stat.n_receivers_waiting--;
         if (msg->size_bytes > op->max_bytes) {
-            op_finish(op, -EMSGSIZE, ready);
+            taker_finish(mbox, op, -EMSGSIZE, ready);
             continue;
         }
-        launch(mbox, source(mbox), msg);
+        launch(mbox, msg);
         op->msg = msg;
-        op_finish(op, 0, ready);
+        taker_finish(mbox, op, 0, ready);
     }
 }
 
@@ -222,7 +286,8 @@ static int make_room(struct mbox *mbox, const struct msg *msg)
         mbox->stat.n_rejected++;
         return -ENOBUFS;
     case MBOX_OVERFLOW_DROP_OLDEST:
-        drop_until_within(mbox, 1, msg->size_bytes);
+        if (!msg->is_place)
+            drop_until_within(mbox, 1, msg->size_bytes);
         return 0;
     case MBOX_OVERFLOW_BLOCK:
         break;
@@ -244,8 +309,8 @@ static void admit_pending(struct mbox *mbox, struct mbox_ready *ready)
     while (!is_rendezvous(mbox) && (msg = msgq_first(&mbox->pending)) &&
            fits(mbox, msg->size_bytes)) {
         pending_remove(mbox, msg);
-        enqueue(mbox, msg);
         poster_finish(msg, 0, ready);
+        admit(mbox, msg);
     }
 }
 
@@ -281,6 +346,15 @@ static void settle(struct mbox *mbox, unsigned int events, struct mbox_ready *re
         wake(mbox, readiness(mbox) & events);
 }
 
+static int check_sender(const struct mbox *mbox, const struct msg *msg)
+{
+    if (mbox->removed)
+        return -EIDRM;
+    if (mbox->stat.owner_pid && msg->sender.pid == mbox->stat.owner_pid)
+        return -EPERM;
+    return 0;
+}
+
 static int check_size(const struct mbox *mbox, const struct msg *msg)
 {
     if (msg->size_bytes > mbox->limits.message_bytes || msg->size_bytes > mbox->limits.bytes)
@@ -308,6 +382,10 @@ static int post_rendezvous(struct mbox *mbox, struct msg *msg, struct mbox_op *o
 {
     bool meets = !TAILQ_EMPTY(&mbox->takers);
 
+    if (msg->is_place) {
+        admit(mbox, msg);
+        return 0;
+    }
     if (!meets && mbox->limits.overflow == MBOX_OVERFLOW_REJECT) {
         mbox->stat.n_rejected++;
         return -ENOBUFS;
@@ -328,7 +406,7 @@ static int post_queue(struct mbox *mbox, struct msg *msg, struct mbox_op *op)
         return park_post(mbox, msg, op);
     if (r < 0)
         return r;
-    enqueue(mbox, msg);
+    admit(mbox, msg);
     return 0;
 }
 
@@ -337,20 +415,74 @@ int mbox_post(struct mbox *mbox, struct msg *msg, struct mbox_op *op, struct mbo
     int r;
 
     pthread_mutex_lock(&mbox->lock);
-    r = mbox->removed ? -EIDRM : check_size(mbox, msg);
+    r = check_sender(mbox, msg);
+    if (r == 0)
+        r = check_size(mbox, msg);
     if (r == 0)
         r = quota_charge(&mbox->domain->quota, msg->sender.uid, msg_charge_bytes(msg));
     if (r == 0) {
+        msg_ref(msg);
         r = is_rendezvous(mbox) ? post_rendezvous(mbox, msg, op) : post_queue(mbox, msg, op);
         if (r < 0)
-            discharge(mbox, msg);
-    }
-    if (r >= 0) {
-        msg_ref(msg);
-        settle(mbox, MBOX_READABLE, ready);
+            discard(mbox, msg);
+        else
+            settle(mbox, MBOX_READABLE, ready);
     }
     pthread_mutex_unlock(&mbox->lock);
     return r;
+}
+
+int mbox_reserve(struct mbox *mbox, struct msg_sender sender, struct mbox_op *op,
+                 struct mbox_ready *ready)
+{
+    struct msg *place = msg_new(NULL, 0, 0, sender);
+    int r;
+
+    if (!place)
+        return -ENOMEM;
+    place->is_place = true;
+    r = mbox_post(mbox, place, op, ready);
+    msg_unref(place);
+    return r;
+}
+
+static int post_reserved_locked(struct mbox *mbox, struct msg *msg, struct mbox_op *op)
+{
+    if (mbox->removed)
+        return -EIDRM;
+    if (is_rendezvous(mbox))
+        return park_post(mbox, msg, op);
+    if (mbox->limits.overflow == MBOX_OVERFLOW_DROP_OLDEST)
+        drop_until_within(mbox, 1, msg->size_bytes);
+    enqueue(mbox, msg);
+    return 0;
+}
+
+int mbox_post_reserved(struct mbox *mbox, struct msg *msg, struct mbox_op *op,
+                       struct mbox_ready *ready)
+{
+    int r;
+
+    pthread_mutex_lock(&mbox->lock);
+    mbox->n_reserved--;
+    msg_ref(msg);
+    r = post_reserved_locked(mbox, msg, op);
+    if (r < 0)
+        discard(mbox, msg);
+    if (!mbox->removed)
+        settle(mbox, MBOX_READABLE, ready);
+    pthread_mutex_unlock(&mbox->lock);
+    return r;
+}
+
+void mbox_unreserve(struct mbox *mbox, struct msg_sender sender, struct mbox_ready *ready)
+{
+    pthread_mutex_lock(&mbox->lock);
+    mbox->n_reserved--;
+    quota_release(&mbox->domain->quota, sender.uid, MSG_MIN_CHARGE_BYTES);
+    if (!mbox->removed)
+        settle(mbox, MBOX_WRITABLE, ready);
+    pthread_mutex_unlock(&mbox->lock);
 }
 
 static int take_locked(struct mbox *mbox, struct mbox_op *op, struct msg **ret_msg)
@@ -363,7 +495,7 @@ static int take_locked(struct mbox *mbox, struct mbox_op *op, struct msg **ret_m
     if (msg && msg->size_bytes > op->max_bytes)
         return -EMSGSIZE;
     if (msg) {
-        launch(mbox, source(mbox), msg);
+        launch(mbox, msg);
         *ret_msg = msg;
         return 0;
     }
@@ -406,8 +538,7 @@ void mbox_commit(struct mbox *mbox, struct msg *msg, struct mbox_ready *ready)
         count_sent(mbox, msg);
     poster_finish(msg, 0, ready);
     discharge(mbox, msg);
-    mbox->stat.n_received++;
-    mbox->stat.last_receive = now();
+    count_received(mbox);
     if (!mbox->removed)
         settle(mbox, MBOX_WRITABLE, ready);
     pthread_mutex_unlock(&mbox->lock);
@@ -439,7 +570,7 @@ void mbox_abort(struct mbox *mbox, struct msg *msg, struct mbox_ready *ready)
         return_to_poster(mbox, msg, ready);
         settle(mbox, MBOX_READABLE, ready);
     } else {
-        msgq_put_back(&mbox->queue, msg);
+        queue_put_back(mbox, msg);
         if (mbox->limits.overflow == MBOX_OVERFLOW_DROP_OLDEST && !is_rendezvous(mbox))
             drop_until_within(mbox, 0, 0);
         settle(mbox, MBOX_READABLE, ready);
@@ -458,9 +589,7 @@ static void cancel_waiting(struct mbox *mbox, struct mbox_op *op, struct mbox_re
         /* It may have held up others, for whom there is room. */
         settle(mbox, MBOX_READABLE | MBOX_WRITABLE, ready);
     } else {
-        TAILQ_REMOVE(&mbox->takers, op, link);
-        mbox->stat.n_receivers_waiting--;
-        op_finish(op, -EINTR, ready);
+        taker_finish(mbox, op, -EINTR, ready);
     }
 }
 
@@ -504,6 +633,8 @@ static int rejudge(struct mbox *mbox, const struct msg *msg)
         return -EMSGSIZE;
     if (!is_rendezvous(mbox))
         return make_room(mbox, msg);
+    if (msg->is_place)
+        return 0;
     if (mbox->limits.overflow == MBOX_OVERFLOW_REJECT) {
         mbox->stat.n_rejected++;
         return -ENOBUFS;
@@ -524,11 +655,11 @@ static void rejudge_pending(struct mbox *mbox, struct mbox_ready *ready)
             return;
         if (r != -EAGAIN)
             pending_remove(mbox, msg);
-        if (r == 0)
-            enqueue(mbox, msg);
         if (r != -EAGAIN)
             poster_finish(msg, r, ready);
-        if (r < 0 && r != -EAGAIN)
+        if (r == 0)
+            admit(mbox, msg);
+        else if (r != -EAGAIN)
             discard(mbox, msg);
         msg = next;
     }
@@ -575,6 +706,214 @@ int mbox_get_stat(struct mbox *mbox, struct mbox_stat *ret_stat)
     return removed ? -EIDRM : 0;
 }
 
+static void build_index(struct mbox *mbox)
+{
+    struct msg *msg = msgq_first(&mbox->queue);
+
+    mbox->is_indexed = msg;
+    while (msg && mbox->is_indexed) {
+        index_add(mbox, msg);
+        msg = msgq_next(&mbox->queue, msg);
+    }
+}
+
+/* Return: message @id of the queue; NULL. */
+static struct msg *find_locked(struct mbox *mbox, uint64_t id)
+{
+    struct msg *msg;
+
+    if (!mbox->is_indexed)
+        build_index(mbox);
+    if (mbox->is_indexed) {
+        HASH_FIND(hh, mbox->by_id, &id, sizeof(id), msg);
+        return msg;
+    }
+    msg = msgq_first(&mbox->queue);
+    while (msg && msg->id != id)
+        msg = msgq_next(&mbox->queue, msg);
+    return msg;
+}
+
+struct msg *mbox_find(struct mbox *mbox, uint64_t id)
+{
+    struct msg *msg;
+
+    pthread_mutex_lock(&mbox->lock);
+    msg = find_locked(mbox, id);
+    if (msg)
+        msg_ref(msg);
+    pthread_mutex_unlock(&mbox->lock);
+    return msg;
+}
+
+/* Copies up to @n_max ids. Return: how many messages there are; -EIDRM. */
+static ssize_t copy_ids(struct mbox *mbox, uint64_t *ids, size_t n_max)
+{
+    struct msg *msg;
+    size_t n = 0;
+    bool removed;
+
+    pthread_mutex_lock(&mbox->lock);
+    removed = mbox->removed;
+    for (msg = msgq_first(&mbox->queue); msg; msg = msgq_next(&mbox->queue, msg)) {
+        if (n < n_max)
+            ids[n] = msg->id;
+        n++;
+    }
+    pthread_mutex_unlock(&mbox->lock);
+    return removed ? -EIDRM : (ssize_t)n;
+}
+
+int mbox_list(struct mbox *mbox, uint64_t **ret_ids, size_t *ret_n)
+{
+    uint64_t *ids = NULL;
+    size_t n_max = 64;
+
+    for (;;) {
+        uint64_t *more = reallocarray(ids, n_max, sizeof(*ids));
+        ssize_t n;
+
+        if (!more) {
+            free(ids);
+            return -ENOMEM;
+        }
+        ids = more;
+        n = copy_ids(mbox, ids, n_max);
+        if (n < 0) {
+            free(ids);
+            return (int)n;
+        }
+        if ((size_t)n <= n_max) {
+            *ret_ids = ids;
+            *ret_n = (size_t)n;
+            return 0;
+        }
+        /* Some more than now, for those that come meanwhile. */
+        n_max = (size_t)n + (size_t)n / 8 + 64;
+    }
+}
+
+int mbox_pick(struct mbox *mbox, uint64_t id, struct mbox_ready *ready)
+{
+    struct msg *msg;
+    int r = 0;
+
+    pthread_mutex_lock(&mbox->lock);
+    msg = find_locked(mbox, id);
+    if (mbox->removed)
+        r = -EIDRM;
+    else if (!msg)
+        r = -ENOENT;
+    if (r == 0) {
+        queue_remove(mbox, msg);
+        discard(mbox, msg);
+        count_received(mbox);
+        settle(mbox, MBOX_WRITABLE, ready);
+    }
+    pthread_mutex_unlock(&mbox->lock);
+    return r;
+}
+
+/* Return: 0: @msg may move to @to now; a negative errno. */
+static int make_room_for_move(struct mbox *to, const struct msg *msg)
+{
+    if (to->removed)
+        return -EIDRM;
+    if (msg->size_bytes > to->limits.bytes)
+        return -EMSGSIZE;
+    if (is_rendezvous(to))
+        return TAILQ_EMPTY(&to->takers) ? -EAGAIN : 0;
+    if (msgq_has_at_least(&to->pending, msg->prio))
+        return -EAGAIN;
+    return make_room(to, msg);
+}
+
+static int move_locked(struct mbox *mbox, struct mbox *to, uint64_t id, struct mbox_ready *ready)
+{
+    struct msg *msg = find_locked(mbox, id);
+    int r;
+
+    if (mbox->removed)
+        return -EIDRM;
+    if (!msg)
+        return -ENOENT;
+    r = make_room_for_move(to, msg);
+    if (r < 0)
+        return r;
+    queue_remove(mbox, msg);
+    count_received(mbox);
+    msg->seq = ++to->last_seq;
+    to->stat.n_sent++;
+    to->stat.last_send = mbox->stat.last_receive;
+    queue_push(to, msg);
+    settle(mbox, MBOX_WRITABLE, ready);
+    settle(to, MBOX_READABLE, ready);
+    return 0;
+}
+
+int mbox_move(struct mbox *mbox, struct mbox *to, uint64_t id, struct mbox_ready *ready)
+{
+    /* Two mailboxes are locked in the order of their addresses. */
+    struct mbox *first = mbox < to ? mbox : to;
+    struct mbox *second = mbox < to ? to : mbox;
+    int r;
+
+    if (mbox == to) {
+        struct msg *msg = mbox_find(mbox, id);
+
+        msg_unref(msg);
+        return msg ? 0 : -ENOENT;
+    }
+    pthread_mutex_lock(&first->lock);
+    pthread_mutex_lock(&second->lock);
+    r = move_locked(mbox, to, id, ready);
+    pthread_mutex_unlock(&second->lock);
+    pthread_mutex_unlock(&first->lock);
+    return r;
+}
+
+static void evict_takers(struct mbox *mbox, bool (*may_receive)(struct mbox_op *op, pid_t pid),
+                         pid_t pid, struct mbox_ready *ready)
+{
+    struct mbox_op *op = TAILQ_FIRST(&mbox->takers);
+
+    while (op) {
+        struct mbox_op *next = TAILQ_NEXT(op, link);
+
+        if (!may_receive(op, pid))
+            taker_finish(mbox, op, -EBUSY, ready);
+        op = next;
+    }
+}
+
+int mbox_claim(struct mbox *mbox, pid_t pid, bool (*may_receive)(struct mbox_op *op, pid_t pid),
+               struct mbox_ready *ready)
+{
+    int r = 0;
+
+    pthread_mutex_lock(&mbox->lock);
+    if (mbox->removed)
+        r = -EIDRM;
+    else if (mbox->stat.owner_pid)
+        r = -EBUSY;
+    if (r == 0) {
+        mbox->stat.owner_pid = pid;
+        evict_takers(mbox, may_receive, pid, ready);
+    }
+    pthread_mutex_unlock(&mbox->lock);
+    return r;
+}
+
+pid_t mbox_owner(struct mbox *mbox)
+{
+    pid_t pid;
+
+    pthread_mutex_lock(&mbox->lock);
+    pid = mbox->stat.owner_pid;
+    pthread_mutex_unlock(&mbox->lock);
+    return pid;
+}
+
 static void empty(struct mbox *mbox, struct msgq *q, struct mbox_ready *ready)
 {
     struct msg *msg;
@@ -588,20 +927,17 @@ static void empty(struct mbox *mbox, struct msgq *q, struct mbox_ready *ready)
 
 static int remove_locked(struct mbox *mbox, bool force, struct mbox_ready *ready)
 {
-    struct mbox_op *op;
-
     if (mbox->removed)
         return -EIDRM;
-    if (!force && (mbox->queue.occupied || mbox->n_in_flight > 0))
+    if (!force && (mbox->queue.occupied || mbox->n_in_flight > 0 || mbox->n_reserved > 0))
         return -ENOTEMPTY;
     mbox->removed = true;
+    HASH_CLEAR(hh, mbox->by_id);
+    mbox->is_indexed = false;
     empty(mbox, &mbox->queue, ready);
     empty(mbox, &mbox->pending, ready);
-    while ((op = TAILQ_FIRST(&mbox->takers))) {
-        TAILQ_REMOVE(&mbox->takers, op, link);
-        mbox->stat.n_receivers_waiting--;
-        op_finish(op, -EIDRM, ready);
-    }
+    while (!TAILQ_EMPTY(&mbox->takers))
+        taker_finish(mbox, TAILQ_FIRST(&mbox->takers), -EIDRM, ready);
     wake(mbox, MBOX_REMOVED);
     return 0;
 }

@@ -9,6 +9,9 @@
  * flight"), and then mbox_commit() says that it has arrived, or mbox_abort() that it has not, and
  * then it goes back to where it was. So who dies between waiting and receiving takes nothing.
  *
+ * A message whose bytes come bit by bit has its place reserved first (mbox_reserve), so that it is
+ * sure to go in once it is whole (mbox_post_reserved).
+ *
  * Ownership: a mailbox is embedded in what its user makes of it and counted by references; the
  * last mbox_unref() calls mbox->release. A message in the mailbox is one reference, which
  * mbox_take() passes to the taker. An op belongs to its caller, save between a call that returned
@@ -99,6 +102,7 @@ struct mbox_stat {
     uint64_t n_receivers_waiting;
     struct timespec last_send; /* CLOCK_REALTIME; zero: never */
     struct timespec last_receive;
+    pid_t owner_pid; /* 0: none */
 };
 
 struct mbox {
@@ -116,6 +120,9 @@ struct mbox {
     struct msgq pending;  /* messages whose senders wait: for room, or in a rendezvous */
     uint64_t n_in_flight; /* handed out; those of a rendezvous don't count */
     uint64_t n_bytes_in_flight;
+    uint64_t n_reserved; /* places that are taken but not filled yet */
+    struct msg *by_id;   /* the queue's messages, while is_indexed */
+    bool is_indexed;     /* somebody has asked for a message by its id */
     uint64_t last_seq;
     struct mbox_ready takers;       /* receivers that wait, oldest first */
     struct mbox_watch_list watches; /* the armed ones */
@@ -140,8 +147,24 @@ void mbox_unref(struct mbox *mbox);
  * Return: 0: the mailbox has it (and its own reference to it); MBOX_PARKED: op->complete() will
  * tell; or, nothing being posted: -EAGAIN: it would wait, or needs an op for a rendezvous;
  * -EMSGSIZE: longer than one message may be; -ENOBUFS: full, and the policy is to reject;
- * -ENOSPC, -EDQUOT, -ENOMEM as quota_charge; -EIDRM: removed; -EINTR: op was cancelled before. */
+ * -ENOSPC, -EDQUOT, -ENOMEM as quota_charge; -EIDRM: removed; -EPERM: the
+ * sender owns the mailbox; -EINTR: op was cancelled before. */
 int mbox_post(struct mbox *mbox, struct msg *msg, struct mbox_op *op, struct mbox_ready *ready);
+
+/* Takes a place for a message of @sender's, waiting as mbox_post does and failing as it does; what an
+ * empty message costs is charged to @sender. Under drop-oldest nothing is dropped yet. */
+int mbox_reserve(struct mbox *mbox, struct msg_sender sender, struct mbox_op *op,
+                 struct mbox_ready *ready);
+
+/* Puts @msg into the place that was reserved, however full the mailbox is now. The caller has
+ * charged what the message costs more than an empty one; that charge goes with the message, and is
+ * released with the place on failure.
+ * Return: 0; MBOX_PARKED: a rendezvous; -EIDRM; -EINTR. The place is used up in any case. */
+int mbox_post_reserved(struct mbox *mbox, struct msg *msg, struct mbox_op *op,
+                       struct mbox_ready *ready);
+
+/* Gives the place back, and the charge for an empty message. */
+void mbox_unreserve(struct mbox *mbox, struct msg_sender sender, struct mbox_ready *ready);
 
 /* Takes the next message that fits @op->max_bytes. @op may be on the stack when op->nonblock.
  * Return: 0: *ret_msg is in flight, with a reference for the caller, who must commit or abort;
@@ -174,6 +197,33 @@ int mbox_configure(struct mbox *mbox, const char *text, size_t n, struct mbox_re
 /* Return: 0; -EIDRM. */
 int mbox_get_limits(struct mbox *mbox, struct mbox_limits *ret_limits);
 int mbox_get_stat(struct mbox *mbox, struct mbox_stat *ret_stat);
+
+/* What waits in the queue can be looked at and picked from. A message in flight is not there. */
+
+/* Return: message @id, with a reference for the caller; NULL: it does not wait here. */
+struct msg *mbox_find(struct mbox *mbox, uint64_t id);
+
+/* Lists the ids of all that waits, in delivery order. Return: 0 with *ret_ids, which is to be freed
+ * with free(); -ENOMEM; -EIDRM. */
+int mbox_list(struct mbox *mbox, uint64_t **ret_ids, size_t *ret_n);
+
+/* Takes message @id out for good; it counts as received. Return: 0; -ENOENT; -EIDRM. */
+int mbox_pick(struct mbox *mbox, uint64_t id, struct mbox_ready *ready);
+
+/* Moves message @id to the end of its priority in @to; it keeps its id and its sender's charge, and
+ * counts as received here and sent there. At every moment it is in one of the two.
+ * Return: 0; -ENOENT; -EIDRM; as mbox_post for a full @to: -EAGAIN, -ENOBUFS, -EMSGSIZE. */
+int mbox_move(struct mbox *mbox, struct mbox *to, uint64_t id, struct mbox_ready *ready);
+
+/* Makes process @pid the owner, who may not send (mbox_post: -EPERM). Who may receive is for the
+ * caller to say: each receiver that waits and for which @may_receive is false ends with -EBUSY.
+ * Return: 0; -EBUSY: there is an owner; -EIDRM.
+ * Context: @may_receive is called under the mailbox's lock. */
+int mbox_claim(struct mbox *mbox, pid_t pid, bool (*may_receive)(struct mbox_op *op, pid_t pid),
+               struct mbox_ready *ready);
+
+/* Return: the owner's pid; 0: none. */
+pid_t mbox_owner(struct mbox *mbox);
 
 /* Ends the mailbox, when it is empty or with @force: who waits gets -EIDRM, messages are dropped.
  * Return: 0; -ENOTEMPTY: messages wait, or are in flight; -EIDRM: removed before. */

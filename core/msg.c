@@ -14,8 +14,24 @@ struct msg *msg_new(const void *data, size_t size_bytes, unsigned int prio,
     if (!msg)
         return NULL;
     *msg = (struct msg){ .n_refs = 1, .prio = prio, .sender = sender, .size_bytes = size_bytes };
-    memcpy(msg->data, data, size_bytes);
+    if (size_bytes > 0)
+        memcpy(msg->data, data, size_bytes);
     return msg;
+}
+
+struct msg *msg_resize(struct msg *msg, size_t size_bytes)
+{
+    size_t old_bytes = msg->size_bytes;
+    struct msg *resized = realloc(msg, sizeof(*msg) + size_bytes);
+
+    if (!resized) {
+        free(msg);
+        return NULL;
+    }
+    if (size_bytes > old_bytes)
+        memset(resized->data + old_bytes, 0, size_bytes - old_bytes);
+    resized->size_bytes = size_bytes;
+    return resized;
 }
 
 struct msg *msg_ref(struct msg *msg)

@@ -14,6 +14,8 @@
 #include <sys/types.h>
 #include <time.h>
 
+#include "hash.h"
+
 /* Priorities run from 0 to MSG_N_PRIOS - 1; the highest is delivered first. */
 #define MSG_N_PRIOS 32
 
@@ -41,6 +43,8 @@ struct msg {
 
     /* The mailbox's, under its lock. */
     TAILQ_ENTRY(msg) link;
+    UT_hash_handle hh;      /* by id */
+    bool is_place;          /* no message but the place for one (mbox_reserve) */
     uint64_t seq;           /* place among messages of one priority in this mailbox */
     struct mbox_op *poster; /* the send that waits for this message to be accepted; or NULL */
 
@@ -51,6 +55,10 @@ struct msg {
  * Return: the message, with one reference, the caller's; NULL when memory is short. */
 struct msg *msg_new(const void *data, size_t size_bytes, unsigned int prio,
                     struct msg_sender sender);
+
+/* Gives @msg, of which there is one reference, @size_bytes bytes; those that are new are zero.
+ * Return: the message, elsewhere; NULL when memory is short, and @msg is freed. */
+struct msg *msg_resize(struct msg *msg, size_t size_bytes);
 
 struct msg *msg_ref(struct msg *msg);
 

@@ -179,6 +179,22 @@ int names_remove(struct names *names, const char *text, struct mbox_ready *ready
     return r;
 }
 
+int names_remove_mbox(struct names *names, struct mbox *mbox, char ret_text[NAME_BYTES_MAX + 1],
+                      struct mbox_ready *ready)
+{
+    struct name *name;
+
+    pthread_mutex_lock(&names->lock);
+    name = mbox->name;
+    if (name) {
+        strcpy(ret_text, name->text);
+        mbox_remove(mbox, true, ready);
+        remove_name(names, name);
+    }
+    pthread_mutex_unlock(&names->lock);
+    return name ? 0 : -ENOENT;
+}
+
 void names_remove_all(struct names *names, struct mbox_ready *ready)
 {
     struct name *name;

@@ -48,6 +48,11 @@ int names_rename(struct names *names, const char *from, const char *to, enum nam
 /* Removes the mailbox and its name. Return: 0; -ENOENT; -ENOTEMPTY. */
 int names_remove(struct names *names, const char *text, struct mbox_ready *ready);
 
+/* Removes @mbox, messages or not, under whatever name it has by now.
+ * Return: 0 with the name; -ENOENT: it has none any more. */
+int names_remove_mbox(struct names *names, struct mbox *mbox, char ret_text[NAME_BYTES_MAX + 1],
+                      struct mbox_ready *ready);
+
 /* Removes every mailbox, messages or not. */
 void names_remove_all(struct names *names, struct mbox_ready *ready);
 

@@ -7,14 +7,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "caller.h"
 #include "core/size.h"
+#include "drop.h"
 #include "fs.h"
+#include "lines.h"
 #include "listing.h"
+#include "owner.h"
+#include "queue.h"
 #include "recv.h"
 #include "send.h"
-#include "text.h"
+#include "settings.h"
+#include "stream.h"
 
-#define ALL_READ 0444
 #define ALL_WRITE 0222
 #define ALL_SEARCH 0111
 
@@ -26,31 +31,15 @@
 /* What stdio and others make their buffers: a message up to the default size leaves in one write. */
 #define IO_BYTES 65536
 
-static int open_send(struct node *node, int flags, struct file **ret_file);
-static int open_recv(struct node *node, int flags, struct file **ret_file);
-static int open_config(struct node *node, int flags, struct file **ret_file);
-static int open_stat(struct node *node, int flags, struct file **ret_file);
-static void file_getattr(struct node *node, struct stat *ret_attr);
-static int file_setattr(struct node *node, const struct node_change *change);
-static void release(struct node *node);
-
-#define FILE_OPS(open_it)                                                                          \
-    {                                                                                              \
-        .getattr = file_getattr, .setattr = file_setattr, .release = release, .open = (open_it)    \
-    }
-
-static const struct box_file_kind {
+struct box_file_kind {
     const char *name;
-    mode_t mode;          /* for a directory that nobody may search */
+    mode_t mode;          /* with the type; for a directory that nobody may search */
     mode_t searchers;     /* what each class gets too that may search the directory */
     bool has_fresh_nodes; /* its writers may wait (node.h) */
     struct node_ops ops;
-} kinds[BOX_N_FILES] = {
-    [BOX_SEND] = { "send", 0, ALL_WRITE, true, FILE_OPS(open_send) },
-    [BOX_RECV] = { "recv", 0400, 0, false, FILE_OPS(open_recv) },
-    [BOX_CONFIG] = { "config", 0644, 0, false, FILE_OPS(open_config) },
-    [BOX_STAT] = { "stat", 0444, 0, false, FILE_OPS(open_stat) },
 };
+
+static const struct box_file_kind kinds[BOX_N_FILES];
 
 static void box_free(struct mbox *mbox)
 {
@@ -78,12 +67,13 @@ struct box *box_new(struct fs *fs, mode_t mode, const struct caller *caller)
         return NULL;
     mbox_init(&box->mbox, &fs->domain, box_free);
     pthread_mutex_init(&box->lock, NULL);
+    box->owner_pidfd = -1;
     ino = nodes_new_inos(&fs->nodes, 1 + BOX_N_FILES);
     attr_init(&box->dir, ino, S_IFDIR | (mode & 07777), caller->uid, caller->gid);
     for (unsigned int i = 0; i < BOX_N_FILES; i++) {
         mode_t file_mode = kinds[i].mode | for_searchers(mode, kinds[i].searchers);
 
-        attr_init(&box->files[i], ino + 1 + i, S_IFREG | file_mode, caller->uid, caller->gid);
+        attr_init(&box->files[i], ino + 1 + i, file_mode, caller->uid, caller->gid);
     }
     return box;
 }
@@ -105,32 +95,51 @@ static enum box_file file_of(const struct node *node)
     return (enum box_file)(kind - kinds);
 }
 
+static bool is_sender(enum box_file file)
+{
+    return file == BOX_SEND || file == BOX_SEND_LINES;
+}
+
+static bool is_receiver(enum box_file file)
+{
+    return file == BOX_RECV || file == BOX_RECV_LINES || file == BOX_RECV_JSON;
+}
+
 /* A file was last changed by the last message that went through it. */
 static void show_traffic(struct box *box, enum box_file file, struct stat *attr)
 {
     const struct timespec *last;
     struct mbox_stat stat;
 
-    if ((file != BOX_SEND && file != BOX_RECV) || mbox_get_stat(&box->mbox, &stat) < 0)
+    if ((!is_sender(file) && !is_receiver(file)) || mbox_get_stat(&box->mbox, &stat) < 0)
         return;
-    last = file == BOX_SEND ? &stat.last_send : &stat.last_receive;
+    last = is_sender(file) ? &stat.last_send : &stat.last_receive;
     if (last->tv_sec > attr->st_mtim.tv_sec ||
         (last->tv_sec == attr->st_mtim.tv_sec && last->tv_nsec > attr->st_mtim.tv_nsec))
         attr->st_mtim = *last;
 }
 
-static void file_getattr(struct node *node, struct stat *ret_attr)
+void box_file_attr(struct box *box, enum box_file file, struct stat *ret_attr)
 {
-    struct box *box = node->object;
-    enum box_file file = file_of(node);
-
     pthread_mutex_lock(&box->lock);
     attr_get(&box->files[file], ret_attr);
     pthread_mutex_unlock(&box->lock);
     ret_attr->st_blksize = IO_BYTES;
-    if (file == BOX_SEND)
+    if (is_sender(file))
         ret_attr->st_size = SEND_SIZE_BYTES;
+    if (S_ISDIR(ret_attr->st_mode))
+        ret_attr->st_nlink = 2;
     show_traffic(box, file, ret_attr);
+}
+
+const char *box_file_name(enum box_file file)
+{
+    return kinds[file].name;
+}
+
+static void file_getattr(struct node *node, struct stat *ret_attr)
+{
+    box_file_attr(node->object, file_of(node), ret_attr);
 }
 
 static int file_setattr(struct node *node, const struct node_change *change)
@@ -143,40 +152,132 @@ static int file_setattr(struct node *node, const struct node_change *change)
     return 0;
 }
 
-static int open_send(struct node *node, int flags, struct file **ret_file)
+static bool is_for(int flags, int access)
 {
-    struct box *box = node->object;
-
-    if ((flags & O_ACCMODE) != O_WRONLY)
-        return -EACCES;
-    return send_open(node->fs, &box->mbox, node->prio, ret_file);
+    return (flags & O_ACCMODE) == access;
 }
 
-static int open_recv(struct node *node, int flags, struct file **ret_file)
+static struct mbox *mbox_of(struct node *node)
 {
-    struct box *box = node->object;
-
-    if ((flags & O_ACCMODE) != O_RDONLY)
-        return -EACCES;
-    return recv_open(node->fs, &box->mbox, ret_file);
+    return &((struct box *)node->object)->mbox;
 }
 
-static int open_config(struct node *node, int flags, struct file **ret_file)
+/* Return: 0: @caller may send with @flags; -EACCES; -EPERM: an owner only receives. */
+static int check_send(struct node *node, int flags, const struct caller *caller)
 {
-    struct box *box = node->object;
+    pid_t owner = mbox_owner(mbox_of(node));
 
+    if (!is_for(flags, O_WRONLY))
+        return -EACCES;
+    return owner && caller_process(caller->tid, owner) == owner ? -EPERM : 0;
+}
+
+static int open_send(struct node *node, int flags, const struct caller *caller,
+                     struct file **ret_file)
+{
+    int r = check_send(node, flags, caller);
+
+    return r < 0 ? r : send_open(node->fs, mbox_of(node), node->prio, ret_file);
+}
+
+static int open_send_lines(struct node *node, int flags, const struct caller *caller,
+                           struct file **ret_file)
+{
+    int r = check_send(node, flags, caller);
+
+    return r < 0 ? r : lines_open(node->fs, mbox_of(node), caller, ret_file);
+}
+
+/* Return: 0: @caller may receive with @flags; -EACCES; -EBUSY. */
+static int check_receive(struct node *node, int flags, const struct caller *caller)
+{
+    if (!is_for(flags, O_RDONLY))
+        return -EACCES;
+    return owner_admits(mbox_of(node), caller->tid) ? 0 : -EBUSY;
+}
+
+static int open_recv(struct node *node, int flags, const struct caller *caller,
+                     struct file **ret_file)
+{
+    int r = check_receive(node, flags, caller);
+
+    return r < 0 ? r : recv_open(node->fs, mbox_of(node), ret_file);
+}
+
+static int open_recv_lines(struct node *node, int flags, const struct caller *caller,
+                           struct file **ret_file)
+{
+    int r = check_receive(node, flags, caller);
+
+    return r < 0 ? r : stream_open_lines(node->fs, mbox_of(node), ret_file);
+}
+
+static int open_recv_json(struct node *node, int flags, const struct caller *caller,
+                          struct file **ret_file)
+{
+    int r = check_receive(node, flags, caller);
+
+    return r < 0 ? r : stream_open_json(node->fs, mbox_of(node), ret_file);
+}
+
+static int open_owner(struct node *node, int flags, const struct caller *caller,
+                      struct file **ret_file)
+{
+    if (is_for(flags, O_RDONLY))
+        return owner_open(node->fs, mbox_of(node), ret_file);
+    return owner_claim(node->fs, node->object, caller, ret_file);
+}
+
+static int open_config(struct node *node, int flags, const struct caller *caller,
+                       struct file **ret_file)
+{
     (void)flags;
-    return config_open(node->fs, &box->mbox, ret_file);
+    (void)caller;
+    return config_open(node->fs, mbox_of(node), ret_file);
 }
 
-static int open_stat(struct node *node, int flags, struct file **ret_file)
+static int open_stat(struct node *node, int flags, const struct caller *caller,
+                     struct file **ret_file)
 {
-    struct box *box = node->object;
-
-    if ((flags & O_ACCMODE) != O_RDONLY)
+    (void)caller;
+    if (!is_for(flags, O_RDONLY))
         return -EACCES;
-    return stat_open(node->fs, &box->mbox, ret_file);
+    return stat_open(node->fs, mbox_of(node), ret_file);
 }
+
+static void create_in_drop(struct node *dir, fuse_req_t req, mode_t mode, struct fuse_file_info *fi)
+{
+    drop_create(dir->object, req, mode, fi);
+}
+
+#define COMMON_OPS .getattr = file_getattr, .setattr = file_setattr, .release = release
+
+#define FILE_OPS(open_it)                                                                          \
+    {                                                                                              \
+        COMMON_OPS, .open = (open_it)                                                              \
+    }
+
+static const struct box_file_kind kinds[BOX_N_FILES] = {
+    [BOX_SEND] = { "send", S_IFREG, ALL_WRITE, true, FILE_OPS(open_send) },
+    [BOX_SEND_LINES] = { "send.lines", S_IFREG, ALL_WRITE, true, FILE_OPS(open_send_lines) },
+    [BOX_RECV] = { "recv", S_IFREG | 0400, 0, false, FILE_OPS(open_recv) },
+    [BOX_RECV_LINES] = { "recv.lines", S_IFREG | 0400, 0, false, FILE_OPS(open_recv_lines) },
+    [BOX_RECV_JSON] = { "recv.json", S_IFREG | 0400, 0, false, FILE_OPS(open_recv_json) },
+    [BOX_DROP] = { "drop",
+                   S_IFDIR,
+                   ALL_WRITE | ALL_SEARCH,
+                   true,
+                   { COMMON_OPS, .create = create_in_drop } },
+    [BOX_QUEUE] = { "queue",
+                    S_IFDIR | 0700,
+                    0,
+                    false,
+                    { COMMON_OPS, .lookup = queue_lookup, .opendir = queue_opendir,
+                      .list = queue_list, .unlink = queue_unlink, .rename = queue_rename } },
+    [BOX_OWNER] = { "owner", S_IFREG | 0644, 0, false, FILE_OPS(open_owner) },
+    [BOX_CONFIG] = { "config", S_IFREG | 0644, 0, false, FILE_OPS(open_config) },
+    [BOX_STAT] = { "stat", S_IFREG | 0444, 0, false, FILE_OPS(open_stat) },
+};
 
 /* Reads "send.N", N from 0 to MSG_N_PRIOS - 1 without leading zeros. */
 static bool parse_send_prio(const char *name, unsigned int *ret_prio)
@@ -247,7 +348,7 @@ static int dir_list(struct node *dir, struct listing *listing)
     int r = 0;
 
     for (unsigned int i = 0; i < BOX_N_FILES && r == 0; i++)
-        r = listing_add(listing, kinds[i].name, box->files[i].ino, S_IFREG);
+        r = listing_add(listing, kinds[i].name, box->files[i].ino, kinds[i].mode & S_IFMT);
     return r;
 }
 
@@ -258,7 +359,8 @@ static void dir_getattr(struct node *dir, struct stat *ret_attr)
     pthread_mutex_lock(&box->lock);
     attr_get(&box->dir, ret_attr);
     pthread_mutex_unlock(&box->lock);
-    ret_attr->st_nlink = 2;
+    /* Its own, its parent's entry for it, and those of drop/ and queue/. */
+    ret_attr->st_nlink = 4;
 }
 
 static int dir_setattr(struct node *dir, const struct node_change *change)

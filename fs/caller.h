@@ -2,11 +2,26 @@
 #ifndef IPCFS_FS_CALLER_H
 #define IPCFS_FS_CALLER_H
 
+#include <fuse_lowlevel.h>
+
+#include <stdbool.h>
 #include <sys/types.h>
+
+#include "core/msg.h"
 
 /* Finds the process of thread @tid, whose request is being answered, so that it can't go away
  * meanwhile. @hint is a guess, often right, or 0.
  * Return: the process's pid; 0 when it is not in sight (another pid namespace). */
 pid_t caller_process(pid_t tid, pid_t hint);
+
+/* Return: who sent the message that @req brings. @last_pid remembers for the next one. */
+struct msg_sender caller_as_sender(fuse_req_t req, _Atomic pid_t *last_pid);
+
+/* Return: whether the process of @tid is @ancestor or descends from it, as far as its parents are
+ * alive. */
+bool caller_descends_from(pid_t tid, pid_t ancestor);
+
+/* Return: whether a signal is ending the process of @tid, which is closing its files. */
+bool caller_is_being_killed(pid_t tid);
 
 #endif

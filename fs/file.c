@@ -49,7 +49,7 @@ int file_new(struct fs *fs, const struct file_ops *ops, struct mbox *mbox, struc
     *file = (struct file){
         .ops = ops,
         .fs = fs,
-        .mbox = mbox_ref(mbox),
+        .mbox = mbox ? mbox_ref(mbox) : NULL,
         .n_refs = 1,
         .watch = { .events = ops->events, .fire = on_ready },
         .wake = { .run = wake_pollers },
@@ -77,14 +77,23 @@ void file_unref(struct file *file)
         file->ops->close(file);
     if (file->ph)
         fuse_pollhandle_destroy(file->ph);
-    mbox_unref(file->mbox);
+    if (file->mbox)
+        mbox_unref(file->mbox);
     pthread_mutex_destroy(&file->lock);
     free(file);
 }
 
 void file_release(struct file *file)
 {
-    mbox_unwatch(file->mbox, &file->watch);
+    if (file->ops->release)
+        file->ops->release(file);
+    file_discard(file);
+}
+
+void file_discard(struct file *file)
+{
+    if (file->mbox)
+        mbox_unwatch(file->mbox, &file->watch);
     pthread_mutex_lock(&file->fs->files.lock);
     TAILQ_REMOVE(&file->fs->files.list, file, link);
     pthread_mutex_unlock(&file->fs->files.lock);

@@ -33,6 +33,10 @@ struct file_ops {
                   int flags);
     /* Return: whether a read would not wait whatever the mailbox says. May be NULL. */
     bool (*has_unread)(struct file *file);
+    /* Answers a close of one of the file's descriptors. NULL: there is nothing to do. */
+    void (*flush)(struct file *file, fuse_req_t req);
+    /* The kernel has let go of the file; requests may still be parked. May be NULL. */
+    void (*release)(struct file *file);
     /* The last reference is gone: gives back what the kind of file holds. May be NULL. */
     void (*close)(struct file *file);
     size_t size; /* of the kind's struct, which starts with a struct file */
@@ -41,7 +45,7 @@ struct file_ops {
 struct file {
     const struct file_ops *ops;
     struct fs *fs;
-    struct mbox *mbox; /* a reference */
+    struct mbox *mbox; /* a reference; NULL: it is no mailbox's */
     atomic_uint n_refs;
     pthread_mutex_t lock; /* guards what the kind says, and ph */
 
@@ -60,10 +64,10 @@ struct files {
 
 void files_init(struct files *files);
 
-/* No request is being answered any more: closes what is open. */
+/* No request is being answered any more, and no mailbox is left: closes what is open. */
 void files_deinit(struct files *files);
 
-/* Makes a file of ops->size zeroed bytes, that holds a reference to @mbox.
+/* Makes a file of ops->size zeroed bytes, that holds a reference to @mbox, which may be NULL.
  * Return: 0; -ENOMEM. */
 int file_new(struct fs *fs, const struct file_ops *ops, struct mbox *mbox, struct file **ret_file);
 
@@ -72,6 +76,9 @@ void file_unref(struct file *file);
 
 /* The kernel has let go of it: nobody will be woken for it any more. Takes one reference. */
 void file_release(struct file *file);
+
+/* It never came to be open: as file_release, but the kind of file does not learn of it. */
+void file_discard(struct file *file);
 
 /* Answers a poll. Takes @ph over, which may be NULL. */
 void file_poll(struct file *file, fuse_req_t req, struct fuse_pollhandle *ph);

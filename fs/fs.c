@@ -1,6 +1,11 @@
 #include "fs.h"
 
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
+
+#include "box.h"
 
 int fs_init(struct fs *fs, const struct fs_options *options)
 {
@@ -13,6 +18,60 @@ int fs_init(struct fs *fs, const struct fs_options *options)
     files_init(&fs->files);
     deferred_init(&fs->deferred);
     return tree_init(&fs->tree, fs, &owner);
+}
+
+/* What the kernel is to forget: a directory in mbox/. */
+struct deletion {
+    struct deferred_work work;
+    struct fs *fs;
+    uint64_t parent;
+    uint64_t child;
+    char name[];
+};
+
+/* First its files: the kernel does not delete a directory with something in it. */
+static void tell_deletion(struct deferred_work *work)
+{
+    struct deletion *deletion = (struct deletion *)work;
+    struct fuse_session *session = deletion->fs->session;
+
+    for (unsigned int i = 0; i < BOX_N_FILES; i++) {
+        const char *name = box_file_name((enum box_file)i);
+
+        fuse_lowlevel_notify_inval_entry(session, deletion->child, name, strlen(name));
+    }
+    fuse_lowlevel_notify_delete(session, deletion->parent, deletion->child, deletion->name,
+                                strlen(deletion->name));
+    free(deletion);
+}
+
+/* Without memory for it nobody is told; who looks finds nothing all the same. */
+static void announce_deletion(struct fs *fs, struct box *box, const char *name)
+{
+    uint64_t child = node_slot_id(fs, &box->dir_node);
+    struct deletion *deletion;
+
+    if (child == 0 || !fs->session)
+        return;
+    deletion = calloc(1, sizeof(*deletion) + strlen(name) + 1);
+    if (!deletion)
+        return;
+    deletion->work.run = tell_deletion;
+    deletion->fs = fs;
+    deletion->parent = node_slot_id(fs, &fs->tree.mboxes.node);
+    deletion->child = child;
+    strcpy(deletion->name, name);
+    deferred_add(&fs->deferred, &deletion->work);
+}
+
+void fs_remove_box(struct fs *fs, struct box *box, struct mbox_ready *ready)
+{
+    char name[NAME_BYTES_MAX + 1];
+
+    if (names_remove_mbox(&fs->names, &box->mbox, name, ready) < 0)
+        return;
+    room_touch(&fs->tree.mboxes);
+    announce_deletion(fs, box, name);
 }
 
 void fs_end_mailboxes(struct fs *fs)

@@ -21,6 +21,7 @@ struct fs {
     struct tree tree;
     struct files files;
     struct deferred deferred;
+    struct fuse_session *session; /* for telling the kernel; NULL: there is none */
     uint64_t max_bytes;
     size_t one_write_bytes; /* what surely comes in one WRITE */
     /* Called once, when the kernel has begun to talk to us. */
@@ -36,6 +37,11 @@ struct fs_options {
 /* Makes the tree with an empty mbox/, owned by the calling process's user.
  * Return: 0; -ENOMEM or another negative errno. */
 int fs_init(struct fs *fs, const struct fs_options *options);
+
+struct box;
+
+/* Ends @box, messages or not, and tells the kernel that it is gone. */
+void fs_remove_box(struct fs *fs, struct box *box, struct mbox_ready *ready);
 
 /* Ends every mailbox: who waits gets EIDRM. Requests are still answered. */
 void fs_end_mailboxes(struct fs *fs);

@@ -177,6 +177,7 @@ static enum exit_status run(struct mount *mount)
         say_fuse("bad option");
         return EXIT_STATUS_USAGE;
     }
+    mount->fs.session = mount->session;
     if (!mount->options.foreground && !mount->options.debug)
         status = go_to_background(mount);
     if (status == EXIT_STATUS_OK)

@@ -80,10 +80,11 @@ static int remove_dir(struct node *dir, const char *name, struct mbox_ready *rea
 }
 
 static int rename_dir(struct node *dir, const char *name, struct node *to_dir, const char *to_name,
-                      enum names_rename how, struct mbox_ready *ready)
+                      enum names_rename how, const struct caller *caller, struct mbox_ready *ready)
 {
     int r;
 
+    (void)caller;
     if (to_dir != dir)
         return -EPERM;
     r = names_rename(&dir->fs->names, name, to_name, how, ready);

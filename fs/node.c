@@ -70,6 +70,16 @@ int node_obtain(struct fs *fs, const struct node_ops *ops, void *object, struct 
     return 0;
 }
 
+uint64_t node_slot_id(struct fs *fs, struct node *const *slot)
+{
+    uint64_t id;
+
+    pthread_mutex_lock(&fs->nodes.lock);
+    id = *slot ? (*slot)->id : 0;
+    pthread_mutex_unlock(&fs->nodes.lock);
+    return id;
+}
+
 struct node *node_get(struct fs *fs, uint64_t id)
 {
     struct node *node;

@@ -21,8 +21,13 @@
 
 #define NODE_ROOT_ID 1
 
+/* Longest value of an extended attribute, with its NUL. */
+#define NODE_XATTR_MAX 32
+
 struct file;
 struct fs;
+struct fuse_file_info;
+struct fuse_req;
 struct listing;
 struct node;
 
@@ -33,7 +38,7 @@ struct caller {
     gid_t gid;
 };
 
-/* Which of the members of a struct stat to set; size may only be set to what it is. */
+/* Which of the members of a struct stat to set. */
 struct node_change {
     struct stat attr;
     int to_set; /* FUSE_SET_ATTR_* */
@@ -44,20 +49,31 @@ struct node_change {
 struct node_ops {
     void (*getattr)(struct node *node, struct stat *ret_attr);
     int (*setattr)(struct node *node, const struct node_change *change);
+    bool sets_size; /* setattr takes a size; else a size but 0 is EINVAL */
     /* Gives back what node->object holds. */
     void (*release)(struct node *node);
 
     /* Directories. A node that is returned has one lookup more. */
     int (*lookup)(struct node *dir, const char *name, struct node **ret_node);
+    /* Whether @caller may list it. May be NULL: the mode says it all. */
+    int (*opendir)(struct node *dir, const struct caller *caller);
     int (*list)(struct node *dir, struct listing *listing);
     int (*mkdir)(struct node *dir, const char *name, mode_t mode, const struct caller *caller,
                  struct node **ret_node);
     int (*rmdir)(struct node *dir, const char *name, struct mbox_ready *ready);
     int (*rename)(struct node *dir, const char *name, struct node *to_dir, const char *to_name,
-                  enum names_rename how, struct mbox_ready *ready);
+                  enum names_rename how, const struct caller *caller, struct mbox_ready *ready);
+    int (*unlink)(struct node *dir, const char *name, const struct caller *caller,
+                  struct mbox_ready *ready);
+    /* Answers @req by itself, and may wait: @dir has a node of its own for each caller. */
+    void (*create)(struct node *dir, struct fuse_req *req, mode_t mode, struct fuse_file_info *fi);
 
     /* Files. */
-    int (*open)(struct node *node, int flags, struct file **ret_file);
+    int (*open)(struct node *node, int flags, const struct caller *caller, struct file **ret_file);
+    /* Writes the value as text. Return: its length; -ENODATA. */
+    int (*getxattr)(struct node *node, const char *name, char value[NODE_XATTR_MAX]);
+    const char *const *xattr_names;
+    size_t n_xattrs;
 };
 
 struct node {
@@ -91,6 +107,9 @@ void nodes_deinit(struct nodes *nodes);
  * Return: 0; -ENOMEM. */
 int node_obtain(struct fs *fs, const struct node_ops *ops, void *object, struct node **slot,
                 struct node **ret_node);
+
+/* Return: the id of the node in @slot; 0: there is none. */
+uint64_t node_slot_id(struct fs *fs, struct node *const *slot);
 
 /* Return: the node of a request. */
 struct node *node_get(struct fs *fs, uint64_t id);

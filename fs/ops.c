@@ -5,6 +5,7 @@
  *   ENAMETOOLONG  a name over NAME_BYTES_MAX
  *   EINVAL        a size other than 0 given to a file; unknown rename flags
  *   EACCES        (a node's open) a file opened the wrong way round
+ *   EBUSY         (owner.h) receiving from a mailbox that another process owns
  *
  * No handler waits. Names and attributes are valid for no time at the kernel's, so that each use
  * asks again: a mailbox can go away by itself, and a chown carries other files along. Only the
@@ -135,7 +136,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
     int r = -EPERM;
 
     (void)fi;
-    if ((to_set & FUSE_SET_ATTR_SIZE) && attr->st_size != 0)
+    if ((to_set & FUSE_SET_ATTR_SIZE) && attr->st_size != 0 && !node->ops->sets_size)
         r = -EINVAL;
     else if (node->ops->setattr)
         r = node->ops->setattr(node, &change);
@@ -196,23 +197,32 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
     struct node *dir = node_of(req, parent);
     struct node *to_dir = node_of(req, to_parent);
+    struct caller caller = caller_of(req);
     enum names_rename how;
     int r = decode_rename(flags, &how);
 
+    if (r == 0 && !dir->ops->rename)
+        r = -EPERM;
     if (r == 0)
-        r = dir->ops->rename ? dir->ops->rename(dir, name, to_dir, to_name, how, &ready) : -EPERM;
+        r = dir->ops->rename(dir, name, to_dir, to_name, how, &caller, &ready);
     fuse_reply_err(req, -r);
     mbox_ready_run(&ready);
 }
 
 static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-    (void)parent;
-    (void)name;
-    fuse_reply_err(req, EPERM);
+    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
+    struct node *dir = node_of(req, parent);
+    struct caller caller = caller_of(req);
+    int r = -EPERM;
+
+    if (dir->ops->unlink)
+        r = dir->ops->unlink(dir, name, &caller, &ready);
+    fuse_reply_err(req, -r);
+    mbox_ready_run(&ready);
 }
 
-/* What makes files: only mkdir makes anything here. */
+/* What makes files: most directories take none. */
 static void refuse_new(fuse_req_t req, const char *name)
 {
     fuse_reply_err(req, is_too_long(name) ? ENAMETOOLONG : EPERM);
@@ -243,10 +253,12 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const cha
 static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
                       struct fuse_file_info *fi)
 {
-    (void)parent;
-    (void)mode;
-    (void)fi;
-    refuse_new(req, name);
+    struct node *dir = node_of(req, parent);
+
+    if (dir->ops->create && !is_too_long(name))
+        dir->ops->create(dir, req, mode, fi);
+    else
+        refuse_new(req, name);
 }
 
 /* libfuse's struct fuse_file_info has no member for FOPEN_STREAM, so the answer is made by hand. */
@@ -264,11 +276,12 @@ static void reply_open(fuse_req_t req, struct file *file)
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     struct node *node = node_of(req, ino);
+    struct caller caller = caller_of(req);
     struct file *file;
     int r = -EPERM;
 
     if (node->ops->open)
-        r = node->ops->open(node, fi->flags, &file);
+        r = node->ops->open(node, fi->flags, &caller, &file);
     if (r < 0)
         fuse_reply_err(req, -r);
     else
@@ -306,6 +319,17 @@ static void op_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
     file_poll(file_of(fi), req, ph);
 }
 
+static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct file *file = file_of(fi);
+
+    (void)ino;
+    if (file->ops->flush)
+        file->ops->flush(file, req);
+    else
+        fuse_reply_err(req, 0);
+}
+
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     struct file *file = file_of(fi);
@@ -317,11 +341,17 @@ static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 
 static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-    struct listing *listing = calloc(1, sizeof(*listing));
+    struct node *dir = node_of(req, ino);
+    struct caller caller = caller_of(req);
+    struct listing *listing = NULL;
+    int r = dir->ops->opendir ? dir->ops->opendir(dir, &caller) : 0;
 
-    (void)ino;
-    if (!listing) {
-        fuse_reply_err(req, ENOMEM);
+    if (r == 0) {
+        listing = calloc(1, sizeof(*listing));
+        r = listing ? 0 : -ENOMEM;
+    }
+    if (r < 0) {
+        fuse_reply_err(req, -r);
         return;
     }
     fi->fh = (uintptr_t)listing;
@@ -407,6 +437,42 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
     fuse_reply_statfs(req, &st);
 }
 
+/* Answers with @n bytes of @value, or with how many there are. */
+static void reply_xattr(fuse_req_t req, const char *value, size_t n, size_t size)
+{
+    if (size == 0)
+        fuse_reply_xattr(req, n);
+    else if (n > size)
+        fuse_reply_err(req, ERANGE);
+    else
+        fuse_reply_buf(req, value, n);
+}
+
+static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
+{
+    struct node *node = node_of(req, ino);
+    char value[NODE_XATTR_MAX];
+    int n = -ENODATA;
+
+    if (node->ops->getxattr)
+        n = node->ops->getxattr(node, name, value);
+    if (n < 0)
+        fuse_reply_err(req, -n);
+    else
+        reply_xattr(req, value, (size_t)n, size);
+}
+
+static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
+{
+    const struct node_ops *ops = node_of(req, ino)->ops;
+    char names[16 * NODE_XATTR_MAX];
+    char *end = names;
+
+    for (size_t i = 0; i < ops->n_xattrs; i++)
+        end = stpcpy(end, ops->xattr_names[i]) + 1;
+    reply_xattr(req, names, (size_t)(end - names), size);
+}
+
 const struct fuse_lowlevel_ops fs_ops = {
     .init = op_init,
     .lookup = op_lookup,
@@ -426,9 +492,12 @@ const struct fuse_lowlevel_ops fs_ops = {
     .read = op_read,
     .write = op_write,
     .poll = op_poll,
+    .flush = op_flush,
     .release = op_release,
     .opendir = op_opendir,
     .readdir = op_readdir,
     .releasedir = op_releasedir,
     .statfs = op_statfs,
+    .getxattr = op_getxattr,
+    .listxattr = op_listxattr,
 };

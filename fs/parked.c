@@ -1,5 +1,6 @@
 #include "parked.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include "fs.h"
@@ -38,4 +39,20 @@ void parked_free(struct parked *parked)
     fuse_req_interrupt_func(parked->req, NULL, NULL);
     file_unref(parked->file);
     free(parked);
+}
+
+int parked_take(struct file *file, fuse_req_t req, size_t size, size_t max_bytes,
+                void (*complete)(struct mbox_op *op, struct mbox_ready *ready),
+                struct msg **ret_msg)
+{
+    struct parked *parked = parked_new(file, req, size, complete);
+    int r;
+
+    if (!parked)
+        return -ENOMEM;
+    parked->op.max_bytes = max_bytes;
+    r = mbox_take(file->mbox, &parked->op, ret_msg);
+    if (r != MBOX_PARKED)
+        parked_free(parked);
+    return r;
 }

@@ -16,6 +16,7 @@ struct parked {
     fuse_req_t req;
     struct file *file; /* a reference */
     size_t size;       /* of the caller's buffer */
+    void *user;        /* whatever @complete needs */
 };
 
 /* @complete answers the request and frees with parked_free(). Return: NULL when memory is short. */
@@ -25,6 +26,11 @@ struct parked *parked_new(struct file *file, fuse_req_t req, size_t size,
 /* No interrupt will come for it any more. The request is still to be answered by the caller, who
  * must hold a reference to the file while it needs it. */
 void parked_free(struct parked *parked);
+
+/* Takes a message, waiting for one: mbox_take() with a parked op. Return: as mbox_take; -ENOMEM. */
+int parked_take(struct file *file, fuse_req_t req, size_t size, size_t max_bytes,
+                void (*complete)(struct mbox_op *op, struct mbox_ready *ready),
+                struct msg **ret_msg);
 
 static inline struct parked *parked_of(struct mbox_op *op)
 {

@@ -6,7 +6,8 @@ void room_init(struct room *room, struct fs *fs, mode_t mode, const struct calle
 {
     *room = (struct room){ 0 };
     pthread_mutex_init(&room->lock, NULL);
-    attr_init(&room->attr, nodes_new_inos(&fs->nodes, 1), S_IFDIR | mode, owner->uid, owner->gid);
+    attr_init(&room->attr, nodes_new_inos(&fs->nodes, ROOM_N_INOS), S_IFDIR | mode, owner->uid,
+              owner->gid);
 }
 
 void room_deinit(struct room *room)

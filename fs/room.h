@@ -4,6 +4,9 @@
 
 #include "attr.h"
 
+/* Inode numbers of a room: its own, and those of the fixed files in it. */
+#define ROOM_N_INOS 16
+
 struct room {
     pthread_mutex_t lock; /* a leaf */
     struct attr attr;     /* under lock */

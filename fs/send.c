@@ -14,18 +14,6 @@ struct send_file {
     _Atomic pid_t last_pid; /* whose write came last: a guess at whose is next */
 };
 
-static struct msg_sender sender_of(struct send_file *send, fuse_req_t req)
-{
-    const struct fuse_ctx *ctx = fuse_req_ctx(req);
-    /* Relaxed: any value will do, caller_process() checks it. */
-    pid_t hint = atomic_load_explicit(&send->last_pid, memory_order_relaxed);
-    pid_t pid = caller_process(ctx->pid, hint);
-
-    if (pid != hint)
-        atomic_store_explicit(&send->last_pid, pid, memory_order_relaxed);
-    return (struct msg_sender){ .pid = pid, .uid = ctx->uid, .gid = ctx->gid };
-}
-
 static void answer(fuse_req_t req, int result, size_t size)
 {
     if (result < 0)
@@ -82,7 +70,7 @@ static void send_write(struct file *file, fuse_req_t req, const char *data, size
         fuse_reply_err(req, EMSGSIZE);
         return;
     }
-    msg = msg_new(data, size, send->prio, sender_of(send, req));
+    msg = msg_new(data, size, send->prio, caller_as_sender(req, &send->last_pid));
     if (!msg) {
         fuse_reply_err(req, ENOMEM);
         return;

@@ -1,11 +1,38 @@
-/* The files `config` and `stat`: short texts made when they are read. */
+/* Short files that are made when they are read: `config`, `stat`, `owner`, .ipcfs/. */
 #ifndef IPCFS_FS_TEXT_H
 #define IPCFS_FS_TEXT_H
 
+#include <linux/fuse.h>
+
 #include "file.h"
 
-/* Return: 0; -ENOMEM. */
-int config_open(struct fs *fs, struct mbox *mbox, struct file **ret_file);
-int stat_open(struct fs *fs, struct mbox *mbox, struct file **ret_file);
+struct text_ops {
+    struct file_ops file;
+    /* Makes the text, to be freed with free(). Return: 0; a negative errno. */
+    int (*make)(struct file *file, char **ret_text);
+};
+
+struct text_file {
+    struct file file;
+    char *text; /* under file.lock; NULL: not made yet */
+    size_t length;
+};
+
+void text_read(struct file *file, fuse_req_t req, size_t size, off_t offset, int flags);
+void text_close(struct file *file);
+
+/* Not seekable: with a size of 0 sendfile would find nothing to read. */
+#define TEXT_OPS(make_it, write_it)                                                                \
+    {                                                                                              \
+        .file = { .open_flags = FOPEN_DIRECT_IO | FOPEN_NONSEEKABLE | FOPEN_NOFLUSH,               \
+                  .read = text_read,                                                               \
+                  .write = (write_it),                                                             \
+                  .close = text_close,                                                             \
+                  .size = sizeof(struct text_file) },                                              \
+        .make = (make_it)                                                                          \
+    }
+
+/* @mbox may be NULL. Return: 0; -ENOMEM. */
+int text_open(struct fs *fs, const struct text_ops *ops, struct mbox *mbox, struct file **ret_file);
 
 #endif

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "fs.h"
+#include "info.h"
 #include "listing.h"
 #include "mboxes.h"
 
@@ -16,6 +17,7 @@ static const struct {
     const struct node_ops *ops;
 } entries[] = {
     { "mbox", 01777, offsetof(struct tree, mboxes), &mboxes_ops },
+    { ".ipcfs", 0555, offsetof(struct tree, info), &info_ops },
 };
 
 #define N_ENTRIES (sizeof(entries) / sizeof(entries[0]))

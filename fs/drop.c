@@ -1,0 +1,395 @@
+/* A file in drop/ has its place in the mailbox from the start and is charged as it grows, so that
+ * closing it can't fail. Each open makes a file of its own, under a name that nobody finds again.
+ *
+ * What is written collects in the message that it will be. It is sent at the close: a FLUSH by the
+ * process that created it, after something was written (DESIGN.md: shells flush before, children
+ * flush too), or else the RELEASE. A file one of whose writers a signal has killed is not sent. */
+#include "drop.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fuse.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "box.h"
+#include "caller.h"
+#include "fs.h"
+#include "parked.h"
+
+enum drop_state {
+    DROP_COLLECTING,
+    DROP_SPOILED, /* a writer was killed */
+    DROP_DONE,    /* sent, or given up: its place and charge are gone */
+};
+
+struct drop_file {
+    struct file file;
+    struct msg_sender sender; /* who created it */
+    _Atomic pid_t last_writer;
+    /* Under file.lock: */
+    enum drop_state state;
+    struct msg *msg;    /* what was written so far; NULL once it is done */
+    size_t n_allocated; /* bytes there are in msg for it to grow into */
+    bool has_written;
+    struct attr attr;
+};
+
+static struct drop_file *drop_of(struct node *node)
+{
+    return node->object;
+}
+
+static void node_getattr(struct node *node, struct stat *ret_attr)
+{
+    struct drop_file *drop = drop_of(node);
+
+    pthread_mutex_lock(&drop->file.lock);
+    attr_get(&drop->attr, ret_attr);
+    ret_attr->st_size = drop->msg ? (off_t)drop->msg->size_bytes : 0;
+    pthread_mutex_unlock(&drop->file.lock);
+}
+
+/* Return: what a message of @size_bytes costs more than an empty one. */
+static uint64_t extra_charge(size_t size_bytes)
+{
+    return size_bytes > MSG_MIN_CHARGE_BYTES ? size_bytes - MSG_MIN_CHARGE_BYTES : 0;
+}
+
+/* Under lock. Return: 0 with room for @size_bytes; -ENOMEM. */
+static int allocate(struct drop_file *drop, size_t size_bytes)
+{
+    size_t n = drop->n_allocated;
+    size_t size_now = drop->msg->size_bytes;
+    struct msg *msg;
+
+    if (size_bytes <= n)
+        return 0;
+    n = n + n / 2 > size_bytes ? n + n / 2 : size_bytes;
+    msg = realloc(drop->msg, sizeof(*msg) + n);
+    if (!msg)
+        return -ENOMEM;
+    memset(msg->data + size_now, 0, n - size_now);
+    drop->msg = msg;
+    drop->n_allocated = n;
+    return 0;
+}
+
+static int check_size(struct drop_file *drop, uint64_t size_bytes)
+{
+    struct mbox_limits limits;
+    int r = mbox_get_limits(drop->file.mbox, &limits);
+
+    return r == 0 && size_bytes > limits.bytes ? -EFBIG : r;
+}
+
+/* Under lock: makes the message @size_bytes long, and its charge so too. What is new is zero.
+ * Return: 0; -EFBIG; -ENOSPC, -EDQUOT, -ENOMEM, -EIDRM; -EPIPE: it is done already. */
+static int resize(struct drop_file *drop, uint64_t size_bytes)
+{
+    struct quota *quota = &drop->file.fs->domain.quota;
+    uint64_t charge = extra_charge(size_bytes);
+    uint64_t charged;
+    int r;
+
+    if (drop->state != DROP_COLLECTING)
+        return -EPIPE;
+    charged = extra_charge(drop->msg->size_bytes);
+    r = check_size(drop, size_bytes);
+    if (r == 0)
+        r = allocate(drop, size_bytes);
+    if (r == 0 && charge > charged)
+        r = quota_charge(quota, drop->sender.uid, charge - charged);
+    if (r < 0)
+        return r;
+    if (charge < charged)
+        quota_release(quota, drop->sender.uid, charged - charge);
+    if (size_bytes < drop->msg->size_bytes)
+        memset(drop->msg->data + size_bytes, 0, drop->msg->size_bytes - size_bytes);
+    drop->msg->size_bytes = size_bytes;
+    attr_touch(&drop->attr);
+    return 0;
+}
+
+static int node_setattr(struct node *node, const struct node_change *change)
+{
+    struct drop_file *drop = drop_of(node);
+    int r = 0;
+
+    pthread_mutex_lock(&drop->file.lock);
+    if (change->to_set & FUSE_SET_ATTR_SIZE)
+        r = resize(drop, (uint64_t)change->attr.st_size);
+    if (r == 0)
+        attr_change(&drop->attr, change);
+    pthread_mutex_unlock(&drop->file.lock);
+    return r;
+}
+
+static void node_release(struct node *node)
+{
+    file_unref(&drop_of(node)->file);
+}
+
+/* Nobody opens it again. */
+static const struct node_ops node_ops = {
+    .getattr = node_getattr,
+    .setattr = node_setattr,
+    .sets_size = true,
+    .release = node_release,
+};
+
+static void drop_write(struct file *file, fuse_req_t req, const char *data, size_t size,
+                       off_t offset, int flags)
+{
+    struct drop_file *drop = (struct drop_file *)file;
+    uint64_t end = (uint64_t)offset + size;
+    int r = 0;
+
+    (void)flags;
+    atomic_store_explicit(&drop->last_writer, fuse_req_ctx(req)->pid, memory_order_relaxed);
+    pthread_mutex_lock(&file->lock);
+    if (drop->state != DROP_COLLECTING)
+        r = -EPIPE;
+    else if (end > drop->msg->size_bytes)
+        r = resize(drop, end);
+    if (r == 0) {
+        memcpy(drop->msg->data + offset, data, size);
+        drop->has_written = true;
+    }
+    pthread_mutex_unlock(&file->lock);
+    if (r < 0)
+        fuse_reply_err(req, -r);
+    else
+        fuse_reply_write(req, size);
+}
+
+/* Takes what was collected, to be sent; the place and the charge go with it.
+ * Return: NULL: there is nothing to be sent (any more). */
+static struct msg *take_collected(struct drop_file *drop)
+{
+    struct msg *msg = NULL;
+
+    pthread_mutex_lock(&drop->file.lock);
+    if (drop->state == DROP_COLLECTING && drop->has_written) {
+        msg = drop->msg;
+        drop->msg = NULL;
+        drop->state = DROP_DONE;
+    }
+    pthread_mutex_unlock(&drop->file.lock);
+    return msg;
+}
+
+static void spoil(struct drop_file *drop)
+{
+    pthread_mutex_lock(&drop->file.lock);
+    if (drop->state == DROP_COLLECTING)
+        drop->state = DROP_SPOILED;
+    pthread_mutex_unlock(&drop->file.lock);
+}
+
+static void complete_flush(struct mbox_op *op, struct mbox_ready *ready)
+{
+    struct parked *parked = parked_of(op);
+    fuse_req_t req = parked->req;
+    int result = op->result;
+
+    (void)ready;
+    parked_free(parked);
+    fuse_reply_err(req, -result);
+}
+
+/* Sends @msg before @req is answered; in a rendezvous, once a receiver has it. */
+static void send_collected(struct drop_file *drop, fuse_req_t req, struct msg *msg)
+{
+    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
+    struct parked *parked = parked_new(&drop->file, req, 0, complete_flush);
+    int r;
+
+    r = mbox_post_reserved(drop->file.mbox, msg, parked ? &parked->op : NULL, &ready);
+    msg_unref(msg);
+    if (r != MBOX_PARKED) {
+        if (parked)
+            parked_free(parked);
+        fuse_reply_err(req, -r);
+    }
+    mbox_ready_run(&ready);
+}
+
+static void drop_flush(struct file *file, fuse_req_t req)
+{
+    struct drop_file *drop = (struct drop_file *)file;
+    pid_t tid = fuse_req_ctx(req)->pid;
+    struct msg *msg = NULL;
+
+    if (caller_is_being_killed(tid))
+        spoil(drop);
+    else if (caller_process(tid, drop->sender.pid) == drop->sender.pid)
+        msg = take_collected(drop);
+    if (msg)
+        send_collected(drop, req, msg);
+    else
+        fuse_reply_err(req, 0);
+}
+
+static void forget_op(struct mbox_op *op, struct mbox_ready *ready)
+{
+    (void)ready;
+    free(op);
+}
+
+/* Gives up what was not sent. */
+static void give_up(struct drop_file *drop, struct mbox_ready *ready)
+{
+    struct msg *msg;
+
+    pthread_mutex_lock(&drop->file.lock);
+    msg = drop->msg;
+    drop->msg = NULL;
+    drop->state = DROP_DONE;
+    pthread_mutex_unlock(&drop->file.lock);
+    if (!msg)
+        return;
+    quota_release(&drop->file.fs->domain.quota, drop->sender.uid, extra_charge(msg->size_bytes));
+    mbox_unreserve(drop->file.mbox, drop->sender, ready);
+    msg_unref(msg);
+}
+
+/* Whoever held the last handle was not the creator: a child that went on writing, or has closed it
+ * after the creator was gone. */
+static void drop_release(struct file *file)
+{
+    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
+    struct drop_file *drop = (struct drop_file *)file;
+    struct msg *msg = take_collected(drop);
+    struct mbox_op *op;
+
+    if (msg) {
+        op = calloc(1, sizeof(*op));
+        if (op)
+            op->complete = forget_op;
+        if (mbox_post_reserved(file->mbox, msg, op, &ready) != MBOX_PARKED)
+            free(op);
+        msg_unref(msg);
+    } else {
+        give_up(drop, &ready);
+    }
+    mbox_ready_run(&ready);
+}
+
+static void drop_close(struct file *file)
+{
+    msg_unref(((struct drop_file *)file)->msg);
+}
+
+static const struct file_ops file_ops = {
+    .open_flags = FOPEN_DIRECT_IO,
+    .write = drop_write,
+    .flush = drop_flush,
+    .release = drop_release,
+    .close = drop_close,
+    .size = sizeof(struct drop_file),
+};
+
+/* Return: 0 with a file that has no place yet; -ENOMEM. */
+static int new_file(struct box *box, fuse_req_t req, mode_t mode, struct drop_file **ret_drop)
+{
+    const struct fuse_ctx *ctx = fuse_req_ctx(req);
+    struct fs *fs = fuse_req_userdata(req);
+    struct drop_file *drop;
+    struct file *file;
+    int r;
+
+    r = file_new(fs, &file_ops, &box->mbox, &file);
+    if (r < 0)
+        return r;
+    drop = (struct drop_file *)file;
+    drop->sender = caller_as_sender(req, &drop->last_writer);
+    drop->msg = msg_new(NULL, 0, 0, drop->sender);
+    attr_init(&drop->attr, nodes_new_inos(&fs->nodes, 1), S_IFREG | (mode & 0777), ctx->uid,
+              ctx->gid);
+    if (!drop->msg) {
+        file_discard(file);
+        return -ENOMEM;
+    }
+    *ret_drop = drop;
+    return 0;
+}
+
+/* The file has its place: answers the create. */
+static void reply_create(struct drop_file *drop, fuse_req_t req)
+{
+    struct fuse_file_info fi = { .fh = (uintptr_t)drop, .direct_io = true };
+    struct fuse_entry_param entry = { .generation = 1 };
+    struct fs *fs = drop->file.fs;
+    struct node *node;
+    int r;
+
+    file_ref(&drop->file);
+    r = node_obtain(fs, &node_ops, drop, NULL, &node);
+    if (r < 0) {
+        file_unref(&drop->file);
+        fuse_reply_err(req, -r);
+        file_release(&drop->file);
+        return;
+    }
+    entry.ino = node->id;
+    node_getattr(node, &entry.attr);
+    if (fuse_reply_create(req, &entry, &fi) < 0) {
+        node_forget(fs, entry.ino, 1);
+        file_release(&drop->file);
+    }
+}
+
+/* Without a place there is nothing to give back. */
+static void reply_failure(struct drop_file *drop, fuse_req_t req, int result)
+{
+    fuse_reply_err(req, -result);
+    file_discard(&drop->file);
+}
+
+static void complete_create(struct mbox_op *op, struct mbox_ready *ready)
+{
+    struct parked *parked = parked_of(op);
+    struct drop_file *drop = (struct drop_file *)parked->file;
+    fuse_req_t req = parked->req;
+    int result = op->result;
+
+    (void)ready;
+    parked_free(parked);
+    if (result < 0)
+        reply_failure(drop, req, result);
+    else
+        reply_create(drop, req);
+}
+
+void drop_create(struct box *box, fuse_req_t req, mode_t mode, struct fuse_file_info *fi)
+{
+    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
+    struct drop_file *drop;
+    struct parked *parked;
+    int r;
+
+    if ((fi->flags & O_ACCMODE) != O_WRONLY) {
+        fuse_reply_err(req, EACCES);
+        return;
+    }
+    r = new_file(box, req, mode, &drop);
+    if (r < 0) {
+        fuse_reply_err(req, -r);
+        return;
+    }
+    parked = parked_new(&drop->file, req, 0, complete_create);
+    if (!parked) {
+        reply_failure(drop, req, -ENOMEM);
+        return;
+    }
+    parked->op.nonblock = fi->flags & O_NONBLOCK;
+    r = mbox_reserve(drop->file.mbox, drop->sender, &parked->op, &ready);
+    if (r != MBOX_PARKED)
+        parked_free(parked);
+    if (r == 0)
+        reply_create(drop, req);
+    else if (r < 0)
+        reply_failure(drop, req, r);
+    mbox_ready_run(&ready);
+}

@@ -1,0 +1,251 @@
+/* `metrics` is in the text format of Prometheus: each family whole, its HELP and TYPE before it. */
+#include "info.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fs.h"
+#include "listing.h"
+#include "room.h"
+#include "text.h"
+
+static int make_version(struct file *file, char **ret_text)
+{
+    (void)file;
+    if (asprintf(ret_text,
+                 "version=" IPCFS_VERSION "\n"
+                 "libfuse=%s\n"
+                 "features=mbox,lines,json,priorities,drop,queue,owner,poll,packet,metrics\n"
+                 "passthrough=no\n",
+                 fuse_pkgversion()) < 0)
+        return -ENOMEM;
+    return 0;
+}
+
+/* What one mailbox showed at the moment. */
+struct sample {
+    char *name;
+    struct mbox_stat stat;
+};
+
+struct samples {
+    struct sample *list;
+    size_t n;
+    size_t n_allocated;
+};
+
+static int add_sample(const char *name, struct mbox *mbox, void *arg)
+{
+    struct samples *samples = arg;
+    struct sample sample;
+
+    if (mbox_get_stat(mbox, &sample.stat) < 0)
+        return 0;
+    if (samples->n == samples->n_allocated) {
+        size_t n = samples->n ? 2 * samples->n : 16;
+        struct sample *list = reallocarray(samples->list, n, sizeof(*list));
+
+        if (!list)
+            return -ENOMEM;
+        samples->list = list;
+        samples->n_allocated = n;
+    }
+    sample.name = strdup(name);
+    if (!sample.name)
+        return -ENOMEM;
+    samples->list[samples->n++] = sample;
+    return 0;
+}
+
+static void free_samples(struct samples *samples)
+{
+    for (size_t i = 0; i < samples->n; i++)
+        free(samples->list[i].name);
+    free(samples->list);
+}
+
+static const struct family {
+    const char *name;
+    const char *type;
+    const char *help;
+    size_t value; /* where in struct mbox_stat */
+} families[] = {
+    { "ipcfs_mailbox_messages", "gauge", "Messages that wait in the mailbox.",
+      offsetof(struct mbox_stat, n_messages) },
+    { "ipcfs_mailbox_bytes", "gauge", "Bytes of the messages that wait in the mailbox.",
+      offsetof(struct mbox_stat, n_bytes) },
+    { "ipcfs_mailbox_senders_waiting", "gauge", "Senders that wait for room.",
+      offsetof(struct mbox_stat, n_senders_waiting) },
+    { "ipcfs_mailbox_receivers_waiting", "gauge", "Receivers that wait for a message.",
+      offsetof(struct mbox_stat, n_receivers_waiting) },
+    { "ipcfs_mailbox_sent_total", "counter", "Messages that came into the mailbox.",
+      offsetof(struct mbox_stat, n_sent) },
+    { "ipcfs_mailbox_received_total", "counter", "Messages that were taken out of the mailbox.",
+      offsetof(struct mbox_stat, n_received) },
+    { "ipcfs_mailbox_dropped_total", "counter", "Messages that gave way to newer ones.",
+      offsetof(struct mbox_stat, n_dropped) },
+    { "ipcfs_mailbox_rejected_total", "counter", "Messages that found no room and were refused.",
+      offsetof(struct mbox_stat, n_rejected) },
+};
+
+/* Return: the length of the UTF-8 sequence at @text (RFC 3629); 0: it is not one. */
+static size_t utf8_length(const char *text)
+{
+    const unsigned char *s = (const unsigned char *)text;
+    size_t n = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
+
+    if (s[0] > 0xf4)
+        return 0;
+    for (size_t i = 1; i < n; i++) {
+        if ((s[i] & 0xc0) != 0x80)
+            return 0;
+    }
+    /* Overlong forms, surrogates and what lies beyond U+10FFFF. */
+    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
+        (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
+        return 0;
+    return n;
+}
+
+/* A label's value. A byte that is no UTF-8 is shown as \xNN, its backslash escaped. */
+static void print_label(FILE *out, const char *text)
+{
+    while (*text) {
+        size_t n = utf8_length(text);
+
+        if (n == 0)
+            fprintf(out, "\\\\x%02x", (unsigned char)*text);
+        else if (*text == '\n')
+            fputs("\\n", out);
+        else if (*text == '"' || *text == '\\')
+            fprintf(out, "\\%c", *text);
+        else
+            fwrite(text, 1, n, out);
+        text += n ? n : 1;
+    }
+}
+
+static void print_header(FILE *out, const char *name, const char *type, const char *help)
+{
+    fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void print_single(FILE *out, const char *name, const char *help, uint64_t value)
+{
+    print_header(out, name, "gauge", help);
+    fprintf(out, "%s %" PRIu64 "\n", name, value);
+}
+
+static void print_family(FILE *out, const struct family *family, const struct samples *samples)
+{
+    print_header(out, family->name, family->type, family->help);
+    for (size_t i = 0; i < samples->n; i++) {
+        const char *stat = (const char *)&samples->list[i].stat;
+
+        fprintf(out, "%s{mailbox=\"", family->name);
+        print_label(out, samples->list[i].name);
+        fprintf(out, "\"} %" PRIu64 "\n", *(const uint64_t *)(const void *)(stat + family->value));
+    }
+}
+
+static void print_metrics(FILE *out, struct fs *fs, const struct samples *samples)
+{
+    print_header(out, "ipcfs_info", "gauge", "The mount's version; the value is 1.");
+    fprintf(out, "ipcfs_info{version=\"" IPCFS_VERSION "\"} 1\n");
+    print_single(out, "ipcfs_mailboxes", "Mailboxes in mbox/.", names_count(&fs->names));
+    print_single(out, "ipcfs_used_bytes", "Bytes charged for what waits.",
+                 quota_used(&fs->domain.quota));
+    print_single(out, "ipcfs_max_bytes", "The bound on what may wait.", fs->max_bytes);
+    for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++)
+        print_family(out, &families[i], samples);
+}
+
+static int make_metrics(struct file *file, char **ret_text)
+{
+    struct samples samples = { 0 };
+    size_t size;
+    FILE *out;
+    int r;
+
+    r = names_each(&file->fs->names, add_sample, &samples);
+    out = r == 0 ? open_memstream(ret_text, &size) : NULL;
+    if (out) {
+        print_metrics(out, file->fs, &samples);
+        if (fclose(out) != 0)
+            r = -ENOMEM;
+    } else {
+        r = -ENOMEM;
+    }
+    free_samples(&samples);
+    return r;
+}
+
+static const struct text_ops version_ops = TEXT_OPS(make_version, NULL);
+static const struct text_ops metrics_ops = TEXT_OPS(make_metrics, NULL);
+
+static void getattr(struct node *node, struct stat *ret_attr);
+static int open_it(struct node *node, int flags, const struct caller *caller,
+                   struct file **ret_file);
+
+static const struct info_file {
+    const char *name;
+    const struct text_ops *text;
+    struct node_ops ops;
+} info_files[] = {
+    { "version", &version_ops, { .getattr = getattr, .open = open_it } },
+    { "metrics", &metrics_ops, { .getattr = getattr, .open = open_it } },
+};
+
+#define N_INFO_FILES (sizeof(info_files) / sizeof(info_files[0]))
+
+static const struct info_file *info_of(const struct node *node)
+{
+    return (const struct info_file *)((const char *)node->ops - offsetof(struct info_file, ops));
+}
+
+/* As the room, but a file, and nobody's to write. */
+static void getattr(struct node *node, struct stat *ret_attr)
+{
+    room_getattr(node, ret_attr);
+    ret_attr->st_ino += 1 + (uint64_t)(info_of(node) - info_files);
+    ret_attr->st_mode = S_IFREG | 0444;
+    ret_attr->st_nlink = 1;
+}
+
+static int open_it(struct node *node, int flags, const struct caller *caller,
+                   struct file **ret_file)
+{
+    (void)caller;
+    if ((flags & O_ACCMODE) != O_RDONLY)
+        return -EACCES;
+    return text_open(node->fs, info_of(node)->text, NULL, ret_file);
+}
+
+static int lookup(struct node *dir, const char *name, struct node **ret_node)
+{
+    for (size_t i = 0; i < N_INFO_FILES; i++) {
+        if (strcmp(name, info_files[i].name) == 0)
+            return node_obtain(dir->fs, &info_files[i].ops, dir->object, NULL, ret_node);
+    }
+    return -ENOENT;
+}
+
+static int list(struct node *dir, struct listing *listing)
+{
+    struct room *room = dir->object;
+    int r = 0;
+
+    for (size_t i = 0; i < N_INFO_FILES && r == 0; i++)
+        r = listing_add(listing, info_files[i].name, room->attr.ino + 1 + i, S_IFREG);
+    return r;
+}
+
+const struct node_ops info_ops = {
+    .getattr = room_getattr,
+    .lookup = lookup,
+    .list = list,
+};

@@ -1,0 +1,146 @@
+/* A claim is a file that is open. When its last handle is gone, which RELEASE tells however that
+ * came about, the mailbox goes too.
+ *
+ * The owner is known by its pid. A child that inherited the claim can outlive the owner; the pid
+ * may then be somebody else's, which the pidfd taken at the claim tells: then nobody may receive. */
+#include "owner.h"
+
+#include <errno.h>
+#include <linux/fuse.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "box.h"
+#include "caller.h"
+#include "fs.h"
+#include "parked.h"
+#include "text.h"
+
+/* A pidfd can be read from once its process has ended. */
+static bool is_alive(int pidfd)
+{
+    struct pollfd fd = { .fd = pidfd, .events = POLLIN };
+
+    return poll(&fd, 1, 0) == 0;
+}
+
+static bool is_owner_alive(struct box *box)
+{
+    bool alive;
+
+    pthread_mutex_lock(&box->lock);
+    alive = box->owner_pidfd >= 0 && is_alive(box->owner_pidfd);
+    pthread_mutex_unlock(&box->lock);
+    return alive;
+}
+
+bool owner_admits(struct mbox *mbox, pid_t tid)
+{
+    pid_t owner = mbox_owner(mbox);
+
+    if (owner == 0)
+        return true;
+    return is_owner_alive(box_of(mbox)) && caller_descends_from(tid, owner);
+}
+
+/* Under the mailbox's lock. */
+static bool may_receive(struct mbox_op *op, pid_t pid)
+{
+    return caller_descends_from(fuse_req_ctx(parked_of(op)->req)->pid, pid);
+}
+
+static void claim_release(struct file *file)
+{
+    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
+    struct box *box = box_of(file->mbox);
+
+    pthread_mutex_lock(&box->lock);
+    close(box->owner_pidfd);
+    box->owner_pidfd = -1;
+    pthread_mutex_unlock(&box->lock);
+    fs_remove_box(file->fs, box, &ready);
+    mbox_ready_run(&ready);
+}
+
+/* There is nothing to say to it; what is written is refused rather than lost. */
+static void claim_write(struct file *file, fuse_req_t req, const char *data, size_t size,
+                        off_t offset, int flags)
+{
+    (void)file;
+    (void)data;
+    (void)size;
+    (void)offset;
+    (void)flags;
+    fuse_reply_err(req, EINVAL);
+}
+
+static const struct file_ops claim_ops = {
+    .open_flags = FOPEN_DIRECT_IO | FOPEN_NONSEEKABLE | FOPEN_NOFLUSH,
+    .write = claim_write,
+    .release = claim_release,
+    .size = sizeof(struct file),
+};
+
+/* The pidfd is there before others see that there is an owner. Return: as mbox_claim. */
+static int claim(struct box *box, pid_t pid, int pidfd, struct mbox_ready *ready)
+{
+    int r;
+
+    pthread_mutex_lock(&box->lock);
+    if (box->owner_pidfd >= 0) {
+        pthread_mutex_unlock(&box->lock);
+        return -EBUSY;
+    }
+    box->owner_pidfd = pidfd;
+    pthread_mutex_unlock(&box->lock);
+    r = mbox_claim(&box->mbox, pid, may_receive, ready);
+    if (r < 0) {
+        pthread_mutex_lock(&box->lock);
+        box->owner_pidfd = -1;
+        pthread_mutex_unlock(&box->lock);
+    }
+    return r;
+}
+
+int owner_claim(struct fs *fs, struct box *box, const struct caller *caller, struct file **ret_file)
+{
+    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
+    pid_t pid = caller_process(caller->tid, 0);
+    int pidfd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+    struct file *file;
+    int r;
+
+    if (pidfd < 0)
+        return pid > 0 ? -errno : -ESRCH;
+    r = file_new(fs, &claim_ops, &box->mbox, &file);
+    if (r == 0) {
+        r = claim(box, pid, pidfd, &ready);
+        if (r < 0)
+            file_discard(file);
+    }
+    mbox_ready_run(&ready);
+    if (r < 0)
+        close(pidfd);
+    else
+        *ret_file = file;
+    return r;
+}
+
+static int make_text(struct file *file, char **ret_text)
+{
+    pid_t pid = mbox_owner(file->mbox);
+
+    if (asprintf(ret_text, pid ? "%d\n" : "", (int)pid) < 0)
+        return -ENOMEM;
+    return 0;
+}
+
+static const struct text_ops text_ops = TEXT_OPS(make_text, NULL);
+
+int owner_open(struct fs *fs, struct mbox *mbox, struct file **ret_file)
+{
+    return text_open(fs, &text_ops, mbox, ret_file);
+}

@@ -1,0 +1,264 @@
+/* A message's file has a node that knows what stat and getfattr tell, but does not hold the message:
+ * the kernel may remember nodes long after their messages are gone. An open file does hold it. */
+#include "queue.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/fuse.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "box.h"
+#include "core/size.h"
+#include "fs.h"
+#include "listing.h"
+#include "owner.h"
+
+#define ID_DIGITS 20
+
+/* Inode numbers of messages lie above all others. */
+#define INO_BASE (UINT64_C(1) << 62)
+
+struct entry {
+    struct box *box; /* a reference to its mailbox */
+    uint64_t id;
+    unsigned int prio;
+    struct msg_sender sender;
+    struct attr attr;
+    size_t size_bytes;
+};
+
+static void format_id(uint64_t id, char name[ID_DIGITS + 1])
+{
+    snprintf(name, ID_DIGITS + 1, "%0*" PRIu64, ID_DIGITS, id);
+}
+
+/* Return: whether @name is an id. */
+static bool parse_id(const char *name, uint64_t *ret_id)
+{
+    return strlen(name) == ID_DIGITS && count_parse(name, ID_DIGITS, ret_id) == 0;
+}
+
+static void entry_getattr(struct node *node, struct stat *ret_attr)
+{
+    const struct entry *entry = node->object;
+
+    attr_get(&entry->attr, ret_attr);
+    ret_attr->st_size = (off_t)entry->size_bytes;
+    ret_attr->st_blocks = (blkcnt_t)((entry->size_bytes + 511) / 512);
+}
+
+static void entry_release(struct node *node)
+{
+    struct entry *entry = node->object;
+
+    mbox_unref(&entry->box->mbox);
+    free(entry);
+}
+
+struct message_file {
+    struct file file;
+    struct msg *msg; /* a reference */
+};
+
+static void message_read(struct file *file, fuse_req_t req, size_t size, off_t offset, int flags)
+{
+    const struct msg *msg = ((struct message_file *)file)->msg;
+    size_t start = (size_t)offset < msg->size_bytes ? (size_t)offset : msg->size_bytes;
+    size_t left = msg->size_bytes - start;
+
+    (void)flags;
+    fuse_reply_buf(req, (const char *)msg->data + start, size < left ? size : left);
+}
+
+static void message_close(struct file *file)
+{
+    msg_unref(((struct message_file *)file)->msg);
+}
+
+/* A message never changes, so the kernel may keep what it has read. */
+static const struct file_ops message_ops = {
+    .open_flags = FOPEN_KEEP_CACHE | FOPEN_NOFLUSH,
+    .read = message_read,
+    .close = message_close,
+    .size = sizeof(struct message_file),
+};
+
+static int entry_open(struct node *node, int flags, const struct caller *caller,
+                      struct file **ret_file)
+{
+    const struct entry *entry = node->object;
+    struct mbox *mbox = &entry->box->mbox;
+    struct msg *msg;
+    int r;
+
+    if ((flags & O_ACCMODE) != O_RDONLY)
+        return -EACCES;
+    if (!owner_admits(mbox, caller->tid))
+        return -EBUSY;
+    msg = mbox_find(mbox, entry->id);
+    if (!msg)
+        return -ENOENT;
+    r = file_new(node->fs, &message_ops, mbox, ret_file);
+    if (r < 0)
+        msg_unref(msg);
+    else
+        ((struct message_file *)*ret_file)->msg = msg;
+    return r;
+}
+
+static const char *const xattr_names[] = {
+    "user.ipcfs.pid",
+    "user.ipcfs.uid",
+    "user.ipcfs.gid",
+    "user.ipcfs.prio",
+};
+
+static int entry_getxattr(struct node *node, const char *name, char value[NODE_XATTR_MAX])
+{
+    const struct entry *entry = node->object;
+    const uint64_t values[] = { (uint64_t)entry->sender.pid, entry->sender.uid, entry->sender.gid,
+                                entry->prio };
+
+    for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+        if (strcmp(name, xattr_names[i]) == 0)
+            return snprintf(value, NODE_XATTR_MAX, "%" PRIu64, values[i]);
+    }
+    return -ENODATA;
+}
+
+static const struct node_ops entry_ops = {
+    .getattr = entry_getattr,
+    .release = entry_release,
+    .open = entry_open,
+    .getxattr = entry_getxattr,
+    .xattr_names = xattr_names,
+    .n_xattrs = sizeof(xattr_names) / sizeof(xattr_names[0]),
+};
+
+static struct entry *new_entry(struct box *box, const struct msg *msg)
+{
+    struct entry *entry = malloc(sizeof(*entry));
+    struct stat queue;
+
+    if (!entry)
+        return NULL;
+    box_file_attr(box, BOX_QUEUE, &queue);
+    *entry = (struct entry){
+        .box = box,
+        .id = msg->id,
+        .prio = msg->prio,
+        .sender = msg->sender,
+        .size_bytes = msg->size_bytes,
+    };
+    attr_init(&entry->attr, INO_BASE + msg->id, S_IFREG | 0400, queue.st_uid, queue.st_gid);
+    entry->attr.atime = entry->attr.mtime = entry->attr.ctime = msg->arrived;
+    mbox_ref(&box->mbox);
+    return entry;
+}
+
+int queue_lookup(struct node *dir, const char *name, struct node **ret_node)
+{
+    struct box *box = dir->object;
+    struct entry *entry;
+    struct msg *msg;
+    uint64_t id;
+    int r = -ENOMEM;
+
+    if (!parse_id(name, &id))
+        return -ENOENT;
+    msg = mbox_find(&box->mbox, id);
+    if (!msg)
+        return -ENOENT;
+    entry = new_entry(box, msg);
+    msg_unref(msg);
+    if (entry)
+        r = node_obtain(dir->fs, &entry_ops, entry, NULL, ret_node);
+    if (r < 0 && entry) {
+        mbox_unref(&box->mbox);
+        free(entry);
+    }
+    return r;
+}
+
+static int check_caller(struct box *box, const struct caller *caller)
+{
+    return owner_admits(&box->mbox, caller->tid) ? 0 : -EBUSY;
+}
+
+int queue_opendir(struct node *dir, const struct caller *caller)
+{
+    return check_caller(dir->object, caller);
+}
+
+int queue_list(struct node *dir, struct listing *listing)
+{
+    struct box *box = dir->object;
+    char name[ID_DIGITS + 1];
+    uint64_t *ids;
+    size_t n;
+    int r;
+
+    r = mbox_list(&box->mbox, &ids, &n);
+    if (r < 0)
+        return r == -EIDRM ? 0 : r;
+    for (size_t i = 0; i < n && r == 0; i++) {
+        format_id(ids[i], name);
+        r = listing_add(listing, name, INO_BASE + ids[i], S_IFREG);
+    }
+    free(ids);
+    return r;
+}
+
+/* A removed mailbox has no messages. */
+static int as_missing(int result)
+{
+    return result == -EIDRM ? -ENOENT : result;
+}
+
+int queue_unlink(struct node *dir, const char *name, const struct caller *caller,
+                 struct mbox_ready *ready)
+{
+    struct box *box = dir->object;
+    uint64_t id;
+    int r = check_caller(box, caller);
+
+    if (r < 0)
+        return r;
+    if (!parse_id(name, &id))
+        return -ENOENT;
+    return as_missing(mbox_pick(&box->mbox, id, ready));
+}
+
+static bool owns(struct box *box, const struct caller *caller)
+{
+    struct stat attr;
+
+    box_file_attr(box, BOX_QUEUE, &attr);
+    return caller->uid == 0 || caller->uid == attr.st_uid;
+}
+
+int queue_rename(struct node *dir, const char *name, struct node *to_dir, const char *to_name,
+                 enum names_rename how, const struct caller *caller, struct mbox_ready *ready)
+{
+    struct box *box = dir->object;
+    struct box *to = to_dir->object;
+    uint64_t id;
+    int r;
+
+    /* A message has the name it has, and takes nobody's place. */
+    if (to_dir->ops != dir->ops || strcmp(name, to_name) != 0 || how == NAMES_RENAME_EXCHANGE)
+        return -EPERM;
+    if (!owns(box, caller) || !owns(to, caller))
+        return -EPERM;
+    r = check_caller(box, caller);
+    if (r == 0)
+        r = check_caller(to, caller);
+    if (r < 0)
+        return r;
+    if (!parse_id(name, &id))
+        return -ENOENT;
+    return as_missing(mbox_move(&box->mbox, &to->mbox, id, ready));
+}
