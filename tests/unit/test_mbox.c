@@ -408,6 +408,272 @@ MBOX_TEST(removal_wakes_all_who_watch)
     cr_assert_not(reader.watch.armed);
 }
 
+static const struct msg_sender dropper = { .pid = 1, .uid = 7 };
+
+static int reserve(struct mbox_op *op)
+{
+    int r = mbox_reserve(&mbox, dropper, op, &ready);
+
+    mbox_ready_run(&ready);
+    return r;
+}
+
+static int fill_place(const char *text)
+{
+    struct msg *msg = msg_new(text, strlen(text), 0, dropper);
+    int r = mbox_post_reserved(&mbox, msg, NULL, &ready);
+
+    msg_unref(msg);
+    mbox_ready_run(&ready);
+    return r;
+}
+
+static void unreserve(void)
+{
+    mbox_unreserve(&mbox, dropper, &ready);
+    mbox_ready_run(&ready);
+}
+
+MBOX_TEST(a_reserved_place_takes_room_and_is_filled)
+{
+    configure("messages=1");
+    cr_assert_eq(reserve(NULL), 0);
+    cr_assert_eq(stat_of().n_messages, 0);
+    cr_assert_eq(quota_used(&domain.quota), MSG_MIN_CHARGE_BYTES);
+    cr_assert_eq(post("one"), -EAGAIN);
+    cr_assert_eq(reserve(NULL), -EAGAIN);
+    cr_assert_eq(mbox_remove(&mbox, false, &ready), -ENOTEMPTY);
+    cr_assert_eq(fill_place("two"), 0);
+    cr_assert_eq(stat_of().n_messages, 1);
+    expect_next("two");
+}
+
+MBOX_TEST(a_place_given_back_lets_a_sender_in)
+{
+    struct mbox_op waiting = waiting_op();
+
+    configure("messages=1");
+    cr_assert_eq(reserve(NULL), 0);
+    cr_assert_eq(post_prio("one", 0, &waiting), MBOX_PARKED);
+    unreserve();
+    cr_assert_eq(n_completed, 1);
+    expect_next("one");
+}
+
+MBOX_TEST(who_reserves_waits_as_a_sender_does)
+{
+    struct mbox_op waiting = waiting_op();
+    struct mbox_op cancelled = waiting_op();
+
+    configure("messages=1");
+    cr_assert_eq(post("one"), 0);
+    cr_assert_eq(reserve(&waiting), MBOX_PARKED);
+    cr_assert_eq(reserve(&cancelled), MBOX_PARKED);
+    cr_assert_eq(stat_of().n_senders_waiting, 2);
+    mbox_cancel(&mbox, &cancelled, &ready);
+    mbox_ready_run(&ready);
+    cr_assert_eq(cancelled.result, -EINTR);
+    expect_next("one");
+    cr_assert_eq(waiting.result, 0);
+    cr_assert_eq(n_completed, 2);
+    cr_assert_eq(fill_place("two"), 0);
+    expect_next("two");
+}
+
+MBOX_TEST(a_place_under_drop_oldest_drops_only_when_filled)
+{
+    configure("messages=1\noverflow=drop-oldest");
+    cr_assert_eq(post("one"), 0);
+    cr_assert_eq(reserve(NULL), 0);
+    cr_assert_eq(stat_of().n_messages, 1);
+    cr_assert_eq(fill_place("two"), 0);
+    cr_assert_eq(stat_of().n_dropped, 1);
+    expect_next("two");
+}
+
+MBOX_TEST(a_place_for_a_rendezvous_waits_only_when_filled)
+{
+    struct msg *msg = msg_new("one", 3, 0, dropper);
+    struct mbox_op waiting = waiting_op();
+
+    configure("messages=0");
+    cr_assert_eq(reserve(NULL), 0);
+    cr_assert_eq(mbox_post_reserved(&mbox, msg, &waiting, &ready), MBOX_PARKED);
+    msg_unref(msg);
+    expect_next("one");
+    cr_assert_eq(n_completed, 1);
+}
+
+MBOX_TEST(a_removed_mailbox_does_not_take_what_fills_a_place)
+{
+    cr_assert_eq(reserve(NULL), 0);
+    cr_assert_eq(reserve(NULL), 0);
+    cr_assert_eq(mbox_remove(&mbox, true, &ready), 0);
+    cr_assert_eq(fill_place("one"), -EIDRM);
+    unreserve();
+}
+
+static uint64_t id_of_next(void)
+{
+    struct msg *msg;
+    uint64_t id;
+
+    cr_assert_eq(take(&msg), 0);
+    id = msg->id;
+    abort_delivery(msg);
+    return id;
+}
+
+MBOX_TEST(a_waiting_message_is_found_by_its_id)
+{
+    struct msg *msg;
+    uint64_t id;
+
+    cr_assert_eq(post("one"), 0);
+    cr_assert_eq(post("two"), 0);
+    id = id_of_next();
+    msg = mbox_find(&mbox, id);
+    cr_assert(msg && is(msg, "one"));
+    cr_assert_null(mbox_find(&mbox, id + 2));
+    expect_next("one");
+    cr_assert_null(mbox_find(&mbox, id), "it was received");
+    cr_assert(is(msg, "one"), "who looks at it keeps it");
+    msg_unref(msg);
+    cr_assert_eq(post("three"), 0);
+    msg = mbox_find(&mbox, id + 2);
+    cr_assert(msg && is(msg, "three"), "what comes later is found too");
+    msg_unref(msg);
+}
+
+MBOX_TEST(waiting_messages_are_listed_in_delivery_order)
+{
+    uint64_t *ids;
+    size_t n;
+
+    for (int i = 0; i < 1000; i++)
+        cr_assert_eq(post_prio("x", i % 2 ? 3 : 0, NULL), 0);
+    cr_assert_eq(mbox_list(&mbox, &ids, &n), 0);
+    cr_assert_eq(n, 1000);
+    for (size_t i = 0; i < 1000; i++)
+        cr_assert_eq(ids[i], i < 500 ? 2 * i + 2 : 2 * (i - 500) + 1);
+    free(ids);
+}
+
+MBOX_TEST(a_picked_message_leaves_its_room)
+{
+    struct mbox_op waiting = waiting_op();
+    uint64_t id;
+
+    configure("messages=2");
+    cr_assert_eq(post("one"), 0);
+    cr_assert_eq(post("two"), 0);
+    id = id_of_next();
+    cr_assert_eq(post_prio("three", 0, &waiting), MBOX_PARKED);
+    cr_assert_eq(mbox_pick(&mbox, id, &ready), 0);
+    cr_assert_eq(mbox_pick(&mbox, id, &ready), -ENOENT);
+    mbox_ready_run(&ready);
+    cr_assert_eq(n_completed, 1);
+    cr_assert_eq(stat_of().n_received, 1);
+    expect_next("two");
+    expect_next("three");
+}
+
+MBOX_TEST(a_message_in_flight_can_not_be_picked)
+{
+    struct msg *msg;
+
+    cr_assert_eq(post("one"), 0);
+    cr_assert_eq(take(&msg), 0);
+    cr_assert_eq(mbox_pick(&mbox, msg->id, &ready), -ENOENT);
+    abort_delivery(msg);
+    expect_next("one");
+}
+
+/* Another mailbox, to move to. */
+static struct mbox other;
+
+static void open_other(const char *settings)
+{
+    mbox_init(&other, &domain, release);
+    cr_assert_eq(mbox_configure(&other, settings, strlen(settings), &ready), 0);
+}
+
+static void close_other(void)
+{
+    mbox_remove(&other, true, &ready);
+    mbox_ready_run(&ready);
+    mbox_unref(&other);
+}
+
+MBOX_TEST(a_moved_message_is_in_the_other_mailbox)
+{
+    struct mbox_op receiver = waiting_op();
+    struct msg *msg;
+    uint64_t id;
+
+    open_other("messages=1");
+    cr_assert_eq(post("one"), 0);
+    cr_assert_eq(post("two"), 0);
+    id = id_of_next();
+    cr_assert_eq(mbox_move(&mbox, &mbox, id, &ready), 0);
+    cr_assert_eq(mbox_move(&mbox, &other, id, &ready), 0);
+    cr_assert_eq(mbox_move(&mbox, &other, id, &ready), -ENOENT);
+    cr_assert_eq(mbox_move(&mbox, &other, id + 1, &ready), -EAGAIN, "it is full");
+    msg = mbox_find(&other, id);
+    cr_assert(msg && is(msg, "one"));
+    msg_unref(msg);
+    cr_assert_eq(mbox_pick(&other, id, &ready), 0);
+    cr_assert_eq(mbox_take(&other, &receiver, &msg), MBOX_PARKED);
+    cr_assert_eq(mbox_move(&mbox, &other, id + 1, &ready), 0);
+    mbox_ready_run(&ready);
+    cr_assert_eq(n_completed, 1, "who waited there has it");
+    mbox_commit(&other, receiver.msg, &ready);
+    msg_unref(receiver.msg);
+    cr_assert_eq(stat_of().n_received, 2);
+    close_other();
+}
+
+MBOX_TEST(a_message_that_can_not_move_stays)
+{
+    uint64_t id;
+
+    open_other("bytes=2");
+    cr_assert_eq(post("one"), 0);
+    id = id_of_next();
+    cr_assert_eq(mbox_move(&mbox, &other, id, &ready), -EMSGSIZE);
+    cr_assert_eq(mbox_configure(&other, "bytes=9\nmessages=0", 18, &ready), 0);
+    cr_assert_eq(mbox_move(&mbox, &other, id, &ready), -EAGAIN);
+    cr_assert_eq(mbox_remove(&other, false, &ready), 0);
+    cr_assert_eq(mbox_move(&mbox, &other, id, &ready), -EIDRM);
+    close_other();
+    expect_next("one");
+}
+
+static bool nobody(struct mbox_op *op, pid_t pid)
+{
+    (void)op;
+    (void)pid;
+    return false;
+}
+
+MBOX_TEST(an_owner_keeps_others_out_and_does_not_send)
+{
+    struct mbox_op receiver = waiting_op();
+    struct msg *msg;
+
+    cr_assert_eq(mbox_take(&mbox, &receiver, &msg), MBOX_PARKED);
+    cr_assert_eq(mbox_claim(&mbox, 1, nobody, &ready), 0);
+    mbox_ready_run(&ready);
+    cr_assert_eq(receiver.result, -EBUSY);
+    cr_assert_eq(mbox_claim(&mbox, 2, nobody, &ready), -EBUSY);
+    cr_assert_eq(mbox_owner(&mbox), 1);
+    cr_assert_eq(stat_of().owner_pid, 1);
+    msg = msg_new("x", 1, 0, dropper);
+    cr_assert_eq(mbox_post(&mbox, msg, NULL, &ready), -EPERM);
+    msg_unref(msg);
+    cr_assert_eq(post("from another"), 0);
+}
+
 /* Two threads post, two take; one in five deliveries fails. Every message arrives once, and those
  * of one sender that one receiver gets come in order. */
 #define N_POSTED 20000
