@@ -187,7 +187,7 @@ int names_remove_mbox(struct names *names, struct mbox *mbox, char ret_text[NAME
     pthread_mutex_lock(&names->lock);
     name = mbox->name;
     if (name) {
-        strcpy(ret_text, name->text);
+        memcpy(ret_text, name->text, strlen(name->text) + 1);
         mbox_remove(mbox, true, ready);
         remove_name(names, name);
     }

@@ -49,18 +49,19 @@ static void tell_deletion(struct deferred_work *work)
 static void announce_deletion(struct fs *fs, struct box *box, const char *name)
 {
     uint64_t child = node_slot_id(fs, &box->dir_node);
+    size_t name_size = strlen(name) + 1;
     struct deletion *deletion;
 
     if (child == 0 || !fs->session)
         return;
-    deletion = calloc(1, sizeof(*deletion) + strlen(name) + 1);
+    deletion = calloc(1, sizeof(*deletion) + name_size);
     if (!deletion)
         return;
     deletion->work.run = tell_deletion;
     deletion->fs = fs;
     deletion->parent = node_slot_id(fs, &fs->tree.mboxes.node);
     deletion->child = child;
-    strcpy(deletion->name, name);
+    memcpy(deletion->name, name, name_size);
     deferred_add(&fs->deferred, &deletion->work);
 }
 

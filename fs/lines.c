@@ -9,6 +9,7 @@
  * kept part is dropped, and what comes up to its newline too. */
 #include "lines.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
@@ -46,7 +47,8 @@ struct lines_write {
     const char *data;
     size_t size;
     size_t done;
-    char *copy; /* what data points to, once the request is parked */
+    char *copy;         /* what data points to, once the request is parked: what was left then */
+    size_t done_before; /* of the caller's write, before it was parked */
     struct parked *parked;
 };
 
@@ -178,7 +180,7 @@ static void refuse_line(struct lines_write *write)
 static void finish(struct lines_write *write, int result)
 {
     fuse_req_t req = write->req;
-    size_t done = write->done;
+    size_t done = write->done_before + write->done;
 
     if (result == -EMSGSIZE)
         refuse_line(write);
@@ -197,24 +199,29 @@ static void complete(struct mbox_op *op, struct mbox_ready *ready);
 /* Makes @write outlive its handler. Return: the copy, parked; NULL when memory is short. */
 static struct lines_write *park(const struct lines_write *write)
 {
-    struct lines_write *parked = malloc(sizeof(*parked));
     size_t left = write->size - write->done;
+    struct lines_write *copy = malloc(sizeof(*copy));
+    struct parked *parked = NULL;
+    char *data;
 
-    if (!parked)
-        return NULL;
-    *parked = *write;
-    parked->copy = malloc(write->size);
-    if (parked->copy)
-        parked->parked = parked_new(&write->lines->file, write->req, write->size, complete);
-    if (!parked->parked) {
-        free(parked->copy);
-        free(parked);
+    assert(left > 0);
+    data = malloc(left);
+    if (copy && data)
+        parked = parked_new(&write->lines->file, write->req, write->size, complete);
+    if (!parked) {
+        free(data);
+        free(copy);
         return NULL;
     }
-    memcpy(parked->copy + write->done, write->data + write->done, left);
-    parked->data = parked->copy;
-    parked->parked->user = parked;
-    return parked;
+    memcpy(data, write->data + write->done, left);
+    *copy = *write;
+    copy->data = copy->copy = data;
+    copy->size = left;
+    copy->done = 0;
+    copy->done_before = write->done;
+    copy->parked = parked;
+    parked->user = copy;
+    return copy;
 }
 
 /* Return: 0: all is done; MBOX_PARKED: @write, which was parked before, waits; -EAGAIN: it was not,

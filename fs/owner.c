@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -132,10 +133,12 @@ int owner_claim(struct fs *fs, struct box *box, const struct caller *caller, str
 static int make_text(struct file *file, char **ret_text)
 {
     pid_t pid = mbox_owner(file->mbox);
+    char text[16] = "";
 
-    if (asprintf(ret_text, pid ? "%d\n" : "", (int)pid) < 0)
-        return -ENOMEM;
-    return 0;
+    if (pid)
+        snprintf(text, sizeof(text), "%d\n", (int)pid);
+    *ret_text = strdup(text);
+    return *ret_text ? 0 : -ENOMEM;
 }
 
 static const struct text_ops text_ops = TEXT_OPS(make_text, NULL);
