@@ -119,12 +119,15 @@ static enum exit_status check(const struct raw *raw, struct options *options)
 }
 
 /* Return: whether there was memory. */
-static bool add_session_args(const struct raw *raw, struct fuse_args *args)
+static bool add_session_args(const struct raw *raw, const struct options *options,
+                             struct fuse_args *args)
 {
     int r = fuse_opt_add_arg(args, "-odefault_permissions,fsname=ipcfs,subtype=ipcfs");
 
     if (r == 0 && geteuid() == 0 && !raw->private)
         r = fuse_opt_add_arg(args, "-oallow_other");
+    if (r == 0 && options->debug)
+        r = fuse_opt_add_arg(args, "-odebug");
     return r == 0;
 }
 
@@ -139,7 +142,7 @@ static enum exit_status parse(struct raw *raw, struct options *options)
     }
     if (options->help || options->version)
         return EXIT_STATUS_OK;
-    if (!add_session_args(raw, args)) {
+    if (!add_session_args(raw, options, args)) {
         say("out of memory");
         return EXIT_STATUS_FAILED;
     }

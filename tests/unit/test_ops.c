@@ -345,6 +345,66 @@ OPS_TEST(an_interrupt_that_comes_too_late_changes_nothing)
     expect_read(ask_read(f->recv, 100, 0, O_RDONLY), "");
 }
 
+OPS_TEST(lines_that_did_not_arrive_all_come_again)
+{
+    uint64_t lines = open_file(f->box, "recv.lines", O_RDONLY);
+
+    send_text(f->send, "one");
+    send_text(f->send, "two\n");
+    send_text(f->send, "three");
+    fail_next();
+    ask_read(lines, 100, 0, O_RDONLY);
+    expect_read(ask_read(lines, 9, 0, O_RDONLY), "one\ntwo\n");
+    expect_read(ask_read(f->recv, 100, 0, O_RDONLY), "three");
+}
+
+OPS_TEST(a_line_longer_than_the_read_that_did_not_arrive_comes_again)
+{
+    uint64_t lines = open_file(f->box, "recv.lines", O_RDONLY);
+
+    send_text(f->send, "abcdef");
+    fail_next();
+    ask_read(lines, 4, 0, O_RDONLY);
+    expect_read(ask_read(lines, 4, 0, O_RDONLY), "abcd");
+    fail_next();
+    ask_read(lines, 4, 0, O_RDONLY);
+    expect_read(ask_read(lines, 4, 0, O_RDONLY), "ef\n");
+    cr_assert_eq(answer_to(ask_read(lines, 4, 0, O_RDONLY | O_NONBLOCK))->error, -EAGAIN);
+}
+
+OPS_TEST(a_stream_takes_no_more_than_it_can_carry)
+{
+    uint64_t json = open_file(f->box, "recv.json", O_RDONLY);
+    size_t n;
+
+    send_text(f->send, "one");
+    send_text(f->send, "two");
+    n = answer_to(ask_read(json, 200, 0, O_RDONLY))->size;
+    cr_assert_gt(n, 50);
+    cr_assert_lt(n, 200);
+    expect_read(ask_read(f->recv, 100, 0, O_RDONLY), "two");
+}
+
+static uint64_t ask_create(uint64_t box, const char *name)
+{
+    struct fuse_create_in arg = { .flags = O_WRONLY | O_CREAT | O_NONBLOCK, .mode = 0644 };
+
+    return ask(FUSE_CREATE, lookup(box, "drop"), &arg, sizeof(arg), name, strlen(name) + 1);
+}
+
+OPS_TEST(a_file_whose_creation_did_not_arrive_frees_its_place)
+{
+    uint64_t config = open_file(f->box, "config", O_WRONLY);
+    uint64_t drop = lookup(f->box, "drop");
+    struct fuse_create_in arg = { .flags = O_WRONLY | O_CREAT | O_NONBLOCK, .mode = 0644 };
+
+    send_text(config, "messages=1");
+    fail_next();
+    ask(FUSE_CREATE, drop, &arg, sizeof(arg), "a", 2);
+    cr_assert_eq(answer_to(ask_create(f->box, "b"))->error, 0);
+    cr_assert_eq(answer_to(ask_create(f->box, "c"))->error, -EAGAIN);
+}
+
 OPS_TEST(what_is_open_at_the_end_is_closed)
 {
     /* A reader and an unfinished message: stop() frees all, as the leak checkers see. */
