@@ -23,8 +23,8 @@ struct parked {
 struct parked *parked_new(struct file *file, fuse_req_t req, size_t size,
                           void (*complete)(struct mbox_op *op, struct mbox_ready *ready));
 
-/* No interrupt will come for it any more. The request is still to be answered by the caller, who
- * must hold a reference to the file while it needs it. */
+/* No interrupt will come for it any more, and it and its op are gone. The request is still to be
+ * answered by the caller, who must hold a reference to the file while it needs it. */
 void parked_free(struct parked *parked);
 
 /* Takes a message, waiting for one: mbox_take() with a parked op. Return: as mbox_take; -ENOMEM. */

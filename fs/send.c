@@ -27,10 +27,11 @@ static void complete(struct mbox_op *op, struct mbox_ready *ready)
     struct parked *parked = parked_of(op);
     fuse_req_t req = parked->req;
     size_t size = parked->size;
+    int result = op->result;
 
     (void)ready;
     parked_free(parked);
-    answer(req, op->result, size);
+    answer(req, result, size);
 }
 
 /* Posts with an op, for where it has to wait. Return: as mbox_post. */

@@ -177,6 +177,7 @@ static void start(void)
     cr_assert_eq(fs_init(&fs, &options), 0);
     session = fuse_session_new(&args, &fs_ops, sizeof(fs_ops), &fs);
     cr_assert(session);
+    fuse_opt_free_args(&args);
     kernel_fd = open("/dev/null", O_RDWR);
     snprintf(path, sizeof(path), "/dev/fd/%d", kernel_fd);
     cr_assert_eq(fuse_session_mount(session, path), 0);
