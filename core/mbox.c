@@ -14,7 +14,8 @@
  *   - while receivers wait, no message that they could have is in the queue;
  *   - while senders wait, the first of them finds no room (so a later one never overtakes it, save
  *     by priority);
- *   - each message in queue, pending or in flight is charged to its sender, and one reference.
+ *   - each message in queue or pending is charged to its sender, and one reference; so is one in
+ *     flight, but it is charged only in a rendezvous.
  * settle() restores the first two after any change. */
 #include "mbox.h"
 
@@ -122,8 +123,8 @@ static bool is_within(const struct mbox *mbox, uint64_t n, uint64_t n_bytes)
 /* Whether a message of @size_bytes finds room. */
 static bool fits(const struct mbox *mbox, size_t size_bytes)
 {
-    return is_within(mbox, mbox->queue.n_messages + mbox->n_in_flight + mbox->n_reserved + 1,
-                     mbox->queue.n_bytes + mbox->n_bytes_in_flight + size_bytes);
+    return is_within(mbox, mbox->queue.n_messages + mbox->n_reserved + 1,
+                     mbox->queue.n_bytes + size_bytes);
 }
 
 static void index_add(struct mbox *mbox, struct msg *msg)
@@ -160,8 +161,7 @@ static void queue_remove(struct mbox *mbox, struct msg *msg)
         mbox->is_indexed = false;
 }
 
-/* Drops what is least until the bounds allow @n_more messages of @n_bytes_more bytes. Messages in
- * flight can't be dropped and don't count here: should one come back, mbox_abort() drops again. */
+/* Drops what is least until the bounds allow @n_more messages of @n_bytes_more bytes. */
 static void drop_until_within(struct mbox *mbox, uint64_t n_more, uint64_t n_bytes_more)
 {
     while (mbox->queue.occupied &&
@@ -233,19 +233,24 @@ static struct msgq *source(struct mbox *mbox)
     return mbox->queue.occupied || !is_rendezvous(mbox) ? &mbox->queue : &mbox->pending;
 }
 
+static void pending_remove(struct mbox *mbox, struct msg *msg)
+{
+    msgq_remove(&mbox->pending, msg);
+    mbox->stat.n_senders_waiting--;
+}
+
 /* Takes @msg, the first of source(), out of it and into flight. */
 static void launch(struct mbox *mbox, struct msg *msg)
 {
     if (source(mbox) == &mbox->queue)
         queue_remove(mbox, msg);
     else
-        msgq_remove(&mbox->pending, msg);
+        pending_remove(mbox, msg);
     if (msg->poster) {
         msg->poster->state = MBOX_OP_IN_FLIGHT;
-        mbox->stat.n_senders_waiting--;
     } else {
-        mbox->n_in_flight++;
-        mbox->n_bytes_in_flight += msg->size_bytes;
+        discharge(mbox, msg);
+        count_received(mbox);
     }
 }
 
@@ -258,11 +263,12 @@ static void taker_finish(struct mbox *mbox, struct mbox_op *op, int result,
     op_finish(op, result, ready);
 }
 
-/* Gives waiting receivers what there is, in the order they came. */
-static void serve_takers(struct mbox *mbox, struct mbox_ready *ready)
+/* Gives waiting receivers what there is, in the order they came. Return: whether there was. */
+static bool serve_takers(struct mbox *mbox, struct mbox_ready *ready)
 {
     struct mbox_op *op;
     struct msg *msg;
+    bool served = false;
 
     while ((op = TAILQ_FIRST(&mbox->takers)) && (msg = msgq_first(source(mbox)))) {
         if (msg->size_bytes > op->max_bytes) {
@@ -272,7 +278,9 @@ static void serve_takers(struct mbox *mbox, struct mbox_ready *ready)
         launch(mbox, msg);
         op->msg = msg;
         taker_finish(mbox, op, 0, ready);
+        served = true;
     }
+    return served;
 }
 
 /* In a mailbox that is no rendezvous: makes room for @msg where that is the policy.
@@ -293,12 +301,6 @@ static int make_room(struct mbox *mbox, const struct msg *msg)
         break;
     }
     return -EAGAIN;
-}
-
-static void pending_remove(struct mbox *mbox, struct msg *msg)
-{
-    msgq_remove(&mbox->pending, msg);
-    mbox->stat.n_senders_waiting--;
 }
 
 /* Lets in, in their order, the senders for whom there is room now. */
@@ -340,8 +342,9 @@ static unsigned int readiness(struct mbox *mbox)
 /* Restores the invariants after a change, then wakes those who watch for @events, if they hold. */
 static void settle(struct mbox *mbox, unsigned int events, struct mbox_ready *ready)
 {
-    admit_pending(mbox, ready);
-    serve_takers(mbox, ready);
+    do
+        admit_pending(mbox, ready);
+    while (serve_takers(mbox, ready) && mbox->pending.occupied);
     if (!TAILQ_EMPTY(&mbox->watches))
         wake(mbox, readiness(mbox) & events);
 }
@@ -485,7 +488,8 @@ void mbox_unreserve(struct mbox *mbox, struct msg_sender sender, struct mbox_rea
     pthread_mutex_unlock(&mbox->lock);
 }
 
-static int take_locked(struct mbox *mbox, struct mbox_op *op, struct msg **ret_msg)
+static int take_locked(struct mbox *mbox, struct mbox_op *op, struct msg **ret_msg,
+                       struct mbox_ready *ready)
 {
     struct msg *msg;
 
@@ -496,6 +500,7 @@ static int take_locked(struct mbox *mbox, struct mbox_op *op, struct msg **ret_m
         return -EMSGSIZE;
     if (msg) {
         launch(mbox, msg);
+        settle(mbox, MBOX_WRITABLE, ready);
         *ret_msg = msg;
         return 0;
     }
@@ -511,36 +516,26 @@ static int take_locked(struct mbox *mbox, struct mbox_op *op, struct msg **ret_m
     return MBOX_PARKED;
 }
 
-int mbox_take(struct mbox *mbox, struct mbox_op *op, struct msg **ret_msg)
+int mbox_take(struct mbox *mbox, struct mbox_op *op, struct msg **ret_msg, struct mbox_ready *ready)
 {
     int r;
 
     pthread_mutex_lock(&mbox->lock);
-    r = take_locked(mbox, op, ret_msg);
+    r = take_locked(mbox, op, ret_msg, ready);
     pthread_mutex_unlock(&mbox->lock);
     return r;
 }
 
-/* @msg is in flight no longer. */
-static void land(struct mbox *mbox, const struct msg *msg)
-{
-    if (msg->poster)
-        return;
-    mbox->n_in_flight--;
-    mbox->n_bytes_in_flight -= msg->size_bytes;
-}
-
 void mbox_commit(struct mbox *mbox, struct msg *msg, struct mbox_ready *ready)
 {
+    /* Only who has it in flight changes this. */
+    if (!msg->poster)
+        return;
     pthread_mutex_lock(&mbox->lock);
-    land(mbox, msg);
-    if (msg->poster)
-        count_sent(mbox, msg);
-    poster_finish(msg, 0, ready);
-    discharge(mbox, msg);
+    count_sent(mbox, msg);
     count_received(mbox);
-    if (!mbox->removed)
-        settle(mbox, MBOX_WRITABLE, ready);
+    discharge(mbox, msg);
+    poster_finish(msg, 0, ready);
     pthread_mutex_unlock(&mbox->lock);
 }
 
@@ -559,22 +554,35 @@ static void return_to_poster(struct mbox *mbox, struct msg *msg, struct mbox_rea
     discard(mbox, msg);
 }
 
+/* Puts @msg back where it was, as if it had never been taken. */
+static void return_to_queue(struct mbox *mbox, struct msg *msg)
+{
+    if (quota_restore(&mbox->domain->quota, msg->sender.uid, msg_charge_bytes(msg)) < 0) {
+        msg_unref(msg);
+        mbox->stat.n_dropped++;
+        return;
+    }
+    mbox->stat.n_received--;
+    queue_put_back(mbox, msg);
+    if (mbox->limits.overflow == MBOX_OVERFLOW_DROP_OLDEST && !is_rendezvous(mbox))
+        drop_until_within(mbox, 0, 0);
+}
+
 void mbox_abort(struct mbox *mbox, struct msg *msg, struct mbox_ready *ready)
 {
     pthread_mutex_lock(&mbox->lock);
-    land(mbox, msg);
-    if (mbox->removed) {
+    if (mbox->removed && msg->poster) {
         poster_finish(msg, -EIDRM, ready);
         discard(mbox, msg);
+    } else if (mbox->removed) {
+        msg_unref(msg);
     } else if (msg->poster) {
         return_to_poster(mbox, msg, ready);
-        settle(mbox, MBOX_READABLE, ready);
     } else {
-        queue_put_back(mbox, msg);
-        if (mbox->limits.overflow == MBOX_OVERFLOW_DROP_OLDEST && !is_rendezvous(mbox))
-            drop_until_within(mbox, 0, 0);
-        settle(mbox, MBOX_READABLE, ready);
+        return_to_queue(mbox, msg);
     }
+    if (!mbox->removed)
+        settle(mbox, MBOX_READABLE, ready);
     pthread_mutex_unlock(&mbox->lock);
 }
 
@@ -699,8 +707,8 @@ int mbox_get_stat(struct mbox *mbox, struct mbox_stat *ret_stat)
     removed = mbox->removed;
     if (!removed) {
         *ret_stat = mbox->stat;
-        ret_stat->n_messages = mbox->queue.n_messages + mbox->n_in_flight;
-        ret_stat->n_bytes = mbox->queue.n_bytes + mbox->n_bytes_in_flight;
+        ret_stat->n_messages = mbox->queue.n_messages;
+        ret_stat->n_bytes = mbox->queue.n_bytes;
     }
     pthread_mutex_unlock(&mbox->lock);
     return removed ? -EIDRM : 0;
@@ -929,7 +937,7 @@ static int remove_locked(struct mbox *mbox, bool force, struct mbox_ready *ready
 {
     if (mbox->removed)
         return -EIDRM;
-    if (!force && (mbox->queue.occupied || mbox->n_in_flight > 0 || mbox->n_reserved > 0))
+    if (!force && (mbox->queue.occupied || mbox->n_reserved > 0))
         return -ENOTEMPTY;
     mbox->removed = true;
     HASH_CLEAR(hh, mbox->by_id);

@@ -5,9 +5,11 @@
  * mbox_ready_run(), called with no lock held, completes them. Completing one may make others
  * ready; they join the same list, so a chain of any length runs in one loop.
  *
- * A message is taken in two steps: mbox_take() hands it out, still counted and charged ("in
- * flight"), and then mbox_commit() says that it has arrived, or mbox_abort() that it has not, and
- * then it goes back to where it was. So who dies between waiting and receiving takes nothing.
+ * A message is taken in two steps: mbox_take() hands it out ("in flight"), and then mbox_commit()
+ * says that it has arrived, or mbox_abort() that it has not, and then it goes back to where it was.
+ * So who dies between waiting and receiving takes nothing. Its room is free from the first step on:
+ * who has received can send at once. An undelivered message may therefore find its mailbox full,
+ * and goes in all the same. The sender of a rendezvous waits for the second step.
  *
  * A message whose bytes come bit by bit has its place reserved first (mbox_reserve), so that it is
  * sure to go in once it is whole (mbox_post_reserved).
@@ -92,7 +94,7 @@ struct mbox_watch {
 };
 
 struct mbox_stat {
-    uint64_t n_messages; /* waiting, or handed out and not yet known to have arrived */
+    uint64_t n_messages; /* waiting */
     uint64_t n_bytes;
     uint64_t n_sent;
     uint64_t n_received;
@@ -116,10 +118,8 @@ struct mbox {
     /* All below under lock. */
     bool removed;
     struct mbox_limits limits;
-    struct msgq queue;    /* waiting messages */
-    struct msgq pending;  /* messages whose senders wait: for room, or in a rendezvous */
-    uint64_t n_in_flight; /* handed out; those of a rendezvous don't count */
-    uint64_t n_bytes_in_flight;
+    struct msgq queue;   /* waiting messages */
+    struct msgq pending; /* messages whose senders wait: for room, or in a rendezvous */
     uint64_t n_reserved; /* places that are taken but not filled yet */
     struct msg *by_id;   /* the queue's messages, while is_indexed */
     bool is_indexed;     /* somebody has asked for a message by its id */
@@ -170,9 +170,10 @@ void mbox_unreserve(struct mbox *mbox, struct msg_sender sender, struct mbox_rea
  * Return: 0: *ret_msg is in flight, with a reference for the caller, who must commit or abort;
  * MBOX_PARKED; -EAGAIN; -EMSGSIZE: the next message is longer than max_bytes, and stays; -EIDRM;
  * -EINTR. */
-int mbox_take(struct mbox *mbox, struct mbox_op *op, struct msg **ret_msg);
+int mbox_take(struct mbox *mbox, struct mbox_op *op, struct msg **ret_msg,
+              struct mbox_ready *ready);
 
-/* @msg, in flight, has arrived: it has left the mailbox. The caller keeps its reference. */
+/* @msg, in flight, has arrived. The caller keeps its reference. */
 void mbox_commit(struct mbox *mbox, struct msg *msg, struct mbox_ready *ready);
 
 /* @msg, in flight, could not be delivered: it returns to its place. Takes the caller's reference. */
@@ -226,7 +227,7 @@ int mbox_claim(struct mbox *mbox, pid_t pid, bool (*may_receive)(struct mbox_op 
 pid_t mbox_owner(struct mbox *mbox);
 
 /* Ends the mailbox, when it is empty or with @force: who waits gets -EIDRM, messages are dropped.
- * Return: 0; -ENOTEMPTY: messages wait, or are in flight; -EIDRM: removed before. */
+ * Return: 0; -ENOTEMPTY: messages wait, or are about to (mbox_reserve); -EIDRM: removed before. */
 int mbox_remove(struct mbox *mbox, bool force, struct mbox_ready *ready);
 
 /* Completes the ops in @ready until there are none. No lock may be held. */

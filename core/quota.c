@@ -85,6 +85,20 @@ int quota_charge(struct quota *q, uid_t uid, uint64_t bytes)
     return r;
 }
 
+int quota_restore(struct quota *q, uid_t uid, uint64_t bytes)
+{
+    struct quota_user *user;
+
+    pthread_mutex_lock(&q->lock);
+    user = find_or_add_user(q, uid);
+    if (user) {
+        user->used_bytes += bytes;
+        q->used_bytes += bytes;
+    }
+    pthread_mutex_unlock(&q->lock);
+    return user ? 0 : -ENOMEM;
+}
+
 void quota_release(struct quota *q, uid_t uid, uint64_t bytes)
 {
     struct quota_user *user;

@@ -31,6 +31,9 @@ void quota_deinit(struct quota *q);
  * charged. */
 int quota_charge(struct quota *q, uid_t uid, uint64_t bytes);
 
+/* Charges whatever the bounds say: for what was released too early. Return: 0; -ENOMEM. */
+int quota_restore(struct quota *q, uid_t uid, uint64_t bytes);
+
 void quota_release(struct quota *q, uid_t uid, uint64_t bytes);
 
 /* Return: bytes held by all. */

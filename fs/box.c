@@ -19,6 +19,7 @@
 #include "send.h"
 #include "settings.h"
 #include "stream.h"
+#include "text.h"
 
 #define ALL_WRITE 0222
 #define ALL_SEARCH 0111
@@ -127,6 +128,8 @@ void box_file_attr(struct box *box, enum box_file file, struct stat *ret_attr)
     ret_attr->st_blksize = IO_BYTES;
     if (is_sender(file))
         ret_attr->st_size = SEND_SIZE_BYTES;
+    else if (file == BOX_CONFIG || file == BOX_STAT)
+        ret_attr->st_size = TEXT_SIZE_BYTES;
     if (S_ISDIR(ret_attr->st_mode))
         ret_attr->st_nlink = 2;
     show_traffic(box, file, ret_attr);

@@ -43,7 +43,7 @@ void parked_free(struct parked *parked)
 
 int parked_take(struct file *file, fuse_req_t req, size_t size, size_t max_bytes,
                 void (*complete)(struct mbox_op *op, struct mbox_ready *ready),
-                struct msg **ret_msg)
+                struct msg **ret_msg, struct mbox_ready *ready)
 {
     struct parked *parked = parked_new(file, req, size, complete);
     int r;
@@ -51,7 +51,7 @@ int parked_take(struct file *file, fuse_req_t req, size_t size, size_t max_bytes
     if (!parked)
         return -ENOMEM;
     parked->op.max_bytes = max_bytes;
-    r = mbox_take(file->mbox, &parked->op, ret_msg);
+    r = mbox_take(file->mbox, &parked->op, ret_msg, ready);
     if (r != MBOX_PARKED)
         parked_free(parked);
     return r;

@@ -30,7 +30,7 @@ void parked_free(struct parked *parked);
 /* Takes a message, waiting for one: mbox_take() with a parked op. Return: as mbox_take; -ENOMEM. */
 int parked_take(struct file *file, fuse_req_t req, size_t size, size_t max_bytes,
                 void (*complete)(struct mbox_op *op, struct mbox_ready *ready),
-                struct msg **ret_msg);
+                struct msg **ret_msg, struct mbox_ready *ready);
 
 static inline struct parked *parked_of(struct mbox_op *op)
 {

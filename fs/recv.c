@@ -67,9 +67,9 @@ static void receive(struct recv_file *recv, fuse_req_t req, size_t size, int fla
     struct msg *msg;
     int r;
 
-    r = mbox_take(file->mbox, &op, &msg);
+    r = mbox_take(file->mbox, &op, &msg, &ready);
     if (r == -EAGAIN && !(flags & O_NONBLOCK))
-        r = parked_take(file, req, size, op.max_bytes, complete, &msg);
+        r = parked_take(file, req, size, op.max_bytes, complete, &msg, &ready);
     if (r < 0)
         fuse_reply_err(req, -r);
     else if (r == 0)
@@ -86,8 +86,13 @@ static void recv_read(struct file *file, fuse_req_t req, size_t size, off_t offs
         return;
     }
     file_ref(file);
-    if (!unread_answer(&recv->unread, req, size, offset > 0))
-        receive(recv, req, size, flags);
+    if (!unread_answer(&recv->unread, req, size, offset > 0)) {
+        /* A later part of a call comes when the message that it began with is read to its end. */
+        if (offset > 0)
+            fuse_reply_buf(req, NULL, 0);
+        else
+            receive(recv, req, size, flags);
+    }
     file_unref(file);
 }
 

@@ -8,6 +8,9 @@
 #include "text.h"
 #include "timestamp.h"
 
+/* No settings are this long. */
+#define CONFIG_WRITE_MAX 65536
+
 static int make_config(struct file *file, char **ret_text)
 {
     char text[MBOX_LIMITS_TEXT_MAX];
@@ -25,8 +28,11 @@ static void config_write(struct file *file, fuse_req_t req, const char *data, si
                          off_t offset, int flags)
 {
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
-    int r = mbox_configure(file->mbox, data, size, &ready);
+    int r = -EINVAL;
 
+    /* The kernel would split a longer write, and what comes later could not undo what came before. */
+    if (size <= CONFIG_WRITE_MAX)
+        r = mbox_configure(file->mbox, data, size, &ready);
     (void)offset;
     (void)flags;
     if (r < 0)

@@ -112,7 +112,7 @@ static void fill(struct batch *batch)
         struct mbox_op op = { .nonblock = true, .max_bytes = batch->size - batch->used };
         struct msg *msg;
 
-        if (mbox_take(mbox, &op, &msg) < 0)
+        if (mbox_take(mbox, &op, &msg, batch->ready) < 0)
             return;
         if (add(batch, msg) < 0) {
             mbox_abort(mbox, msg, batch->ready);
@@ -196,9 +196,9 @@ static void receive(struct stream_file *stream, fuse_req_t req, size_t size, int
     struct msg *msg;
     int r;
 
-    r = mbox_take(file->mbox, &op, &msg);
+    r = mbox_take(file->mbox, &op, &msg, &ready);
     if (r == -EAGAIN && !(flags & O_NONBLOCK))
-        r = parked_take(file, req, size, SIZE_MAX, complete, &msg);
+        r = parked_take(file, req, size, SIZE_MAX, complete, &msg, &ready);
     if (r < 0)
         answer_failure(req, r);
     else if (r == 0)

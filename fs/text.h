@@ -21,7 +21,11 @@ struct text_file {
 void text_read(struct file *file, fuse_req_t req, size_t size, off_t offset, int flags);
 void text_close(struct file *file);
 
-/* Not seekable: with a size of 0 sendfile would find nothing to read. */
+/* What stat says of most of them, as in sysfs: longer than they are. To splice (busybox's cat does,
+ * into a pipe) the kernel reads through its page cache, and only below the size that it knows. */
+#define TEXT_SIZE_BYTES 4096
+
+/* Not seekable: sendfile to what is no pipe would do the same; so it fails, and is not used. */
 #define TEXT_OPS(make_it, write_it)                                                                \
     {                                                                                              \
         .file = { .open_flags = FOPEN_DIRECT_IO | FOPEN_NONSEEKABLE | FOPEN_NOFLUSH,               \

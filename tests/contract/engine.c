@@ -131,7 +131,7 @@ static struct call *start_recv(void *box, size_t max_bytes, bool nonblock)
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
     struct call *call = new_call(box, false, max_bytes, nonblock);
     struct msg *msg = NULL;
-    int r = mbox_take(&call->engine->mbox, &call->op, &msg);
+    int r = mbox_take(&call->engine->mbox, &call->op, &msg, &ready);
 
     if (r != MBOX_PARKED)
         end(call, r, msg, &ready);
