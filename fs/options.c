@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/size.h"
@@ -84,22 +85,40 @@ static enum exit_status read_size(const char *key, const char *text, uint64_t *s
     return EXIT_STATUS_USAGE;
 }
 
+/* Says why @path can't be mounted on. */
+static void say_bad_mountpoint(const char *path, int error)
+{
+    switch (error) {
+    case ENOENT:
+        say("mount point '%s' does not exist: make it first (mkdir -p)", path);
+        break;
+    case ENOTCONN:
+        say("mount point '%s' holds a dead mount: unmount it first (umount -l)", path);
+        break;
+    default:
+        say("mount point '%s': %s", path, strerror(error));
+        break;
+    }
+}
+
 static enum exit_status read_mountpoint(const struct raw *raw, struct options *options)
 {
+    struct stat st;
+    int error = 0;
+
     if (raw->n_operands == 0 || raw->n_operands > 2) {
         say("%s; usage: ipcfs [options] [SOURCE] MOUNTPOINT (more: ipcfs -h)",
             raw->n_operands == 0 ? "no mount point given" : "too many operands");
         return EXIT_STATUS_USAGE;
     }
     options->mountpoint = realpath(raw->last_operand, NULL);
-    if (options->mountpoint)
+    if (!options->mountpoint || stat(options->mountpoint, &st) < 0)
+        error = errno;
+    else if (!S_ISDIR(st.st_mode))
+        error = ENOTDIR;
+    if (error == 0)
         return EXIT_STATUS_OK;
-    if (errno == ENOENT)
-        say("mount point '%s' does not exist: make it first (mkdir -p)", raw->last_operand);
-    else if (errno == ENOTCONN)
-        say("mount point '%s' holds a dead mount: unmount it first (umount -l)", raw->last_operand);
-    else
-        say("mount point '%s': %s", raw->last_operand, strerror(errno));
+    say_bad_mountpoint(raw->last_operand, error);
     return EXIT_STATUS_FAILED;
 }
 
