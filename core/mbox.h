@@ -46,9 +46,10 @@ TAILQ_HEAD(mbox_watch_list, mbox_watch);
 /* The states of an op, under the mailbox's lock. Only these moves exist:
  *
  *   IDLE ──> WAITING ──> DONE        a send finds room, a receive a message; or cancelled
- *     │         │ ^        ^
- *     │         v │        │
- *     └────> IN_FLIGHT ────┘         a send of a rendezvous, while its receiver is told
+ *     ^         │ ^        │ ^
+ *     │         v │        │ │
+ *     │       IN_FLIGHT ───│─┘       a send of a rendezvous, while its receiver is told
+ *     └────────────────────┘         a completed op may be used for another call
  */
 enum mbox_op_state {
     MBOX_OP_IDLE,
