@@ -1,0 +1,183 @@
+"""What the whole mount and each user may hold: an error at once, never a wait."""
+
+import errno
+import os
+
+import pytest
+
+from harness import ALICE, BOB, Call, as_user, fails_with
+
+KIB = 1024
+BLOCK = bytes(4 * KIB)
+
+
+def send_until_refused(box):
+    """How many blocks there was room for, and the error then; it blocks if it has to wait."""
+    n = 0
+    with box.open_send(0) as send:
+        try:
+            while True:
+                n += send.write(BLOCK) // len(BLOCK)
+        except OSError as error:
+            return n, error.errno
+
+
+def test_max_bytes_bounds_what_is_queued_with_enospc(mount):
+    mnt = mount("-o", "max_bytes=64K,uid_bytes=1M")
+    box = mnt.box()
+    assert Call(send_until_refused, box).result() == (16, errno.ENOSPC)
+    assert box.counts("messages", "rejected", "senders_waiting") == (16, 0, 0)
+
+
+def test_max_bytes_is_over_all_mailboxes_and_users(mount):
+    mnt = mount("-o", "max_bytes=64K,uid_bytes=40K")
+    first, second = mnt.box(), mnt.box()
+    assert as_user(ALICE, send_until_refused, first) == (10, errno.EDQUOT)
+    assert as_user(BOB, send_until_refused, second) == (6, errno.ENOSPC)
+
+
+@pytest.mark.parametrize("uid", [0, ALICE], ids=["root", "alice"])
+def test_uid_bytes_bounds_what_one_user_holds_with_edquot(mount, uid):
+    mnt = mount("-o", "max_bytes=1M,uid_bytes=64K")
+    first, second = mnt.box(), mnt.box()
+    for _ in range(5):
+        as_user(uid, first.send, BLOCK)
+    assert as_user(uid, send_until_refused, second) == (11, errno.EDQUOT)
+    # Another may still.
+    as_user(BOB, second.send, BLOCK)
+
+
+def test_uid_bytes_is_a_quarter_where_it_is_not_given(mount):
+    box = mount("-o", "max_bytes=256K").box()
+    assert as_user(ALICE, send_until_refused, box) == (16, errno.EDQUOT)
+
+
+def test_defaults_are_256_mib_and_a_quarter_of_it(mnt, box):
+    size = os.statvfs(mnt.path)
+    assert size.f_blocks * size.f_frsize == 256 << 20
+    box.configure(messages="max", bytes=1 << 30, message_bytes=1 << 19)
+    with box.open_send() as send:
+        for _ in range(128):
+            send.write(bytes(1 << 19))
+        with fails_with(errno.EDQUOT):
+            send.write(bytes(1 << 19))
+
+
+def test_receiving_gives_back(mount):
+    box = mount("-o", "max_bytes=64K,uid_bytes=32K").box()
+    for _ in range(3):
+        assert as_user(ALICE, send_until_refused, box) == (8, errno.EDQUOT)
+        for _ in range(4):
+            box.receive()
+        box.wait_for(messages=4)
+        assert as_user(ALICE, send_until_refused, box) == (4, errno.EDQUOT)
+        box.drain()
+        box.wait_for(messages=0)
+
+
+def test_a_message_counts_for_its_sender_not_for_who_owns_the_mailbox(mount):
+    mnt = mount("-o", "max_bytes=1M,uid_bytes=32K")
+    box = mnt.mailbox("bobs")
+    as_user(BOB, os.mkdir, box.path, 0o755)
+    assert as_user(ALICE, send_until_refused, box) == (8, errno.EDQUOT)
+    as_user(BOB, box.send, BLOCK)
+
+
+def test_quota_that_is_used_up_never_means_a_wait_even_where_the_mailbox_is_full(mount):
+    box = mount("-o", "max_bytes=1M,uid_bytes=32K").box()
+    box.configure(messages=8)
+    assert as_user(ALICE, send_until_refused, box) == (8, errno.EDQUOT)
+    with fails_with(errno.EDQUOT):
+        box.start_send(BLOCK, uid=ALICE).result()
+
+
+def test_message_larger_than_the_quota_is_an_error_at_once(mount):
+    box = mount("-o", "max_bytes=1M,uid_bytes=16K").box()
+    with fails_with(errno.EDQUOT):
+        Call(box.send, bytes(16 * KIB + 1)).result()
+    box.send(bytes(16 * KIB))
+
+
+def test_what_is_not_queued_is_not_held(mount):
+    box = mount("-o", "max_bytes=1M,uid_bytes=16K").box()
+    for _ in range(20):
+        with fails_with(errno.EMSGSIZE):
+            box.send(bytes(100 * KIB))
+    box.configure(messages=1, overflow="reject")
+    box.send(BLOCK)
+    for _ in range(20):
+        with fails_with(errno.ENOBUFS):
+            box.send(BLOCK)
+    box.configure(overflow="block")
+    for _ in range(20):
+        with fails_with(errno.EAGAIN):
+            box.send(BLOCK)
+    box.configure(messages=100)
+    assert Call(send_until_refused, box).result() == (3, errno.EDQUOT)
+
+
+def test_dropped_messages_are_not_held(mount):
+    box = mount("-o", "max_bytes=1M,uid_bytes=16K").box()
+    box.configure(messages=2, overflow="drop-oldest")
+    for _ in range(20):
+        box.send(BLOCK)
+    assert box.stat()["dropped"] == 18
+
+
+def test_waits_that_ended_hold_nothing(mount):
+    mnt = mount("-o", "max_bytes=1M,uid_bytes=16K")
+    full, meeting = mnt.box(), mnt.box()
+    full.fill(BLOCK)
+    meeting.configure(messages=0)
+    for _ in range(8):
+        for box in (full, meeting):
+            sender = box.start_send(BLOCK)
+            box.wait_for(senders_waiting=1)
+            sender.kill()
+            sender.destroy()
+            box.wait_for(senders_waiting=0)
+    full.configure(messages=100)
+    assert Call(send_until_refused, full).result() == (3, errno.EDQUOT)
+
+
+def test_rendezvous_messages_are_given_back_when_received_or_removed(mount):
+    mnt = mount("-o", "max_bytes=1M,uid_bytes=16K")
+    for _ in range(8):
+        box = mnt.box()
+        box.configure(messages=0)
+        sender = box.start_send(BLOCK)
+        assert box.start_receive().result() == BLOCK
+        assert sender.result() == len(BLOCK)
+        sender = box.start_send(BLOCK)
+        box.wait_for(senders_waiting=1)
+        os.rmdir(box.path)
+        with fails_with(errno.EIDRM):
+            sender.result()
+    assert Call(send_until_refused, mnt.box()).result() == (4, errno.EDQUOT)
+
+
+def test_statvfs_tells_what_is_left(mount):
+    mnt = mount("-o", "max_bytes=1M,uid_bytes=1M")
+    box = mnt.box()
+
+    def left():
+        size = os.statvfs(box.path)
+        assert size.f_blocks * size.f_frsize == 1024 * KIB
+        return size.f_bavail * size.f_frsize
+    assert left() == 1024 * KIB
+    box.send(BLOCK, BLOCK)
+    assert left() == 1016 * KIB
+    box.drain()
+    box.wait_for(messages=0)
+    assert left() == 1024 * KIB
+
+
+def test_tiny_messages_cost_something_too(mount):
+    """Else messages of a byte would take memory without bound."""
+    box = mount("-o", "max_bytes=64K,uid_bytes=64K").box()
+    box.configure(messages="max")
+    with box.open_send() as send:
+        with fails_with(errno.EDQUOT, errno.ENOSPC):
+            for _ in range(64 * KIB):
+                send.write(b"x")
+    assert box.stat()["messages"] < 4 * KIB
