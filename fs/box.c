@@ -129,7 +129,7 @@ void box_file_attr(struct box *box, enum box_file file, struct stat *ret_attr)
     if (is_sender(file))
         ret_attr->st_size = SEND_SIZE_BYTES;
     else if (file == BOX_CONFIG || file == BOX_STAT)
-        ret_attr->st_size = TEXT_SIZE_BYTES;
+        text_set_size(ret_attr, TEXT_SIZE_BYTES);
     if (S_ISDIR(ret_attr->st_mode))
         ret_attr->st_nlink = 2;
     show_traffic(box, file, ret_attr);

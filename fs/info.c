@@ -215,7 +215,7 @@ static void getattr(struct node *node, struct stat *ret_attr)
     ret_attr->st_ino += 1 + (uint64_t)(info_of(node) - info_files);
     ret_attr->st_mode = S_IFREG | 0444;
     ret_attr->st_nlink = 1;
-    ret_attr->st_size = info_of(node)->size_bytes;
+    text_set_size(ret_attr, info_of(node)->size_bytes);
 }
 
 static int open_it(struct node *node, int flags, const struct caller *caller,

@@ -3,6 +3,7 @@
 #define IPCFS_FS_TEXT_H
 
 #include <linux/fuse.h>
+#include <sys/stat.h>
 
 #include "file.h"
 
@@ -24,6 +25,13 @@ void text_close(struct file *file);
 /* What stat says of most of them, as in sysfs: longer than they are. To splice (busybox's cat does,
  * into a pipe) the kernel reads through its page cache, and only below the size that it knows. */
 #define TEXT_SIZE_BYTES 4096
+
+/* Makes @attr that of a text of @size_bytes, without holes: cp would look for those. */
+static inline void text_set_size(struct stat *attr, off_t size_bytes)
+{
+    attr->st_size = size_bytes;
+    attr->st_blocks = size_bytes / 512;
+}
 
 /* Not seekable: sendfile to what is no pipe would do the same; so it fails, and is not used. */
 #define TEXT_OPS(make_it, write_it)                                                                \
