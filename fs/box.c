@@ -183,12 +183,19 @@ static int open_send(struct node *node, int flags, const struct caller *caller,
     return r < 0 ? r : send_open(node->fs, mbox_of(node), node->prio, ret_file);
 }
 
+static uint64_t file_ino(struct node *node)
+{
+    const struct box *box = node->object;
+
+    return box->files[file_of(node)].ino;
+}
+
 static int open_send_lines(struct node *node, int flags, const struct caller *caller,
                            struct file **ret_file)
 {
     int r = check_send(node, flags, caller);
 
-    return r < 0 ? r : lines_open(node->fs, mbox_of(node), caller, ret_file);
+    return r < 0 ? r : lines_open(node->fs, mbox_of(node), file_ino(node), caller, ret_file);
 }
 
 /* Return: 0: @caller may receive with @flags; -EACCES; -EBUSY. */

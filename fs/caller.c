@@ -1,6 +1,8 @@
 #include "caller.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -16,14 +18,40 @@ static bool is_thread_of(pid_t tid, pid_t pid)
     return syscall(SYS_tgkill, pid, tid, 0) == 0 || errno == EPERM;
 }
 
-/* What /proc/PID/stat says of a process or thread. */
-struct process {
+/* What /proc/TID/status says of a thread.
+ *
+ * Not /proc/TID/stat: to read that the kernel waits for an execve that is under way, which in turn
+ * waits for us while it closes files, and nobody goes on any more. */
+struct status {
+    pid_t pid;
     pid_t ppid;
-    int exit_code; /* as wait() gives it, once the process is ending; its low 7 bits: the signal */
+    bool has_memory; /* a thread gives it up before it closes its files, when it exits */
 };
 
-/* The second field is a name in parentheses that may hold anything; the rest are numbers. */
-static bool read_process(pid_t pid, struct process *ret)
+static bool read_status(pid_t tid, struct status *ret)
+{
+    char path[64];
+    char line[256];
+    FILE *file;
+
+    *ret = (struct status){ 0 };
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)tid);
+    file = fopen(path, "re");
+    if (!file)
+        return false;
+    while (fgets(line, sizeof(line), file)) {
+        sscanf(line, "Tgid: %d", &ret->pid);
+        sscanf(line, "PPid: %d", &ret->ppid);
+        if (strncmp(line, "VmSize:", 7) == 0)
+            ret->has_memory = true;
+    }
+    fclose(file);
+    return ret->pid > 0;
+}
+
+/* Reads how thread @tid ends: the 52nd field of /proc/TID/stat, as wait() gives it. Only of one that
+ * is exiting, and so is in no execve. Return: 0 too when it can't be read. */
+static int read_exit_code(pid_t tid)
 {
     char path[64];
     char text[1024];
@@ -31,61 +59,39 @@ static bool read_process(pid_t pid, struct process *ret)
     size_t n;
     FILE *stat;
 
-    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)tid);
     stat = fopen(path, "re");
     if (!stat)
-        return false;
+        return 0;
     n = fread(text, 1, sizeof(text) - 1, stat);
     fclose(stat);
     text[n] = '\0';
+    /* The second field is a name in parentheses that may hold anything. */
     field = strrchr(text, ')');
-    if (!field || sscanf(field, ") %*c %d", &ret->ppid) != 1)
-        return false;
-    /* The 52nd field, of which we are after the second. */
     for (int i = 2; i < 52 && field; i++)
         field = strchr(field + 1, ' ');
-    if (!field)
-        return false;
-    ret->exit_code = (int)strtol(field + 1, NULL, 10);
-    return true;
-}
-
-static pid_t read_tgid(pid_t tid)
-{
-    char path[64];
-    char line[256];
-    pid_t pid = 0;
-    FILE *status;
-
-    snprintf(path, sizeof(path), "/proc/%d/status", (int)tid);
-    status = fopen(path, "re");
-    if (!status)
-        return 0;
-    while (fgets(line, sizeof(line), status)) {
-        if (sscanf(line, "Tgid: %d", &pid) == 1)
-            break;
-    }
-    fclose(status);
-    return pid;
+    return field ? (int)strtol(field + 1, NULL, 10) : 0;
 }
 
 pid_t caller_process(pid_t tid, pid_t hint)
 {
+    struct status status;
+
     if (tid <= 0)
         return 0;
     if (is_thread_of(tid, tid))
         return tid;
     if (hint > 0 && is_thread_of(tid, hint))
         return hint;
-    return read_tgid(tid);
+    return read_status(tid, &status) ? status.pid : 0;
 }
 
 /* Return: the pid of @pid's parent; 0 when there is none in sight. */
 static pid_t parent_of(pid_t pid)
 {
-    struct process process;
+    struct status status;
 
-    return read_process(pid, &process) ? process.ppid : 0;
+    return read_status(pid, &status) ? status.ppid : 0;
 }
 
 bool caller_descends_from(pid_t tid, pid_t ancestor)
@@ -97,11 +103,53 @@ bool caller_descends_from(pid_t tid, pid_t ancestor)
     return pid == ancestor && pid > 0;
 }
 
+/* Return: whether the file that descriptor @fd of @pid stands for has inode number @ino. */
+static bool is_inode(pid_t pid, const char *fd, uint64_t ino)
+{
+    char path[96];
+    char line[256];
+    uint64_t found = 0;
+    FILE *info;
+
+    snprintf(path, sizeof(path), "/proc/%d/fdinfo/%.16s", (int)pid, fd);
+    info = fopen(path, "re");
+    if (!info)
+        return false;
+    while (fgets(line, sizeof(line), info)) {
+        if (sscanf(line, "ino: %" SCNu64, &found) == 1)
+            break;
+    }
+    fclose(info);
+    return found == ino;
+}
+
+/* Looks at what /proc tells without asking the file's own filesystem: that is us. */
+bool caller_closes_last(pid_t tid, pid_t pid, uint64_t ino)
+{
+    char path[64];
+    struct dirent *entry;
+    bool is_last = true;
+    DIR *fds;
+
+    if (caller_process(tid, pid) != pid)
+        return false;
+    snprintf(path, sizeof(path), "/proc/%d/fdinfo", (int)pid);
+    fds = opendir(path);
+    while (fds && is_last && (entry = readdir(fds)))
+        is_last = !is_inode(pid, entry->d_name, ino);
+    if (fds)
+        closedir(fds);
+    return is_last;
+}
+
 bool caller_is_being_killed(pid_t tid)
 {
-    struct process process;
+    struct status status;
 
-    return tid > 0 && read_process(tid, &process) && (process.exit_code & 0x7f) != 0;
+    if (tid <= 0 || !read_status(tid, &status) || status.has_memory)
+        return false;
+    /* The low 7 bits are the signal; 0: it called exit(). */
+    return (read_exit_code(tid) & 0x7f) != 0;
 }
 
 struct msg_sender caller_as_sender(fuse_req_t req, _Atomic pid_t *last_pid)

@@ -5,6 +5,7 @@
 #include <fuse_lowlevel.h>
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "core/msg.h"
@@ -20,6 +21,11 @@ struct msg_sender caller_as_sender(fuse_req_t req, _Atomic pid_t *last_pid);
 /* Return: whether the process of @tid is @ancestor or descends from it, as far as its parents are
  * alive. */
 bool caller_descends_from(pid_t tid, pid_t ancestor);
+
+/* Return: whether thread @tid, of process @pid, is closing the last descriptor that the process has
+ * of a file with inode number @ino. A shell moves descriptors about (dash closes 1 while it keeps the
+ * file as 12), and each such close is a FLUSH. */
+bool caller_closes_last(pid_t tid, pid_t pid, uint64_t ino);
 
 /* Return: whether a signal is ending the process of @tid, which is closing its files. */
 bool caller_is_being_killed(pid_t tid);

@@ -2,8 +2,8 @@
  * closing it can't fail. Each open makes a file of its own, under a name that nobody finds again.
  *
  * What is written collects in the message that it will be. It is sent at the close: a FLUSH by the
- * process that created it, after something was written (DESIGN.md: shells flush before, children
- * flush too), or else the RELEASE. A file one of whose writers a signal has killed is not sent. */
+ * process that created it, after something was written, for its last descriptor of the file (shells
+ * close others before, and children close theirs); or else the RELEASE. A file one of whose writers a signal has killed is not sent. */
 #include "drop.h"
 
 #include <errno.h>
@@ -215,6 +215,16 @@ static void send_collected(struct drop_file *drop, fuse_req_t req, struct msg *m
     mbox_ready_run(&ready);
 }
 
+static bool has_something(struct drop_file *drop)
+{
+    bool has_written;
+
+    pthread_mutex_lock(&drop->file.lock);
+    has_written = drop->state == DROP_COLLECTING && drop->has_written;
+    pthread_mutex_unlock(&drop->file.lock);
+    return has_written;
+}
+
 static void drop_flush(struct file *file, fuse_req_t req)
 {
     struct drop_file *drop = (struct drop_file *)file;
@@ -223,7 +233,7 @@ static void drop_flush(struct file *file, fuse_req_t req)
 
     if (caller_is_being_killed(tid))
         spoil(drop);
-    else if (caller_process(tid, drop->sender.pid) == drop->sender.pid)
+    else if (has_something(drop) && caller_closes_last(tid, drop->sender.pid, drop->attr.ino))
         msg = take_collected(drop);
     if (msg)
         send_collected(drop, req, msg);

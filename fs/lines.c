@@ -29,6 +29,7 @@ struct start {
 
 struct lines_file {
     struct file file;
+    uint64_t ino;
     pid_t opener; /* the process */
     _Atomic pid_t last_pid;
     _Atomic bool nonblock; /* what the last write was */
@@ -324,7 +325,18 @@ static void complete_flush(struct mbox_op *op, struct mbox_ready *ready)
     fuse_reply_err(req, -result);
 }
 
-/* A close by the process that opened the file sends the rest, and waits where a write would. */
+static bool has_kept(struct lines_file *lines)
+{
+    bool has;
+
+    pthread_mutex_lock(&lines->file.lock);
+    has = lines->kept.size > 0;
+    pthread_mutex_unlock(&lines->file.lock);
+    return has;
+}
+
+/* When the process that opened the file closes its last descriptor, the rest is sent, and waits
+ * where a write would. */
 static void lines_flush(struct file *file, fuse_req_t req)
 {
     struct lines_file *lines = (struct lines_file *)file;
@@ -333,7 +345,7 @@ static void lines_flush(struct file *file, fuse_req_t req)
     struct msg *msg = NULL;
     int r = 0;
 
-    if (caller_process(fuse_req_ctx(req)->pid, lines->opener) == lines->opener)
+    if (has_kept(lines) && caller_closes_last(fuse_req_ctx(req)->pid, lines->opener, lines->ino))
         msg = take_rest(lines);
     if (msg) {
         parked = parked_new(file, req, 0, complete_flush);
@@ -391,12 +403,16 @@ static const struct file_ops lines_ops = {
     .size = sizeof(struct lines_file),
 };
 
-int lines_open(struct fs *fs, struct mbox *mbox, const struct caller *caller,
+int lines_open(struct fs *fs, struct mbox *mbox, uint64_t ino, const struct caller *caller,
                struct file **ret_file)
 {
+    struct lines_file *lines;
     int r = file_new(fs, &lines_ops, mbox, ret_file);
 
-    if (r == 0)
-        ((struct lines_file *)*ret_file)->opener = caller_process(caller->tid, 0);
-    return r;
+    if (r < 0)
+        return r;
+    lines = (struct lines_file *)*ret_file;
+    lines->ino = ino;
+    lines->opener = caller_process(caller->tid, 0);
+    return 0;
 }

@@ -16,6 +16,8 @@ def pytest_configure(config):
     if not harness.IPCFS:
         pytest.exit("IPCFS must be the path of the program to test", 2)
     os.umask(0o022)
+    # Whoever runs the tests may ignore it (nohup); what the tests start shall not.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     # clang 14 calls it an overflow when a cancelled thread gives its signal stack back.
     os.environ["ASAN_OPTIONS"] = os.environ.get("ASAN_OPTIONS", "") + ":use_sigaltstack=0"
     # Meson ends a test that takes too long with this: then too nothing may stay behind.
@@ -90,3 +92,8 @@ def box(mnt):
     harness.kill_all()
     if mnt.process.poll() is None:
         box.remove()
+
+
+@pytest.fixture(params=harness.SHELLS)
+def shell(request):
+    return request.param
