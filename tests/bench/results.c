@@ -139,6 +139,8 @@ static void print_line(const struct results *results, enum measure measure, size
  * to who sends it. */
 static bool is_listed(enum measure measure, enum transport_kind transport)
 {
+    if (transports[transport].flush)
+        return measure == MEASURE_STREAM;
     if (measure == MEASURE_SEND)
         return transport != TRANSPORT_IPCFS;
     return measure == MEASURE_RECEIVE || transports[transport].connects;

@@ -184,6 +184,8 @@ static double stream_ns(const struct channel *ways, size_t n_ops)
 
     for (size_t i = 0; i < n_ops; i++)
         send_one(&ways[0]);
+    if (ways[0].transport->flush && !ways[0].transport->flush(&ways[0]))
+        die(ways[0].transport->name, "can't send");
     end = hear(&partner);
     end_partner(&partner);
     return (double)(end - start) / (double)n_ops;
@@ -206,7 +208,7 @@ static struct channels open_channels(size_t size_bytes, const struct bench_env *
         }
         channels.is_open[t] = r == 0;
         errno = -r;
-        if (r < 0 && t <= TRANSPORT_IPCFS)
+        if (r < 0 && t <= TRANSPORT_IPCFS_LINES)
             die(transports[t].name, "can't open it");
     }
     return channels;
@@ -226,14 +228,19 @@ static void measure(const struct channels *channels, size_t size, enum transport
                     size_t round, struct results *results)
 {
     const struct channel *ways = channels->ways[transport];
-    struct exchange_ns ns = exchange(&ways[0], results->n_ops, results->n_batch);
+    bool is_stream = transports[transport].flush;
 
-    results_set(results, MEASURE_SEND, size, transport, round, ns.send);
-    results_set(results, MEASURE_RECEIVE, size, transport, round, ns.receive);
+    if (!is_stream) {
+        struct exchange_ns ns = exchange(&ways[0], results->n_ops, results->n_batch);
+
+        results_set(results, MEASURE_SEND, size, transport, round, ns.send);
+        results_set(results, MEASURE_RECEIVE, size, transport, round, ns.receive);
+    }
     if (!transports[transport].connects || results->exchange_only)
         return;
-    results_set(results, MEASURE_PINGPONG, size, transport, round,
-                pingpong_ns(ways, results->n_ops));
+    if (!is_stream)
+        results_set(results, MEASURE_PINGPONG, size, transport, round,
+                    pingpong_ns(ways, results->n_ops));
     results_set(results, MEASURE_STREAM, size, transport, round, stream_ns(ways, results->n_ops));
 }
 

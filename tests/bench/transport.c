@@ -89,6 +89,62 @@ static bool read_to_end(const struct channel *channel, void *buf)
     return read_message(channel, buf) && read(channel->recv_fd, &byte, 1) == 0;
 }
 
+/* What one system call moves at the most. */
+#define LINES_BUFFER_BYTES (1 << 20)
+
+static int open_mailbox_lines(struct channel *channel, const char *box)
+{
+    char send_path[PATH_MAX + 16];
+    char recv_path[PATH_MAX + 16];
+    int r;
+
+    snprintf(send_path, sizeof(send_path), "%s/send.lines", box);
+    snprintf(recv_path, sizeof(recv_path), "%s/recv.lines", box);
+    r = open_ends(channel, send_path, recv_path, 0);
+    if (r < 0)
+        return r;
+    channel->send_file = fdopen(channel->send_fd, "w");
+    channel->recv_file = fdopen(channel->recv_fd, "r");
+    if (!channel->send_file || !channel->recv_file)
+        return -ENOMEM;
+    setvbuf(channel->send_file, NULL, _IOFBF, LINES_BUFFER_BYTES);
+    setvbuf(channel->recv_file, NULL, _IOFBF, LINES_BUFFER_BYTES);
+    return 0;
+}
+
+static int open_lines(struct channel *channel, const struct bench_env *env, const char *name)
+{
+    char box[PATH_MAX];
+
+    snprintf(box, sizeof(box), "%s/mbox/%s", env->ipcfs_dir, name);
+    if (mkdir(box, 0700) < 0)
+        return -errno;
+    return open_mailbox_lines(channel, box);
+}
+
+/* The newline is the message's last byte here. */
+static bool send_line(const struct channel *channel, const void *buf)
+{
+    return fwrite(buf, channel->size_bytes - 1, 1, channel->send_file) == 1 &&
+           putc('\n', channel->send_file) == '\n';
+}
+
+static bool receive_line(const struct channel *channel, void *buf)
+{
+    return fread(buf, channel->size_bytes, 1, channel->recv_file) == 1;
+}
+
+static bool flush_lines(const struct channel *channel)
+{
+    return fflush(channel->send_file) == 0;
+}
+
+static void close_lines(const struct channel *channel)
+{
+    fclose(channel->send_file);
+    fclose(channel->recv_file);
+}
+
 static int open_mq(struct channel *channel, const struct bench_env *env, const char *name)
 {
     struct rlimit no_limit = { RLIM_INFINITY, RLIM_INFINITY };
@@ -190,6 +246,8 @@ const struct transport transports[N_TRANSPORTS] = {
                                  close_ends },
     [TRANSPORT_IPCFS] = { "ipcfs (to end of file)", true, open_normal, write_message, read_to_end,
                           close_ends },
+    [TRANSPORT_IPCFS_LINES] = { "ipcfs (lines)", true, open_lines, send_line, receive_line,
+                                close_lines, flush_lines },
     [TRANSPORT_MQ] = { "POSIX mq", true, open_mq, send_mq, receive_mq, close_mq },
     [TRANSPORT_SEQPACKET] = { "AF_UNIX SEQPACKET", true, open_seqpacket, write_message,
                               read_message, close_ends },

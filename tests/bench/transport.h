@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 struct bench_env {
     const char *ipcfs_dir; /* where the two filesystems are mounted */
@@ -21,6 +22,8 @@ struct channel {
     size_t size_bytes;
     int send_fd;
     int recv_fd;
+    FILE *send_file; /* of lines, which are collected */
+    FILE *recv_file;
 };
 
 struct transport {
@@ -33,12 +36,16 @@ struct transport {
     bool (*send)(const struct channel *channel, const void *buf);
     bool (*receive)(const struct channel *channel, void *buf);
     void (*close)(const struct channel *channel);
+    /* Not NULL: messages are collected, many a system call, and this moves those that are left.
+     * Only a stream of them can be measured. Return: whether they were moved; errno. */
+    bool (*flush)(const struct channel *channel);
 };
 
 enum transport_kind {
     TRANSPORT_NULL,
     TRANSPORT_IPCFS_PACKET,
     TRANSPORT_IPCFS,
+    TRANSPORT_IPCFS_LINES,
     TRANSPORT_MQ,
     TRANSPORT_SEQPACKET,
     TRANSPORT_PIPE,
