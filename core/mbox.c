@@ -438,7 +438,7 @@ int mbox_post(struct mbox *mbox, struct msg *msg, struct mbox_op *op, struct mbo
 int mbox_reserve(struct mbox *mbox, struct msg_sender sender, struct mbox_op *op,
                  struct mbox_ready *ready)
 {
-    struct msg *place = msg_new(NULL, 0, 0, sender);
+    struct msg *place = msg_alloc(0, 0, sender);
     int r;
 
     if (!place)

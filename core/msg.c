@@ -4,34 +4,27 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct msg *msg_new(const void *data, size_t size_bytes, unsigned int prio,
-                    struct msg_sender sender)
+struct msg *msg_alloc(size_t size_bytes, unsigned int prio, struct msg_sender sender)
 {
     struct msg *msg;
 
     assert(prio < MSG_N_PRIOS);
     msg = malloc(sizeof(*msg) + size_bytes);
-    if (!msg)
-        return NULL;
-    *msg = (struct msg){ .n_refs = 1, .prio = prio, .sender = sender, .size_bytes = size_bytes };
-    if (size_bytes > 0)
-        memcpy(msg->data, data, size_bytes);
+    if (msg)
+        *msg = (struct msg){
+            .n_refs = 1, .prio = prio, .sender = sender, .size_bytes = size_bytes
+        };
     return msg;
 }
 
-struct msg *msg_resize(struct msg *msg, size_t size_bytes)
+struct msg *msg_new(const void *data, size_t size_bytes, unsigned int prio,
+                    struct msg_sender sender)
 {
-    size_t old_bytes = msg->size_bytes;
-    struct msg *resized = realloc(msg, sizeof(*msg) + size_bytes);
+    struct msg *msg = msg_alloc(size_bytes, prio, sender);
 
-    if (!resized) {
-        free(msg);
-        return NULL;
-    }
-    if (size_bytes > old_bytes)
-        memset(resized->data + old_bytes, 0, size_bytes - old_bytes);
-    resized->size_bytes = size_bytes;
-    return resized;
+    if (msg && size_bytes > 0)
+        memcpy(msg->data, data, size_bytes);
+    return msg;
 }
 
 struct msg *msg_ref(struct msg *msg)

@@ -51,14 +51,14 @@ struct msg {
     unsigned char data[];
 };
 
+/* Makes a message of @size_bytes bytes, which the caller is to fill in before others see it.
+ * Return: as msg_new. */
+struct msg *msg_alloc(size_t size_bytes, unsigned int prio, struct msg_sender sender);
+
 /* Makes a message from a copy of @size_bytes bytes at @data.
  * Return: the message, with one reference, the caller's; NULL when memory is short. */
 struct msg *msg_new(const void *data, size_t size_bytes, unsigned int prio,
                     struct msg_sender sender);
-
-/* Gives @msg, of which there is one reference, @size_bytes bytes; those that are new are zero.
- * Return: the message, elsewhere; NULL when memory is short, and @msg is freed. */
-struct msg *msg_resize(struct msg *msg, size_t size_bytes);
 
 struct msg *msg_ref(struct msg *msg);
 

@@ -314,7 +314,7 @@ static int new_file(struct box *box, fuse_req_t req, mode_t mode, struct drop_fi
         return r;
     drop = (struct drop_file *)file;
     drop->sender = caller_as_sender(req, &drop->last_writer);
-    drop->msg = msg_new(NULL, 0, 0, drop->sender);
+    drop->msg = msg_alloc(0, 0, drop->sender);
     attr_init(&drop->attr, nodes_new_inos(&fs->nodes, 1), S_IFREG | (mode & 0777), ctx->uid,
               ctx->gid);
     if (!drop->msg) {

@@ -146,11 +146,9 @@ static int post_line(struct lines_write *write, const char *newline, struct mbox
 {
     const char *rest = write->data + write->done;
     size_t n_rest = (size_t)(newline - rest);
-    struct msg *msg = msg_new(NULL, 0, 0, write->sender);
+    struct msg *msg = msg_alloc(write->start.size + n_rest, 0, write->sender);
     int r;
 
-    if (msg)
-        msg = msg_resize(msg, write->start.size + n_rest);
     if (!msg)
         return -ENOMEM;
     if (write->start.size > 0)

@@ -62,13 +62,11 @@ struct batch {
 static int cut(struct batch *batch, const struct rendering *rendering)
 {
     size_t size = rendered_size(rendering);
-    struct msg *whole = msg_new(NULL, 0, 0, (struct msg_sender){ 0 });
-    int r = -ENOMEM;
+    struct msg *whole = msg_alloc(size, 0, (struct msg_sender){ 0 });
+    int r;
 
-    if (whole)
-        whole = msg_resize(whole, size);
     if (!whole)
-        return r;
+        return -ENOMEM;
     put(rendering, whole->data);
     memcpy(batch->data, whole->data, batch->size);
     batch->used = batch->size;

@@ -57,6 +57,22 @@ def test_writev_is_one_message(box):
     assert box.drain() == [b"one two three"]
 
 
+def expect_one_message_of_many_pieces(box, flags):
+    """It may be short, as a write may, and then says so: a second message it is never."""
+    with box.open_send(os.O_NONBLOCK | flags) as send:
+        size = os.writev(send.fd, [b"0123456789"] * 300)
+    assert box.drain() == [(b"0123456789" * 300)[:size]]
+
+
+def test_writev_of_more_pieces_than_the_kernel_passes_on_is_one_message(box):
+    expect_one_message_of_many_pieces(box, 0)
+
+
+@pytest.mark.xfail(strict=True, reason="Linux sends the parts of an O_APPEND write like writes of their own")
+def test_writev_of_more_pieces_to_append_is_one_message(box):
+    expect_one_message_of_many_pieces(box, os.O_APPEND)
+
+
 def test_open_and_close_send_nothing(box):
     box.open_send().close()
     box.open_send(os.O_TRUNC | os.O_CREAT).close()
@@ -175,6 +191,37 @@ def test_blocking_write_of_too_much_is_refused_too(box):
     box.fill()
     with fails_with(errno.EMSGSIZE):
         box.start_send(bytes(2 * MIB)).result()
+
+
+@pytest.fixture
+def few_pages(mount):
+    """A mount whose kernel is set to send no more than 32 pages at once."""
+    limit = "/proc/sys/fs/fuse/max_pages_limit"
+    if not os.access(limit, os.W_OK):
+        pytest.skip("this kernel has no such setting, or it can't be changed here")
+    with open(limit, "r+", encoding="ascii") as file:
+        before = file.read()
+        try:
+            file.write("32")
+            file.flush()
+            mnt = mount()
+            # The limit counts when the mount's first request comes.
+            os.stat(mnt.mbox)
+        finally:
+            file.write(before)
+            file.flush()
+    return mnt
+
+
+def test_nothing_is_queued_of_a_message_that_this_kernel_must_split(few_pages):
+    box = few_pages.box()
+    box.configure(message_bytes=MESSAGE_BYTES_MAX)
+    for size in (32 * PAGE, 32 * PAGE + 1, 64 * PAGE, MESSAGE_BYTES_MAX):
+        with fails_with(errno.EMSGSIZE):
+            box.send(bytes(size))
+    assert box.counts("messages", "sent") == (0, 0)
+    box.send(bytes(65536))
+    assert box.drain() == [bytes(65536)]
 
 
 @pytest.mark.parametrize("start", [1, 7, 2048, PAGE - 1])
