@@ -16,6 +16,7 @@ int fs_init(struct fs *fs, const struct fs_options *options)
     names_init(&fs->names);
     nodes_init(&fs->nodes);
     files_init(&fs->files);
+    listings_init(&fs->listings);
     deferred_init(&fs->deferred);
     return tree_init(&fs->tree, fs, &owner);
 }
@@ -88,6 +89,7 @@ void fs_deinit(struct fs *fs)
     fs_end_mailboxes(fs);
     deferred_stop(&fs->deferred);
     files_deinit(&fs->files);
+    listings_deinit(&fs->listings);
     nodes_deinit(&fs->nodes);
     tree_deinit(&fs->tree);
     names_deinit(&fs->names);

@@ -11,6 +11,7 @@
 #include "core/names.h"
 #include "deferred.h"
 #include "file.h"
+#include "listing.h"
 #include "node.h"
 #include "tree.h"
 
@@ -20,6 +21,7 @@ struct fs {
     struct nodes nodes;
     struct tree tree;
     struct files files;
+    struct listings listings;
     struct deferred deferred;
     struct fuse_session *session; /* for telling the kernel; NULL: there is none */
     uint64_t max_bytes;

@@ -36,5 +36,43 @@ void listing_clear(struct listing *listing)
     for (size_t i = 0; i < listing->n_entries; i++)
         free(listing->entries[i].name);
     free(listing->entries);
-    *listing = (struct listing){ 0 };
+    listing->entries = NULL;
+    listing->n_entries = 0;
+    listing->n_allocated = 0;
+}
+
+void listings_init(struct listings *listings)
+{
+    pthread_mutex_init(&listings->lock, NULL);
+    TAILQ_INIT(&listings->list);
+}
+
+void listings_deinit(struct listings *listings)
+{
+    struct listing *listing;
+
+    while ((listing = TAILQ_FIRST(&listings->list)))
+        listing_free(listings, listing);
+    pthread_mutex_destroy(&listings->lock);
+}
+
+struct listing *listing_new(struct listings *listings)
+{
+    struct listing *listing = calloc(1, sizeof(*listing));
+
+    if (!listing)
+        return NULL;
+    pthread_mutex_lock(&listings->lock);
+    TAILQ_INSERT_TAIL(&listings->list, listing, link);
+    pthread_mutex_unlock(&listings->lock);
+    return listing;
+}
+
+void listing_free(struct listings *listings, struct listing *listing)
+{
+    pthread_mutex_lock(&listings->lock);
+    TAILQ_REMOVE(&listings->list, listing, link);
+    pthread_mutex_unlock(&listings->lock);
+    listing_clear(listing);
+    free(listing);
 }

@@ -344,10 +344,11 @@ static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
     struct node *dir = node_of(req, ino);
     struct caller caller = caller_of(req);
     struct listing *listing = NULL;
+    struct fs *fs = fs_of(req);
     int r = dir->ops->opendir ? dir->ops->opendir(dir, &caller) : 0;
 
     if (r == 0) {
-        listing = calloc(1, sizeof(*listing));
+        listing = listing_new(&fs->listings);
         r = listing ? 0 : -ENOMEM;
     }
     if (r < 0) {
@@ -356,7 +357,7 @@ static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
     }
     fi->fh = (uintptr_t)listing;
     if (fuse_reply_open(req, fi) < 0)
-        free(listing);
+        listing_free(&fs->listings, listing);
 }
 
 /* Return: 0 with the listing filled anew. */
@@ -414,8 +415,7 @@ static void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info 
     struct listing *listing = (struct listing *)(uintptr_t)fi->fh;
 
     (void)ino;
-    listing_clear(listing);
-    free(listing);
+    listing_free(&fs_of(req)->listings, listing);
     fuse_reply_err(req, 0);
 }
 
