@@ -187,22 +187,11 @@ static void spoil(struct drop_file *drop)
     pthread_mutex_unlock(&drop->file.lock);
 }
 
-static void complete_flush(struct mbox_op *op, struct mbox_ready *ready)
-{
-    struct parked *parked = parked_of(op);
-    fuse_req_t req = parked->req;
-    int result = op->result;
-
-    (void)ready;
-    parked_free(parked);
-    fuse_reply_err(req, -result);
-}
-
 /* Sends @msg before @req is answered; in a rendezvous, once a receiver has it. */
 static void send_collected(struct drop_file *drop, fuse_req_t req, struct msg *msg)
 {
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
-    struct parked *parked = parked_new(&drop->file, req, 0, complete_flush);
+    struct parked *parked = parked_new(&drop->file, req, 0, parked_answer);
     int r;
 
     r = mbox_post_reserved(drop->file.mbox, msg, parked ? &parked->op : NULL, &ready);
@@ -241,12 +230,6 @@ static void drop_flush(struct file *file, fuse_req_t req)
         fuse_reply_err(req, 0);
 }
 
-static void forget_op(struct mbox_op *op, struct mbox_ready *ready)
-{
-    (void)ready;
-    free(op);
-}
-
 /* Gives up what was not sent. */
 static void give_up(struct drop_file *drop, struct mbox_ready *ready)
 {
@@ -274,9 +257,7 @@ static void drop_release(struct file *file)
     struct mbox_op *op;
 
     if (msg) {
-        op = calloc(1, sizeof(*op));
-        if (op)
-            op->complete = forget_op;
+        op = detached_op_new();
         if (mbox_post_reserved(file->mbox, msg, op, &ready) != MBOX_PARKED)
             free(op);
         msg_unref(msg);
@@ -359,17 +340,15 @@ static void reply_failure(struct drop_file *drop, fuse_req_t req, int result)
 
 static void complete_create(struct mbox_op *op, struct mbox_ready *ready)
 {
-    struct parked *parked = parked_of(op);
-    struct drop_file *drop = (struct drop_file *)parked->file;
-    fuse_req_t req = parked->req;
-    int result = op->result;
+    struct ended ended = parked_end(op);
+    struct drop_file *drop = (struct drop_file *)ended.file;
 
     (void)ready;
-    parked_free(parked);
-    if (result < 0)
-        reply_failure(drop, req, result);
+    if (ended.result < 0)
+        reply_failure(drop, ended.req, ended.result);
     else
-        reply_create(drop, req);
+        reply_create(drop, ended.req);
+    file_unref(ended.file);
 }
 
 void drop_create(struct box *box, fuse_req_t req, mode_t mode, struct fuse_file_info *fi)

@@ -312,17 +312,6 @@ static struct msg *take_rest(struct lines_file *lines)
     return msg;
 }
 
-static void complete_flush(struct mbox_op *op, struct mbox_ready *ready)
-{
-    struct parked *parked = parked_of(op);
-    fuse_req_t req = parked->req;
-    int result = op->result;
-
-    (void)ready;
-    parked_free(parked);
-    fuse_reply_err(req, -result);
-}
-
 static bool has_kept(struct lines_file *lines)
 {
     bool has;
@@ -346,7 +335,7 @@ static void lines_flush(struct file *file, fuse_req_t req)
     if (has_kept(lines) && caller_closes_last(fuse_req_ctx(req)->pid, lines->opener, lines->ino))
         msg = take_rest(lines);
     if (msg) {
-        parked = parked_new(file, req, 0, complete_flush);
+        parked = parked_new(file, req, 0, parked_answer);
         if (parked) {
             parked->op.nonblock = lines->nonblock;
             r = mbox_post(file->mbox, msg, &parked->op, &ready);
@@ -362,12 +351,6 @@ static void lines_flush(struct file *file, fuse_req_t req)
     mbox_ready_run(&ready);
 }
 
-static void forget_op(struct mbox_op *op, struct mbox_ready *ready)
-{
-    (void)ready;
-    free(op);
-}
-
 /* Nobody waits for what the last handle leaves: where there is no room it waits by itself. */
 static void lines_release(struct file *file)
 {
@@ -377,9 +360,7 @@ static void lines_release(struct file *file)
 
     if (!msg)
         return;
-    op = calloc(1, sizeof(*op));
-    if (op)
-        op->complete = forget_op;
+    op = detached_op_new();
     if (mbox_post(file->mbox, msg, op, &ready) != MBOX_PARKED)
         free(op);
     msg_unref(msg);

@@ -70,6 +70,22 @@ static void reply_node(fuse_req_t req, struct node *node, double entry_timeout)
         node_forget(fs, entry.ino, 1);
 }
 
+/* Return: what the administrator lets one request carry, which libfuse does not tell. */
+static size_t request_bytes_max(void)
+{
+    size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE);
+    size_t n_pages = MAX_WRITE_BYTES / page_bytes;
+    FILE *limit = fopen("/proc/sys/fs/fuse/max_pages_limit", "re");
+    size_t n;
+
+    if (!limit)
+        return n_pages * page_bytes;
+    if (fscanf(limit, "%zu", &n) == 1 && n < n_pages)
+        n_pages = n;
+    fclose(limit);
+    return n_pages * page_bytes;
+}
+
 static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
     struct fs *fs = userdata;
@@ -77,8 +93,8 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
     /* Without it an O_TRUNC is a SETATTR, whose answer says again how long `send` is (box.c). */
     fuse_unset_feature_flag(conn, FUSE_CAP_ATOMIC_O_TRUNC);
     fuse_unset_feature_flag(conn, FUSE_CAP_READDIRPLUS);
-    if (conn->max_write > MAX_WRITE_BYTES)
-        conn->max_write = MAX_WRITE_BYTES;
+    if (conn->max_write > request_bytes_max())
+        conn->max_write = (unsigned int)request_bytes_max();
     /* A caller's memory that does not start at a page's start takes one page more. */
     fs->one_write_bytes = conn->max_write - (size_t)sysconf(_SC_PAGESIZE);
     if (fs->on_ready)

@@ -41,6 +41,46 @@ void parked_free(struct parked *parked)
     free(parked);
 }
 
+struct ended parked_end(struct mbox_op *op)
+{
+    struct parked *parked = parked_of(op);
+    struct ended ended = {
+        .file = file_ref(parked->file),
+        .req = parked->req,
+        .size = parked->size,
+        .max_bytes = op->max_bytes,
+        .result = op->result,
+        .msg = op->msg,
+    };
+
+    parked_free(parked);
+    return ended;
+}
+
+void parked_answer(struct mbox_op *op, struct mbox_ready *ready)
+{
+    struct ended ended = parked_end(op);
+
+    (void)ready;
+    fuse_reply_err(ended.req, -ended.result);
+    file_unref(ended.file);
+}
+
+static void forget(struct mbox_op *op, struct mbox_ready *ready)
+{
+    (void)ready;
+    free(op);
+}
+
+struct mbox_op *detached_op_new(void)
+{
+    struct mbox_op *op = calloc(1, sizeof(*op));
+
+    if (op)
+        op->complete = forget;
+    return op;
+}
+
 int parked_take(struct file *file, fuse_req_t req, size_t size, size_t max_bytes,
                 void (*complete)(struct mbox_op *op, struct mbox_ready *ready),
                 struct msg **ret_msg, struct mbox_ready *ready)

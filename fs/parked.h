@@ -27,14 +27,33 @@ struct parked *parked_new(struct file *file, fuse_req_t req, size_t size,
  * answered by the caller, who must hold a reference to the file while it needs it. */
 void parked_free(struct parked *parked);
 
-/* Takes a message, waiting for one: mbox_take() with a parked op. Return: as mbox_take; -ENOMEM. */
-int parked_take(struct file *file, fuse_req_t req, size_t size, size_t max_bytes,
-                void (*complete)(struct mbox_op *op, struct mbox_ready *ready),
-                struct msg **ret_msg, struct mbox_ready *ready);
-
 static inline struct parked *parked_of(struct mbox_op *op)
 {
     return (struct parked *)((char *)op - offsetof(struct parked, op));
 }
+
+/* What is left of a parked request once its op has completed. */
+struct ended {
+    struct file *file; /* a reference, to be given back once the request is answered */
+    fuse_req_t req;    /* to be answered */
+    size_t size;
+    size_t max_bytes;
+    int result;
+    struct msg *msg; /* received; in flight */
+};
+
+/* Begins a completion: frees what was parked. */
+struct ended parked_end(struct mbox_op *op);
+
+/* A completion that answers with the result and no more, as a close has it. */
+void parked_answer(struct mbox_op *op, struct mbox_ready *ready);
+
+/* Return: an op that nobody waits for, which frees itself; NULL when memory is short. */
+struct mbox_op *detached_op_new(void);
+
+/* Takes a message, waiting for one: mbox_take() with a parked op. Return: as mbox_take; -ENOMEM. */
+int parked_take(struct file *file, fuse_req_t req, size_t size, size_t max_bytes,
+                void (*complete)(struct mbox_op *op, struct mbox_ready *ready),
+                struct msg **ret_msg, struct mbox_ready *ready);
 
 #endif

@@ -42,20 +42,14 @@ static void deliver(struct recv_file *recv, fuse_req_t req, struct msg *msg, siz
 
 static void complete(struct mbox_op *op, struct mbox_ready *ready)
 {
-    struct parked *parked = parked_of(op);
-    struct file *file = file_ref(parked->file);
-    bool packet = op->max_bytes != SIZE_MAX;
-    size_t size = parked->size;
-    fuse_req_t req = parked->req;
-    struct msg *msg = op->msg;
-    int result = op->result;
+    struct ended ended = parked_end(op);
+    bool packet = ended.max_bytes != SIZE_MAX;
 
-    parked_free(parked);
-    if (result < 0)
-        fuse_reply_err(req, -result);
+    if (ended.result < 0)
+        fuse_reply_err(ended.req, -ended.result);
     else
-        deliver((struct recv_file *)file, req, msg, size, packet, ready);
-    file_unref(file);
+        deliver((struct recv_file *)ended.file, ended.req, ended.msg, ended.size, packet, ready);
+    file_unref(ended.file);
 }
 
 static void receive(struct recv_file *recv, fuse_req_t req, size_t size, int flags)

@@ -24,14 +24,11 @@ static void answer(fuse_req_t req, int result, size_t size)
 
 static void complete(struct mbox_op *op, struct mbox_ready *ready)
 {
-    struct parked *parked = parked_of(op);
-    fuse_req_t req = parked->req;
-    size_t size = parked->size;
-    int result = op->result;
+    struct ended ended = parked_end(op);
 
     (void)ready;
-    parked_free(parked);
-    answer(req, result, size);
+    answer(ended.req, ended.result, ended.size);
+    file_unref(ended.file);
 }
 
 /* Posts with an op, for where it has to wait. Return: as mbox_post. */

@@ -171,19 +171,13 @@ static void answer_failure(fuse_req_t req, int result)
 
 static void complete(struct mbox_op *op, struct mbox_ready *ready)
 {
-    struct parked *parked = parked_of(op);
-    struct file *file = file_ref(parked->file);
-    size_t size = parked->size;
-    fuse_req_t req = parked->req;
-    struct msg *msg = op->msg;
-    int result = op->result;
+    struct ended ended = parked_end(op);
 
-    parked_free(parked);
-    if (result < 0)
-        answer_failure(req, result);
+    if (ended.result < 0)
+        answer_failure(ended.req, ended.result);
     else
-        deliver((struct stream_file *)file, req, msg, size, ready);
-    file_unref(file);
+        deliver((struct stream_file *)ended.file, ended.req, ended.msg, ended.size, ready);
+    file_unref(ended.file);
 }
 
 static void receive(struct stream_file *stream, fuse_req_t req, size_t size, int flags)

@@ -202,12 +202,14 @@ def few_pages(mount):
     with open(limit, "r+", encoding="ascii") as file:
         before = file.read()
         try:
+            file.seek(0)
             file.write("32")
             file.flush()
             mnt = mount()
             # The limit counts when the mount's first request comes.
             os.stat(mnt.mbox)
         finally:
+            file.seek(0)
             file.write(before)
             file.flush()
     return mnt
