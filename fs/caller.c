@@ -86,8 +86,7 @@ pid_t caller_process(pid_t tid, pid_t hint)
     return read_status(tid, &status) ? status.pid : 0;
 }
 
-/* Return: the pid of @pid's parent; 0 when there is none in sight. */
-static pid_t parent_of(pid_t pid)
+pid_t caller_parent(pid_t pid)
 {
     struct status status;
 
@@ -99,7 +98,7 @@ bool caller_descends_from(pid_t tid, pid_t ancestor)
     pid_t pid = caller_process(tid, ancestor);
 
     while (pid > 0 && pid != ancestor)
-        pid = parent_of(pid);
+        pid = caller_parent(pid);
     return pid == ancestor && pid > 0;
 }
 
@@ -142,14 +141,17 @@ bool caller_closes_last(pid_t tid, pid_t pid, uint64_t ino)
     return is_last;
 }
 
-bool caller_is_being_killed(pid_t tid)
+bool caller_is_exiting(pid_t tid)
 {
     struct status status;
 
-    if (tid <= 0 || !read_status(tid, &status) || status.has_memory)
-        return false;
+    return tid > 0 && read_status(tid, &status) && !status.has_memory;
+}
+
+bool caller_is_being_killed(pid_t tid)
+{
     /* The low 7 bits are the signal; 0: it called exit(). */
-    return (read_exit_code(tid) & 0x7f) != 0;
+    return caller_is_exiting(tid) && (read_exit_code(tid) & 0x7f) != 0;
 }
 
 struct msg_sender caller_as_sender(fuse_req_t req, _Atomic pid_t *last_pid)

@@ -18,6 +18,9 @@ pid_t caller_process(pid_t tid, pid_t hint);
 /* Return: who sent the message that @req brings. @last_pid remembers for the next one. */
 struct msg_sender caller_as_sender(fuse_req_t req, _Atomic pid_t *last_pid);
 
+/* Return: the pid of @pid's parent; 0 when there is none in sight. */
+pid_t caller_parent(pid_t pid);
+
 /* Return: whether the process of @tid is @ancestor or descends from it, as far as its parents are
  * alive. */
 bool caller_descends_from(pid_t tid, pid_t ancestor);
@@ -26,6 +29,10 @@ bool caller_descends_from(pid_t tid, pid_t ancestor);
  * of a file with inode number @ino. A shell moves descriptors about (dash closes 1 while it keeps the
  * file as 12), and each such close is a FLUSH. */
 bool caller_closes_last(pid_t tid, pid_t pid, uint64_t ino);
+
+/* Return: whether thread @tid is exiting, and closes its files for that: no signal reaches it any
+ * more, so it must not be made to wait. */
+bool caller_is_exiting(pid_t tid);
 
 /* Return: whether a signal is ending the process of @tid, which is closing its files. */
 bool caller_is_being_killed(pid_t tid);

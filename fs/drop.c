@@ -3,7 +3,8 @@
  *
  * What is written collects in the message that it will be. It is sent at the close: a FLUSH by the
  * process that created it, after something was written, for its last descriptor of the file (shells
- * close others before, and children close theirs); or else the RELEASE. A file one of whose writers a signal has killed is not sent. */
+ * close others before, and children close theirs); or else the RELEASE. A file of which
+ * a signal has killed the creator or the last writer is not sent. */
 #include "drop.h"
 
 #include <errno.h>
@@ -19,16 +20,18 @@
 
 enum drop_state {
     DROP_COLLECTING,
-    DROP_SPOILED, /* a writer was killed */
+    DROP_SPOILED, /* a writer was killed, or a write failed: what there is, is not all */
     DROP_DONE,    /* sent, or given up: its place and charge are gone */
 };
 
 struct drop_file {
     struct file file;
-    struct msg_sender sender; /* who created it */
-    _Atomic pid_t last_writer;
+    struct msg_sender sender;  /* who created it */
+    _Atomic pid_t last_writer; /* the process that wrote last, */
+    _Atomic pid_t its_parent;  /* and who had started it */
     /* Under file.lock: */
     enum drop_state state;
+    int error;          /* once spoiled: what a write gets; negative */
     struct msg *msg;    /* what was written so far; NULL once it is done */
     size_t n_allocated; /* bytes there are in msg for it to grow into */
     bool has_written;
@@ -75,6 +78,15 @@ static int allocate(struct drop_file *drop, size_t size_bytes)
     return 0;
 }
 
+/* Under lock: it will not be sent. */
+static void spoil(struct drop_file *drop, int error)
+{
+    if (drop->state != DROP_COLLECTING)
+        return;
+    drop->state = DROP_SPOILED;
+    drop->error = error;
+}
+
 static int check_size(struct drop_file *drop, uint64_t size_bytes)
 {
     struct mbox_limits limits;
@@ -84,7 +96,7 @@ static int check_size(struct drop_file *drop, uint64_t size_bytes)
 }
 
 /* Under lock: makes the message @size_bytes long, and its charge so too. What is new is zero.
- * Return: 0; -EFBIG; -ENOSPC, -EDQUOT, -ENOMEM, -EIDRM; -EPIPE: it is done already. */
+ * Return: 0; -EFBIG; -ENOSPC, -EDQUOT, -ENOMEM, -EIDRM: it is spoiled; -EPIPE: it is done already. */
 static int resize(struct drop_file *drop, uint64_t size_bytes)
 {
     struct quota *quota = &drop->file.fs->domain.quota;
@@ -93,15 +105,17 @@ static int resize(struct drop_file *drop, uint64_t size_bytes)
     int r;
 
     if (drop->state != DROP_COLLECTING)
-        return -EPIPE;
+        return drop->error;
     charged = extra_charge(drop->msg->size_bytes);
     r = check_size(drop, size_bytes);
     if (r == 0)
         r = allocate(drop, size_bytes);
     if (r == 0 && charge > charged)
         r = quota_charge(quota, drop->sender.uid, charge - charged);
-    if (r < 0)
+    if (r < 0) {
+        spoil(drop, r);
         return r;
+    }
     if (charge < charged)
         quota_release(quota, drop->sender.uid, charged - charge);
     if (size_bytes < drop->msg->size_bytes)
@@ -119,6 +133,9 @@ static int node_setattr(struct node *node, const struct node_change *change)
     pthread_mutex_lock(&drop->file.lock);
     if (change->to_set & FUSE_SET_ATTR_SIZE)
         r = resize(drop, (uint64_t)change->attr.st_size);
+    /* A file that is one hole: cp only sets its size. */
+    if (r == 0 && drop->msg && drop->msg->size_bytes > 0)
+        drop->has_written = true;
     if (r == 0)
         attr_change(&drop->attr, change);
     pthread_mutex_unlock(&drop->file.lock);
@@ -138,6 +155,16 @@ static const struct node_ops node_ops = {
     .release = node_release,
 };
 
+static void note_writer(struct drop_file *drop, fuse_req_t req)
+{
+    pid_t before = atomic_load_explicit(&drop->last_writer, memory_order_relaxed);
+    pid_t pid = caller_as_sender(req, &drop->last_writer).pid;
+
+    /* Relaxed: writers at the same moment are told apart by nobody. */
+    if (pid != before)
+        atomic_store_explicit(&drop->its_parent, caller_parent(pid), memory_order_relaxed);
+}
+
 static void drop_write(struct file *file, fuse_req_t req, const char *data, size_t size,
                        off_t offset, int flags)
 {
@@ -146,10 +173,10 @@ static void drop_write(struct file *file, fuse_req_t req, const char *data, size
     int r = 0;
 
     (void)flags;
-    atomic_store_explicit(&drop->last_writer, fuse_req_ctx(req)->pid, memory_order_relaxed);
+    note_writer(drop, req);
     pthread_mutex_lock(&file->lock);
     if (drop->state != DROP_COLLECTING)
-        r = -EPIPE;
+        r = drop->error;
     else if (end > drop->msg->size_bytes)
         r = resize(drop, end);
     if (r == 0) {
@@ -174,34 +201,66 @@ static struct msg *take_collected(struct drop_file *drop)
         msg = drop->msg;
         drop->msg = NULL;
         drop->state = DROP_DONE;
+        drop->error = -EPIPE;
     }
     pthread_mutex_unlock(&drop->file.lock);
     return msg;
 }
 
-static void spoil(struct drop_file *drop)
+/* Sends what nobody waits for. */
+static void send_detached(struct drop_file *drop, struct msg *msg, struct mbox_ready *ready)
 {
-    pthread_mutex_lock(&drop->file.lock);
-    if (drop->state == DROP_COLLECTING)
-        drop->state = DROP_SPOILED;
-    pthread_mutex_unlock(&drop->file.lock);
+    struct mbox_op *op = detached_op_new();
+
+    if (mbox_post_reserved(drop->file.mbox, msg, op, ready) != MBOX_PARKED)
+        free(op);
 }
 
-/* Sends @msg before @req is answered; in a rendezvous, once a receiver has it. */
-static void send_collected(struct drop_file *drop, fuse_req_t req, struct msg *msg)
+/* Sends @msg before the close is answered; in a rendezvous, once a receiver has it.
+ * Return: 0; MBOX_PARKED: @req will be answered; a negative errno. */
+static int send_collected(struct drop_file *drop, fuse_req_t req, struct msg *msg,
+                          struct mbox_ready *ready)
 {
-    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
-    struct parked *parked = parked_new(&drop->file, req, 0, parked_answer);
+    struct parked *parked = NULL;
     int r;
 
-    r = mbox_post_reserved(drop->file.mbox, msg, parked ? &parked->op : NULL, &ready);
-    msg_unref(msg);
-    if (r != MBOX_PARKED) {
-        if (parked)
-            parked_free(parked);
-        fuse_reply_err(req, -r);
+    if (!caller_is_exiting(fuse_req_ctx(req)->pid))
+        parked = parked_new(&drop->file, req, 0, parked_answer);
+    if (!parked) {
+        send_detached(drop, msg, ready);
+        return 0;
     }
-    mbox_ready_run(&ready);
+    r = mbox_post_reserved(drop->file.mbox, msg, &parked->op, ready);
+    if (r != MBOX_PARKED)
+        parked_free(parked);
+    return r;
+}
+
+/* The creator, who wrote last, or who had started that to write for it, as a shell does. */
+static bool is_writer(struct drop_file *drop, pid_t tid)
+{
+    pid_t pid = caller_process(tid, drop->sender.pid);
+
+    return pid == drop->sender.pid ||
+           pid == atomic_load_explicit(&drop->last_writer, memory_order_relaxed) ||
+           pid == atomic_load_explicit(&drop->its_parent, memory_order_relaxed);
+}
+
+static bool has_lost_its_mailbox(struct drop_file *drop)
+{
+    bool has_lost;
+
+    pthread_mutex_lock(&drop->file.lock);
+    has_lost = drop->state == DROP_SPOILED && drop->error == -EIDRM;
+    pthread_mutex_unlock(&drop->file.lock);
+    return has_lost;
+}
+
+static void spoil_by_death(struct drop_file *drop)
+{
+    pthread_mutex_lock(&drop->file.lock);
+    spoil(drop, -EPIPE);
+    pthread_mutex_unlock(&drop->file.lock);
 }
 
 static bool has_something(struct drop_file *drop)
@@ -217,17 +276,23 @@ static bool has_something(struct drop_file *drop)
 static void drop_flush(struct file *file, fuse_req_t req)
 {
     struct drop_file *drop = (struct drop_file *)file;
+    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
     pid_t tid = fuse_req_ctx(req)->pid;
     struct msg *msg = NULL;
+    int r = 0;
 
-    if (caller_is_being_killed(tid))
-        spoil(drop);
+    if (caller_is_being_killed(tid) && is_writer(drop, tid))
+        spoil_by_death(drop);
     else if (has_something(drop) && caller_closes_last(tid, drop->sender.pid, drop->attr.ino))
         msg = take_collected(drop);
     if (msg)
-        send_collected(drop, req, msg);
-    else
-        fuse_reply_err(req, 0);
+        r = send_collected(drop, req, msg, &ready);
+    else if (has_lost_its_mailbox(drop))
+        r = -EIDRM;
+    if (r != MBOX_PARKED)
+        fuse_reply_err(req, -r);
+    msg_unref(msg);
+    mbox_ready_run(&ready);
 }
 
 /* Gives up what was not sent. */
@@ -254,16 +319,12 @@ static void drop_release(struct file *file)
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
     struct drop_file *drop = (struct drop_file *)file;
     struct msg *msg = take_collected(drop);
-    struct mbox_op *op;
 
-    if (msg) {
-        op = detached_op_new();
-        if (mbox_post_reserved(file->mbox, msg, op, &ready) != MBOX_PARKED)
-            free(op);
-        msg_unref(msg);
-    } else {
+    if (msg)
+        send_detached(drop, msg, &ready);
+    else
         give_up(drop, &ready);
-    }
+    msg_unref(msg);
     mbox_ready_run(&ready);
 }
 

@@ -219,6 +219,7 @@ static struct lines_write *park(const struct lines_write *write)
     copy->done = 0;
     copy->done_before = write->done;
     copy->parked = parked;
+    parked->op.nonblock = write->nonblock;
     parked->user = copy;
     return copy;
 }
@@ -289,7 +290,7 @@ static void lines_write(struct file *file, fuse_req_t req, const char *data, siz
     lines->nonblock = write.nonblock;
     skip(&write);
     r = post_lines(&write, &ready);
-    if (r == -EAGAIN && !write.nonblock) {
+    if (r == -EAGAIN) {
         parked = park(&write);
         r = -ENOMEM;
     }
@@ -322,47 +323,62 @@ static bool has_kept(struct lines_file *lines)
     return has;
 }
 
+/* Posts what nobody waits for: where there is no room it waits by itself. */
+static void post_detached(struct file *file, struct msg *msg, struct mbox_ready *ready)
+{
+    struct mbox_op *op = detached_op_new();
+
+    if (mbox_post(file->mbox, msg, op, ready) != MBOX_PARKED)
+        free(op);
+}
+
+/* Return: 0; MBOX_PARKED: @req will be answered; a negative errno. */
+static int post_rest(struct file *file, fuse_req_t req, struct msg *msg, struct mbox_ready *ready)
+{
+    struct lines_file *lines = (struct lines_file *)file;
+    struct parked *parked;
+    int r;
+
+    if (caller_is_exiting(fuse_req_ctx(req)->pid)) {
+        post_detached(file, msg, ready);
+        return 0;
+    }
+    parked = parked_new(file, req, 0, parked_answer);
+    if (!parked)
+        return -ENOMEM;
+    parked->op.nonblock = lines->nonblock;
+    r = mbox_post(file->mbox, msg, &parked->op, ready);
+    if (r != MBOX_PARKED)
+        parked_free(parked);
+    return r;
+}
+
 /* When the process that opened the file closes its last descriptor, the rest is sent, and waits
  * where a write would. */
 static void lines_flush(struct file *file, fuse_req_t req)
 {
     struct lines_file *lines = (struct lines_file *)file;
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
-    struct parked *parked;
     struct msg *msg = NULL;
     int r = 0;
 
     if (has_kept(lines) && caller_closes_last(fuse_req_ctx(req)->pid, lines->opener, lines->ino))
         msg = take_rest(lines);
-    if (msg) {
-        parked = parked_new(file, req, 0, parked_answer);
-        if (parked) {
-            parked->op.nonblock = lines->nonblock;
-            r = mbox_post(file->mbox, msg, &parked->op, &ready);
-            if (r != MBOX_PARKED)
-                parked_free(parked);
-        } else {
-            r = -ENOMEM;
-        }
-    }
+    if (msg)
+        r = post_rest(file, req, msg, &ready);
     if (r != MBOX_PARKED)
         fuse_reply_err(req, -r);
     msg_unref(msg);
     mbox_ready_run(&ready);
 }
 
-/* Nobody waits for what the last handle leaves: where there is no room it waits by itself. */
 static void lines_release(struct file *file)
 {
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
     struct msg *msg = take_rest((struct lines_file *)file);
-    struct mbox_op *op;
 
-    if (!msg)
-        return;
-    op = detached_op_new();
-    if (mbox_post(file->mbox, msg, op, &ready) != MBOX_PARKED)
-        free(op);
+    if (msg)
+        post_detached(file, msg, &ready);
     msg_unref(msg);
     mbox_ready_run(&ready);
 }
