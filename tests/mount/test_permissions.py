@@ -95,8 +95,9 @@ def test_mailbox_belongs_to_who_made_it(mnt):
 @pytest.mark.parametrize("name, reading, writing", [
     ("send", errno.EACCES, None), ("send.31", errno.EACCES, None), ("send.lines", errno.EACCES, None),
     ("recv", errno.EACCES, errno.EACCES), ("recv.lines", errno.EACCES, errno.EACCES),
-    ("recv.json", errno.EACCES, errno.EACCES), ("queue", errno.EACCES, errno.EISDIR), ("drop", errno.EACCES, errno.EISDIR),
-    ("config", None, errno.EACCES), ("stat", None, errno.EACCES), ("owner", None, errno.EACCES),
+    ("recv.json", errno.EACCES, errno.EACCES), ("queue", errno.EACCES, errno.EISDIR),
+    ("drop", errno.EACCES, errno.EISDIR), ("config", None, errno.EACCES), ("stat", None, errno.EACCES),
+    ("owner", None, errno.EACCES),
 ])
 def test_other_user_may_send_and_look_but_not_receive_nor_configure(box, uid, name, reading, writing):
     expect_open(box.file(name), "reading", reading, uid=uid)
