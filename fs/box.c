@@ -165,22 +165,13 @@ static struct mbox *mbox_of(struct node *node)
     return &((struct box *)node->object)->mbox;
 }
 
-/* Return: 0: @caller may send with @flags; -EACCES; -EPERM: an owner only receives. */
-static int check_send(struct node *node, int flags, const struct caller *caller)
-{
-    pid_t owner = mbox_owner(mbox_of(node));
-
-    if (!is_for(flags, O_WRONLY))
-        return -EACCES;
-    return owner && caller_process(caller->tid, owner) == owner ? -EPERM : 0;
-}
-
 static int open_send(struct node *node, int flags, const struct caller *caller,
                      struct file **ret_file)
 {
-    int r = check_send(node, flags, caller);
-
-    return r < 0 ? r : send_open(node->fs, mbox_of(node), node->prio, ret_file);
+    (void)caller;
+    if (!is_for(flags, O_WRONLY))
+        return -EACCES;
+    return send_open(node->fs, mbox_of(node), node->prio, ret_file);
 }
 
 static uint64_t file_ino(struct node *node)
@@ -193,9 +184,9 @@ static uint64_t file_ino(struct node *node)
 static int open_send_lines(struct node *node, int flags, const struct caller *caller,
                            struct file **ret_file)
 {
-    int r = check_send(node, flags, caller);
-
-    return r < 0 ? r : lines_open(node->fs, mbox_of(node), file_ino(node), caller, ret_file);
+    if (!is_for(flags, O_WRONLY))
+        return -EACCES;
+    return lines_open(node->fs, mbox_of(node), file_ino(node), caller, ret_file);
 }
 
 /* Return: 0: @caller may receive with @flags; -EACCES; -EBUSY. */

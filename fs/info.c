@@ -184,8 +184,8 @@ static int make_metrics(struct file *file, char **ret_text)
     return r;
 }
 
-static const struct text_ops version_ops = TEXT_OPS(make_version, NULL);
-static const struct text_ops metrics_ops = TEXT_OPS(make_metrics, NULL);
+static const struct text_ops version_ops = TEXT_OPS(make_version, NULL, NULL);
+static const struct text_ops metrics_ops = TEXT_OPS(make_metrics, NULL, NULL);
 
 static void getattr(struct node *node, struct stat *ret_attr);
 static int open_it(struct node *node, int flags, const struct caller *caller,

@@ -390,6 +390,15 @@ static int fill_listing(struct node *dir, struct listing *listing)
     return r;
 }
 
+/* A directory that was open before somebody claimed it is not listed to others. */
+static int refill(fuse_req_t req, struct node *dir, struct listing *listing)
+{
+    struct caller caller = caller_of(req);
+    int r = dir->ops->opendir ? dir->ops->opendir(dir, &caller) : 0;
+
+    return r < 0 ? r : fill_listing(dir, listing);
+}
+
 /* Return: how many bytes of @buf the entries from @first on take, as many as fit in @size. */
 static size_t pack_entries(fuse_req_t req, const struct listing *listing, size_t first, char *buf,
                            size_t size)
@@ -418,7 +427,7 @@ static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset
     int r = buf ? 0 : -ENOMEM;
 
     if (r == 0 && offset == 0)
-        r = fill_listing(node_of(req, ino), listing);
+        r = refill(req, node_of(req, ino), listing);
     if (r < 0)
         fuse_reply_err(req, -r);
     else

@@ -78,12 +78,19 @@ static void claim_write(struct file *file, fuse_req_t req, const char *data, siz
     fuse_reply_err(req, EINVAL);
 }
 
-static const struct file_ops claim_ops = {
-    .open_flags = FOPEN_DIRECT_IO | FOPEN_NONSEEKABLE | FOPEN_NOFLUSH,
-    .write = claim_write,
-    .release = claim_release,
-    .size = sizeof(struct file),
-};
+static int make_text(struct file *file, char **ret_text)
+{
+    pid_t pid = mbox_owner(file->mbox);
+    char text[16] = "";
+
+    if (pid)
+        snprintf(text, sizeof(text), "%d\n", (int)pid);
+    *ret_text = strdup(text);
+    return *ret_text ? 0 : -ENOMEM;
+}
+
+static const struct text_ops text_ops = TEXT_OPS(make_text, NULL, NULL);
+static const struct text_ops claim_ops = TEXT_OPS(make_text, claim_write, claim_release);
 
 /* The pidfd is there before others see that there is an owner. Return: as mbox_claim. */
 static int claim(struct box *box, pid_t pid, int pidfd, struct mbox_ready *ready)
@@ -116,7 +123,7 @@ int owner_claim(struct fs *fs, struct box *box, const struct caller *caller, str
 
     if (pidfd < 0)
         return pid > 0 ? -errno : -ESRCH;
-    r = file_new(fs, &claim_ops, &box->mbox, &file);
+    r = text_open(fs, &claim_ops, &box->mbox, &file);
     if (r == 0) {
         r = claim(box, pid, pidfd, &ready);
         if (r < 0)
@@ -129,19 +136,6 @@ int owner_claim(struct fs *fs, struct box *box, const struct caller *caller, str
         *ret_file = file;
     return r;
 }
-
-static int make_text(struct file *file, char **ret_text)
-{
-    pid_t pid = mbox_owner(file->mbox);
-    char text[16] = "";
-
-    if (pid)
-        snprintf(text, sizeof(text), "%d\n", (int)pid);
-    *ret_text = strdup(text);
-    return *ret_text ? 0 : -ENOMEM;
-}
-
-static const struct text_ops text_ops = TEXT_OPS(make_text, NULL);
 
 int owner_open(struct fs *fs, struct mbox *mbox, struct file **ret_file)
 {

@@ -63,8 +63,8 @@ static int make_stat(struct file *file, char **ret_text)
     return r < 0 ? -ENOMEM : 0;
 }
 
-static const struct text_ops config_ops = TEXT_OPS(make_config, config_write);
-static const struct text_ops stat_ops = TEXT_OPS(make_stat, NULL);
+static const struct text_ops config_ops = TEXT_OPS(make_config, config_write, NULL);
+static const struct text_ops stat_ops = TEXT_OPS(make_stat, NULL, NULL);
 
 int config_open(struct fs *fs, struct mbox *mbox, struct file **ret_file)
 {

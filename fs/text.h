@@ -34,11 +34,12 @@ static inline void text_set_size(struct stat *attr, off_t size_bytes)
 }
 
 /* Not seekable: sendfile to what is no pipe would do the same; so it fails, and is not used. */
-#define TEXT_OPS(make_it, write_it)                                                                \
+#define TEXT_OPS(make_it, write_it, release_it)                                                    \
     {                                                                                              \
         .file = { .open_flags = FOPEN_DIRECT_IO | FOPEN_NONSEEKABLE | FOPEN_NOFLUSH,               \
                   .read = text_read,                                                               \
                   .write = (write_it),                                                             \
+                  .release = (release_it),                                                         \
                   .close = text_close,                                                             \
                   .size = sizeof(struct text_file) },                                              \
         .make = (make_it)                                                                          \
