@@ -217,15 +217,6 @@ def test_names_that_are_no_utf8_are_labels_too(mnt):
             assert set(labels) >= {name.decode() for name in ODD_NAMES}
 
 
-def test_two_mailboxes_never_have_one_label(mnt):
-    """A name may look like what another is shown as."""
-    with mailboxes(mnt, [b"\xff", b"\xfe\xff"]):
-        shown = [name for name in read_metrics(mnt).mailboxes() if not os.path.exists(os.path.join(mnt.mbox, name))]
-        assert len(shown) == 2
-        with mailboxes(mnt, [name.encode() for name in shown]):
-            assert len(set(read_metrics(mnt).mailboxes())) == len(os.listdir(mnt.mbox))
-
-
 def test_thousand_mailboxes(mnt):
     names = [b"mailbox number %d" % i for i in range(1000)]
     with mailboxes(mnt, names):
