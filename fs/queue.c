@@ -65,12 +65,14 @@ struct message_file {
 
 static void message_read(struct file *file, fuse_req_t req, size_t size, off_t offset, int flags)
 {
-    const struct msg *msg = ((struct message_file *)file)->msg;
+    /* The answer can bring the file's release before it returns. */
+    struct msg *msg = msg_ref(((struct message_file *)file)->msg);
     size_t start = (size_t)offset < msg->size_bytes ? (size_t)offset : msg->size_bytes;
     size_t left = msg->size_bytes - start;
 
     (void)flags;
     fuse_reply_buf(req, (const char *)msg->data + start, size < left ? size : left);
+    msg_unref(msg);
 }
 
 static void message_close(struct file *file)

@@ -57,8 +57,12 @@ def start_owner(box, action=signal.pause, uid=None):
     def own():
         with claim(box):
             return action()
+    def is_claimed():
+        with contextlib.suppress(OSError):
+            return box.stat()["owner_pid"] == owner.pid
+        return is_gone(box)
     owner = Call(own, uid=uid)
-    wait_until(lambda: owner.poll() is not None or is_gone(box) or box.stat()["owner_pid"] == owner.pid, "it is owned")
+    wait_until(is_claimed, "it is owned")
     return owner
 
 
@@ -672,8 +676,10 @@ class Inotify:
 @pytest.mark.parametrize("how", ["killed", "closed"])
 def test_inotify_tells_the_delete(box, how):
     watch = Inotify(box.path, IN_DELETE_SELF)
-    owner = start_owner(box, action=(lambda: None) if how == "closed" else signal.pause)
-    owner.kill() if how == "killed" else owner.wait()
+    if how == "killed":
+        start_owner(box).kill()
+    else:
+        claim(box).close()
     assert watch.wait_for(IN_DELETE_SELF | IN_IGNORED) & IN_DELETE_SELF
     wait_gone(box)
     watch.close()
@@ -691,11 +697,21 @@ def test_inotify_tells_the_delete_when_a_sender_waited(box):
     watch.close()
 
 
-def test_hundred_ends_are_all_told(mnt):
-    for _ in range(100):
-        box = mnt.mailbox("watched").make()
+@pytest.mark.parametrize("looked_at", [False, True], ids=["alone", "looked-at"])
+def test_hundred_ends_are_all_told(mnt, looked_at):
+    """Also when others look for the mailbox at just that moment."""
+    def look():
+        while True:
+            with contextlib.suppress(OSError):
+                os.stat(box.send_path)
+
+    box = mnt.mailbox("watched")
+    if looked_at:
+        Call(look)
+    for i in range(100):
+        box.make()
         watch = Inotify(box.path, IN_DELETE_SELF)
         claim(box).close()
-        watch.wait_for(IN_DELETE_SELF)
+        assert watch.wait_for(IN_DELETE_SELF) & IN_DELETE_SELF, f"end {i} is told"
         watch.close()
         wait_gone(box)
