@@ -314,9 +314,12 @@ class Waiting:
         self.full, self.empty, self.meeting = (mnt.box() for _ in range(3))
         self.full.fill()
         self.meeting.configure(messages=0)
-        self.calls = [self.full.start_send(b"second"), self.full.start_send(b"third"), self.empty.start_receive(),
-                      self.empty.start_receive(), self.meeting.start_send(b"x")]
-        self.full.wait_for(senders_waiting=2)
+        self.calls = []
+        # One waits before the next comes: messages are in the order in which their senders came.
+        for n, message in enumerate([b"second", b"third"], 1):
+            self.calls.append(self.full.start_send(message))
+            self.full.wait_for(senders_waiting=n)
+        self.calls += [self.empty.start_receive(), self.empty.start_receive(), self.meeting.start_send(b"x")]
         self.empty.wait_for(receivers_waiting=2)
         self.meeting.wait_for(senders_waiting=1)
 
