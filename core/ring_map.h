@@ -1,0 +1,61 @@
+/* A mapped ring's shared words, as C atomics, and the system calls that wait on them.
+ *
+ * Internal to ring.c and ipcring.c; named so that the static library takes no name from its users. The
+ * map belongs to the caller; nothing here is trusted. */
+#ifndef IPCFS_CORE_RING_MAP_H
+#define IPCFS_CORE_RING_MAP_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "ring_abi.h"
+
+struct ipcring;
+
+/* How long one that can't have the others' fences (G) sleeps. */
+#define RING_SLEEP_UNSURE_NS 10000000
+
+static inline _Atomic uint32_t *ring_u32(void *map, size_t at)
+{
+    return (_Atomic uint32_t *)(void *)((char *)map + at);
+}
+
+static inline _Atomic uint64_t *ring_u64(void *map, size_t at)
+{
+    return (_Atomic uint64_t *)(void *)((char *)map + at);
+}
+
+/* Wakes all who sleep on @word, if anybody does. The caller has changed what they wait for, and the
+ * fence of H stands between. Return: whether somebody was to be woken. */
+bool ipcring_os_wake(_Atomic uint32_t *word);
+
+/* Sleeps until @word is no longer @value, somebody wakes it, or @timeout_ns have passed.
+ * Return: 0; -ETIMEDOUT; -EINTR. */
+int ipcring_os_sleep(_Atomic uint32_t *word, uint32_t value, uint64_t timeout_ns);
+
+/* Registers this process as one that needs no fence in H. Return: whether it worked. */
+bool ipcring_os_register_membarrier(void);
+
+/* G's fence in all processes that have registered. Return: whether it worked. */
+bool ipcring_os_membarrier(void);
+
+/* Return: the pid namespace of this process, 0 where it can't be told. */
+uint64_t ipcring_os_pid_namespace(void);
+
+/* Return: what this process writes into its claims. */
+uint32_t ipcring_os_own_id(void);
+
+/* Return: whether the claimer @id, of this namespace, is surely dead; a zombie is. */
+bool ipcring_os_claimer_is_dead(uint32_t id);
+
+/* What only the daemon wants of the library. */
+
+/* From now on @ring judges nobody: that may block, and its user must not. */
+void ipcring_leave_judging(struct ipcring *ring);
+
+/* Gives back the role of the one producer or consumer, to whoever comes next. */
+void ipcring_leave_roles(struct ipcring *ring);
+
+#endif
