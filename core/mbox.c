@@ -16,7 +16,9 @@
  *     by priority);
  *   - each message in queue or pending is charged to its sender, and one reference; so is one in
  *     flight, but it is charged only in a rendezvous.
- * settle() restores the first two after any change. */
+ * settle() restores the first two after any change.
+ *
+ * With a store, the ways are: post ──> store ──> in flight, and back to the queue, which goes first. */
 #include "mbox.h"
 
 #include <assert.h>
@@ -62,6 +64,17 @@ struct mbox *mbox_ref(struct mbox *mbox)
     /* Relaxed: as msg_ref. */
     atomic_fetch_add_explicit(&mbox->n_refs, 1, memory_order_relaxed);
     return mbox;
+}
+
+struct mbox *mbox_try_ref(struct mbox *mbox)
+{
+    unsigned int n = atomic_load_explicit(&mbox->n_refs, memory_order_relaxed);
+
+    /* Relaxed: as msg_ref; the table's lock orders the rest. */
+    while (n > 0 && !atomic_compare_exchange_weak_explicit(
+                        &mbox->n_refs, &n, n + 1, memory_order_relaxed, memory_order_relaxed))
+        ;
+    return n > 0 ? mbox : NULL;
 }
 
 void mbox_unref(struct mbox *mbox)
@@ -254,6 +267,38 @@ static void launch(struct mbox *mbox, struct msg *msg)
     }
 }
 
+/* Somebody is going to wait for @events. */
+static void want(struct mbox *mbox, unsigned int events)
+{
+    if (mbox->store)
+        mbox->store->ops->want(mbox->store, events);
+}
+
+/* Hands out the next message. Return: 0: it is in flight; -EAGAIN: there is none; -EMSGSIZE: it is
+ * longer than @op takes, and stays; what a store says. */
+static int next_message(struct mbox *mbox, const struct mbox_op *op, struct msg **ret_msg)
+{
+    struct msg *msg = msgq_first(source(mbox));
+    int r = 0;
+
+    if (msg && msg->size_bytes > op->max_bytes)
+        return -EMSGSIZE;
+    if (msg) {
+        launch(mbox, msg);
+    } else if (mbox->store) {
+        r = mbox->store->ops->get(mbox->store, op, &msg);
+        if (r == 0 && msg->id == 0)
+            stamp(mbox, msg);
+        if (r == 0)
+            count_received(mbox);
+    } else {
+        r = -EAGAIN;
+    }
+    if (r == 0)
+        *ret_msg = msg;
+    return r;
+}
+
 /* Ends the wait of a receiver. */
 static void taker_finish(struct mbox *mbox, struct mbox_op *op, int result,
                          struct mbox_ready *ready)
@@ -263,22 +308,30 @@ static void taker_finish(struct mbox *mbox, struct mbox_op *op, int result,
     op_finish(op, result, ready);
 }
 
+static bool tells_each(const struct mbox *mbox)
+{
+    return mbox->store && mbox->store->ops->tells_each;
+}
+
 /* Gives waiting receivers what there is, in the order they came. Return: whether there was. */
 static bool serve_takers(struct mbox *mbox, struct mbox_ready *ready)
 {
     struct mbox_op *op;
-    struct msg *msg;
+    struct mbox_op *next;
     bool served = false;
 
-    while ((op = TAILQ_FIRST(&mbox->takers)) && (msg = msgq_first(source(mbox)))) {
-        if (msg->size_bytes > op->max_bytes) {
-            taker_finish(mbox, op, -EMSGSIZE, ready);
+    for (op = TAILQ_FIRST(&mbox->takers); op; op = next) {
+        struct msg *msg = NULL;
+        int r = next_message(mbox, op, &msg);
+
+        next = TAILQ_NEXT(op, link);
+        if (r == -EAGAIN && tells_each(mbox))
             continue;
-        }
-        launch(mbox, msg);
+        if (r == -EAGAIN)
+            break;
         op->msg = msg;
-        taker_finish(mbox, op, 0, ready);
-        served = true;
+        taker_finish(mbox, op, r, ready);
+        served = served || r == 0;
     }
     return served;
 }
@@ -303,26 +356,47 @@ static int make_room(struct mbox *mbox, const struct msg *msg)
     return -EAGAIN;
 }
 
+/* Return: 0: @msg, which waits first, goes in now, and its charge is over where it is copied elsewhere;
+ * -EAGAIN: it waits on; what a store says. */
+static int admit_first(struct mbox *mbox, struct msg *msg)
+{
+    if (mbox->store)
+        return mbox->store->ops->put(mbox->store, msg);
+    return fits(mbox, msg->size_bytes) ? 0 : -EAGAIN;
+}
+
 /* Lets in, in their order, the senders for whom there is room now. */
 static void admit_pending(struct mbox *mbox, struct mbox_ready *ready)
 {
     struct msg *msg;
 
-    while (!is_rendezvous(mbox) && (msg = msgq_first(&mbox->pending)) &&
-           fits(mbox, msg->size_bytes)) {
+    while (!is_rendezvous(mbox) && (msg = msgq_first(&mbox->pending))) {
+        int r = admit_first(mbox, msg);
+
+        if (r == -EAGAIN)
+            break;
         pending_remove(mbox, msg);
-        poster_finish(msg, 0, ready);
-        admit(mbox, msg);
+        poster_finish(msg, r, ready);
+        if (!mbox->store) {
+            admit(mbox, msg);
+            continue;
+        }
+        if (r == 0)
+            count_sent(mbox, msg);
+        discard(mbox, msg);
     }
 }
 
 static bool is_readable(struct mbox *mbox)
 {
-    return source(mbox)->occupied;
+    return source(mbox)->occupied ||
+           (mbox->store && mbox->store->ops->readiness(mbox->store) & MBOX_READABLE);
 }
 
 static bool is_writable(const struct mbox *mbox)
 {
+    if (mbox->store)
+        return !mbox->pending.occupied && mbox->store->ops->readiness(mbox->store) & MBOX_WRITABLE;
     if (mbox->limits.overflow == MBOX_OVERFLOW_REJECT)
         return true;
     if (is_rendezvous(mbox))
@@ -336,6 +410,8 @@ static unsigned int readiness(struct mbox *mbox)
 {
     if (mbox->removed)
         return MBOX_REMOVED;
+    if (mbox->closed)
+        return MBOX_CLOSED | MBOX_READABLE | MBOX_WRITABLE;
     return (is_readable(mbox) ? MBOX_READABLE : 0) | (is_writable(mbox) ? MBOX_WRITABLE : 0);
 }
 
@@ -353,6 +429,8 @@ static int check_sender(const struct mbox *mbox, const struct msg *msg)
 {
     if (mbox->removed)
         return -EIDRM;
+    if (mbox->closed)
+        return -EPIPE;
     if (mbox->stat.owner_pid && msg->sender.pid == mbox->stat.owner_pid)
         return -EPERM;
     return 0;
@@ -376,6 +454,7 @@ static int park_post(struct mbox *mbox, struct msg *msg, struct mbox_op *op)
     msg->poster = op;
     msgq_push(&mbox->pending, msg);
     mbox->stat.n_senders_waiting++;
+    want(mbox, MBOX_WRITABLE);
     return MBOX_PARKED;
 }
 
@@ -413,6 +492,42 @@ static int post_queue(struct mbox *mbox, struct msg *msg, struct mbox_op *op)
     return 0;
 }
 
+/* Posts @msg, which is charged to its sender. Return: as mbox_post. */
+static int post_charged(struct mbox *mbox, struct msg *msg, struct mbox_op *op)
+{
+    int r = quota_charge(&mbox->domain->quota, msg->sender.uid, msg_charge_bytes(msg));
+
+    if (r < 0)
+        return r;
+    msg_ref(msg);
+    if (mbox->store)
+        r = park_post(mbox, msg, op);
+    else
+        r = is_rendezvous(mbox) ? post_rendezvous(mbox, msg, op) : post_queue(mbox, msg, op);
+    if (r < 0)
+        discard(mbox, msg);
+    return r;
+}
+
+/* Others may have changed what is in the store: those who wait come first. */
+static void catch_up(struct mbox *mbox, struct mbox_ready *ready)
+{
+    if (mbox->store && (mbox->pending.occupied || !TAILQ_EMPTY(&mbox->takers)))
+        settle(mbox, MBOX_READABLE | MBOX_WRITABLE, ready);
+}
+
+/* What is in a store is charged to whoever the store belongs to; only who waits is charged here. */
+static int post_to_store(struct mbox *mbox, struct msg *msg, struct mbox_op *op)
+{
+    int r = mbox->pending.occupied ? -EAGAIN : mbox->store->ops->put(mbox->store, msg);
+
+    if (r == 0) {
+        msg->arrived = now();
+        count_sent(mbox, msg);
+    }
+    return r == -EAGAIN && op && !op->nonblock ? post_charged(mbox, msg, op) : r;
+}
+
 int mbox_post(struct mbox *mbox, struct msg *msg, struct mbox_op *op, struct mbox_ready *ready)
 {
     int r;
@@ -422,15 +537,11 @@ int mbox_post(struct mbox *mbox, struct msg *msg, struct mbox_op *op, struct mbo
     if (r == 0)
         r = check_size(mbox, msg);
     if (r == 0)
-        r = quota_charge(&mbox->domain->quota, msg->sender.uid, msg_charge_bytes(msg));
-    if (r == 0) {
-        msg_ref(msg);
-        r = is_rendezvous(mbox) ? post_rendezvous(mbox, msg, op) : post_queue(mbox, msg, op);
-        if (r < 0)
-            discard(mbox, msg);
-        else
-            settle(mbox, MBOX_READABLE, ready);
-    }
+        catch_up(mbox, ready);
+    if (r == 0)
+        r = mbox->store ? post_to_store(mbox, msg, op) : post_charged(mbox, msg, op);
+    if (r >= 0)
+        settle(mbox, MBOX_READABLE, ready);
     pthread_mutex_unlock(&mbox->lock);
     return r;
 }
@@ -453,6 +564,8 @@ static int post_reserved_locked(struct mbox *mbox, struct msg *msg, struct mbox_
 {
     if (mbox->removed)
         return -EIDRM;
+    if (mbox->closed)
+        return -EPIPE;
     if (is_rendezvous(mbox))
         return park_post(mbox, msg, op);
     if (mbox->limits.overflow == MBOX_OVERFLOW_DROP_OLDEST)
@@ -491,26 +604,27 @@ void mbox_unreserve(struct mbox *mbox, struct msg_sender sender, struct mbox_rea
 static int take_locked(struct mbox *mbox, struct mbox_op *op, struct msg **ret_msg,
                        struct mbox_ready *ready)
 {
-    struct msg *msg;
+    int r;
 
     if (mbox->removed)
         return -EIDRM;
-    msg = msgq_first(source(mbox));
-    if (msg && msg->size_bytes > op->max_bytes)
-        return -EMSGSIZE;
-    if (msg) {
-        launch(mbox, msg);
+    catch_up(mbox, ready);
+    if (mbox->store && !tells_each(mbox) && !TAILQ_EMPTY(&mbox->takers))
+        r = -EAGAIN;
+    else
+        r = next_message(mbox, op, ret_msg);
+    if (r == 0)
         settle(mbox, MBOX_WRITABLE, ready);
-        *ret_msg = msg;
-        return 0;
-    }
-    if (op->nonblock)
-        return -EAGAIN;
+    if (r == -EAGAIN && mbox->closed)
+        return -EPIPE;
+    if (r != -EAGAIN || op->nonblock)
+        return r;
     if (op->cancelled)
         return -EINTR;
     op->state = MBOX_OP_WAITING;
     TAILQ_INSERT_TAIL(&mbox->takers, op, link);
     mbox->stat.n_receivers_waiting++;
+    want(mbox, MBOX_READABLE);
     if (is_rendezvous(mbox))
         wake(mbox, MBOX_WRITABLE);
     return MBOX_PARKED;
@@ -571,8 +685,8 @@ static void return_to_queue(struct mbox *mbox, struct msg *msg)
 void mbox_abort(struct mbox *mbox, struct msg *msg, struct mbox_ready *ready)
 {
     pthread_mutex_lock(&mbox->lock);
-    if (mbox->removed && msg->poster) {
-        poster_finish(msg, -EIDRM, ready);
+    if ((mbox->removed || mbox->closed) && msg->poster) {
+        poster_finish(msg, mbox->removed ? -EIDRM : -EPIPE, ready);
         discard(mbox, msg);
     } else if (mbox->removed) {
         msg_unref(msg);
@@ -620,6 +734,7 @@ unsigned int mbox_poll(struct mbox *mbox, struct mbox_watch *watch)
     if (watch && !watch->armed && !mbox->removed) {
         watch->armed = true;
         TAILQ_INSERT_TAIL(&mbox->watches, watch, link);
+        want(mbox, watch->events);
     }
     pthread_mutex_unlock(&mbox->lock);
     return ready_for;
@@ -822,11 +937,26 @@ int mbox_pick(struct mbox *mbox, uint64_t id, struct mbox_ready *ready)
     return r;
 }
 
+/* In the order of their addresses. */
+static void lock_two(struct mbox *a, struct mbox *b)
+{
+    pthread_mutex_lock(a < b ? &a->lock : &b->lock);
+    pthread_mutex_lock(a < b ? &b->lock : &a->lock);
+}
+
+static void unlock_two(struct mbox *a, struct mbox *b)
+{
+    pthread_mutex_unlock(&a->lock);
+    pthread_mutex_unlock(&b->lock);
+}
+
 /* Return: 0: @msg may move to @to now; a negative errno. */
 static int make_room_for_move(struct mbox *to, const struct msg *msg)
 {
     if (to->removed)
         return -EIDRM;
+    if (to->closed)
+        return -EPIPE;
     if (msg->size_bytes > to->limits.bytes)
         return -EMSGSIZE;
     if (is_rendezvous(to))
@@ -861,9 +991,6 @@ static int move_locked(struct mbox *mbox, struct mbox *to, uint64_t id, struct m
 
 int mbox_move(struct mbox *mbox, struct mbox *to, uint64_t id, struct mbox_ready *ready)
 {
-    /* Two mailboxes are locked in the order of their addresses. */
-    struct mbox *first = mbox < to ? mbox : to;
-    struct mbox *second = mbox < to ? to : mbox;
     int r;
 
     if (mbox == to) {
@@ -872,11 +999,9 @@ int mbox_move(struct mbox *mbox, struct mbox *to, uint64_t id, struct mbox_ready
         msg_unref(msg);
         return msg ? 0 : -ENOENT;
     }
-    pthread_mutex_lock(&first->lock);
-    pthread_mutex_lock(&second->lock);
+    lock_two(mbox, to);
     r = move_locked(mbox, to, id, ready);
-    pthread_mutex_unlock(&second->lock);
-    pthread_mutex_unlock(&first->lock);
+    unlock_two(mbox, to);
     return r;
 }
 
@@ -922,31 +1047,62 @@ pid_t mbox_owner(struct mbox *mbox)
     return pid;
 }
 
-static void empty(struct mbox *mbox, struct msgq *q, struct mbox_ready *ready)
+/* Who waits, to send or to receive, gets @result. */
+static void end_waiting(struct mbox *mbox, int result, struct mbox_ready *ready)
 {
     struct msg *msg;
 
-    while ((msg = msgq_first(q))) {
-        msgq_remove(q, msg);
-        poster_finish(msg, -EIDRM, ready);
+    while ((msg = msgq_first(&mbox->pending))) {
+        pending_remove(mbox, msg);
+        poster_finish(msg, result, ready);
         discard(mbox, msg);
     }
+    while (!TAILQ_EMPTY(&mbox->takers))
+        taker_finish(mbox, TAILQ_FIRST(&mbox->takers), result, ready);
+}
+
+static void close_locked(struct mbox *mbox, struct mbox_ready *ready)
+{
+    if (mbox->removed || mbox->closed)
+        return;
+    mbox->closed = true;
+    /* No receiver waits while there is a message. */
+    end_waiting(mbox, -EPIPE, ready);
+    wake(mbox, readiness(mbox));
+}
+
+void mbox_close(struct mbox *mbox, struct mbox_ready *ready)
+{
+    pthread_mutex_lock(&mbox->lock);
+    close_locked(mbox, ready);
+    pthread_mutex_unlock(&mbox->lock);
+}
+
+/* Whether messages wait for a receiver. */
+static bool is_occupied(struct mbox *mbox)
+{
+    return mbox->queue.occupied || (mbox->store && mbox->store->ops->has_messages(mbox->store));
 }
 
 static int remove_locked(struct mbox *mbox, bool force, struct mbox_ready *ready)
 {
+    struct msg *msg;
+
     if (mbox->removed)
         return -EIDRM;
-    if (!force && (mbox->queue.occupied || mbox->n_reserved > 0))
+    if (!force && (is_occupied(mbox) || mbox->n_reserved > 0))
         return -ENOTEMPTY;
     mbox->removed = true;
     HASH_CLEAR(hh, mbox->by_id);
     mbox->is_indexed = false;
-    empty(mbox, &mbox->queue, ready);
-    empty(mbox, &mbox->pending, ready);
-    while (!TAILQ_EMPTY(&mbox->takers))
-        taker_finish(mbox, TAILQ_FIRST(&mbox->takers), -EIDRM, ready);
+    while ((msg = msgq_first(&mbox->queue))) {
+        msgq_remove(&mbox->queue, msg);
+        discard(mbox, msg);
+    }
+    end_waiting(mbox, -EIDRM, ready);
     wake(mbox, MBOX_REMOVED);
+    if (mbox->store)
+        mbox->store->ops->end(mbox->store, ready);
     return 0;
 }
 
@@ -958,6 +1114,46 @@ int mbox_remove(struct mbox *mbox, bool force, struct mbox_ready *ready)
     r = remove_locked(mbox, force, ready);
     pthread_mutex_unlock(&mbox->lock);
     return r;
+}
+
+/* Return: what those who wait or watch wait for. */
+static unsigned int waited_for(const struct mbox *mbox)
+{
+    unsigned int events = 0;
+    const struct mbox_watch *watch;
+
+    if (!TAILQ_EMPTY(&mbox->takers))
+        events |= MBOX_READABLE;
+    if (mbox->pending.occupied)
+        events |= MBOX_WRITABLE;
+    TAILQ_FOREACH(watch, &mbox->watches, link) {
+        if (events == (MBOX_READABLE | MBOX_WRITABLE))
+            break;
+        events |= watch->events;
+    }
+    return events;
+}
+
+unsigned int mbox_settle(struct mbox *mbox, unsigned int events, struct mbox_ready *ready)
+{
+    unsigned int still = 0;
+
+    pthread_mutex_lock(&mbox->lock);
+    if (!mbox->removed) {
+        settle(mbox, MBOX_READABLE | MBOX_WRITABLE, ready);
+        wake(mbox, events);
+        still = waited_for(mbox);
+    }
+    pthread_mutex_unlock(&mbox->lock);
+    return still;
+}
+
+void mbox_remove_and_close(struct mbox *removed, struct mbox *closed, struct mbox_ready *ready)
+{
+    lock_two(removed, closed);
+    remove_locked(removed, true, ready);
+    close_locked(closed, ready);
+    unlock_two(removed, closed);
 }
 
 void mbox_ready_run(struct mbox_ready *ready)

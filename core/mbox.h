@@ -14,6 +14,9 @@
  * A message whose bytes come bit by bit has its place reserved first (mbox_reserve), so that it is
  * sure to go in once it is whole (mbox_post_reserved).
  *
+ * A mailbox may keep its messages elsewhere (struct mbox_store): in a ring, which others fill and empty as
+ * well. Then its own queue holds only what was handed out and came back.
+ *
  * Ownership: a mailbox is embedded in what its user makes of it and counted by references; the
  * last mbox_unref() calls mbox->release. A message in the mailbox is one reference, which
  * mbox_take() passes to the taker. An op belongs to its caller, save between a call that returned
@@ -64,6 +67,7 @@ struct mbox_op {
     void (*complete)(struct mbox_op *op, struct mbox_ready *ready);
     bool nonblock;    /* don't wait: -EAGAIN */
     size_t max_bytes; /* receive: a longer message is refused with -EMSGSIZE and stays */
+    uint64_t seen;    /* receive: the last id that this reader got, where the store asks for it */
 
     /* For complete(). */
     int result;      /* 0 or a negative errno */
@@ -82,6 +86,7 @@ struct mbox_op {
 #define MBOX_READABLE 1U /* a receive would not wait */
 #define MBOX_WRITABLE 2U /* a send of the smallest message would not wait */
 #define MBOX_REMOVED 4U  /* the mailbox is gone; both would fail */
+#define MBOX_CLOSED 8U   /* nobody can send any more; comes with the first two */
 
 /* One who wants to be told once when the mailbox becomes ready for something. */
 struct mbox_watch {
@@ -108,16 +113,46 @@ struct mbox_stat {
     pid_t owner_pid; /* 0: none */
 };
 
+/* Where a mailbox keeps its messages, if not in a queue of its own. */
+struct mbox_store;
+
+/* Each is called under the mailbox's lock, and does not wait. Before -EAGAIN can end, the store calls
+ * mbox_settle(), if it was asked to by want(). Any error but -EAGAIN ends the call that met it. */
+struct mbox_store_ops {
+    /* Whether what there is for a receiver depends on what it has seen: none waits behind another. */
+    bool tells_each;
+    /* Puts @msg in, as a copy. Return: 0; -EAGAIN: full; a negative errno. */
+    int (*put)(struct mbox_store *store, const struct msg *msg);
+    /* Takes the next message out, a new one; its id may be set. Return: 0 with *ret_msg; -EAGAIN: empty; -EMSGSIZE: longer
+     * than @op's max_bytes, and it stays; a negative errno. */
+    int (*get)(struct mbox_store *store, const struct mbox_op *op, struct msg **ret_msg);
+    /* Return: MBOX_READABLE, MBOX_WRITABLE: what would not answer -EAGAIN. */
+    unsigned int (*readiness)(struct mbox_store *store);
+    /* Return: whether messages are in it. */
+    bool (*has_messages)(struct mbox_store *store);
+    /* Somebody waits for one of these. */
+    void (*want)(struct mbox_store *store, unsigned int events);
+    /* The mailbox is removed: nothing of the above is called any more. */
+    void (*end)(struct mbox_store *store, struct mbox_ready *ready);
+};
+
+struct mbox_store {
+    const struct mbox_store_ops *ops;
+};
+
 struct mbox {
     atomic_uint n_refs;
     void (*release)(struct mbox *mbox); /* called by the last unref */
     struct mbox_domain *domain;
+
+    struct mbox_store *store; /* set before the mailbox is used; NULL: none */
 
     struct name *name; /* the name table's, under its lock; NULL: none */
 
     pthread_mutex_t lock;
     /* All below under lock. */
     bool removed;
+    bool closed;
     struct mbox_limits limits;
     struct msgq queue;   /* waiting messages */
     struct msgq pending; /* messages whose senders wait: for room, or in a rendezvous */
@@ -140,6 +175,11 @@ void mbox_init(struct mbox *mbox, struct mbox_domain *domain, void (*release)(st
 void mbox_deinit(struct mbox *mbox);
 
 struct mbox *mbox_ref(struct mbox *mbox);
+
+/* For a table that holds no reference, and that @mbox->release takes @mbox out of, under one lock
+ * with this. Return: @mbox; NULL: it has no reference left. */
+struct mbox *mbox_try_ref(struct mbox *mbox);
+
 void mbox_unref(struct mbox *mbox);
 
 /* Posts @msg; its quota is charged to its sender.
@@ -148,7 +188,7 @@ void mbox_unref(struct mbox *mbox);
  * Return: 0: the mailbox has it (and its own reference to it); MBOX_PARKED: op->complete() will
  * tell; or, nothing being posted: -EAGAIN: it would wait, or needs an op for a rendezvous;
  * -EMSGSIZE: longer than one message may be; -ENOBUFS: full, and the policy is to reject;
- * -ENOSPC, -EDQUOT, -ENOMEM as quota_charge; -EIDRM: removed; -EPERM: the
+ * -ENOSPC, -EDQUOT, -ENOMEM as quota_charge; -EIDRM: removed; -EPIPE: closed; -EPERM: the
  * sender owns the mailbox; -EINTR: op was cancelled before. */
 int mbox_post(struct mbox *mbox, struct msg *msg, struct mbox_op *op, struct mbox_ready *ready);
 
@@ -160,7 +200,7 @@ int mbox_reserve(struct mbox *mbox, struct msg_sender sender, struct mbox_op *op
 /* Puts @msg into the place that was reserved, however full the mailbox is now. The caller has
  * charged what the message costs more than an empty one; that charge goes with the message, and is
  * released with the place on failure.
- * Return: 0; MBOX_PARKED: a rendezvous; -EIDRM; -EINTR. The place is used up in any case. */
+ * Return: 0; MBOX_PARKED: a rendezvous; -EIDRM; -EPIPE; -EINTR. The place is used up in any case. */
 int mbox_post_reserved(struct mbox *mbox, struct msg *msg, struct mbox_op *op,
                        struct mbox_ready *ready);
 
@@ -170,7 +210,7 @@ void mbox_unreserve(struct mbox *mbox, struct msg_sender sender, struct mbox_rea
 /* Takes the next message that fits @op->max_bytes. @op may be on the stack when op->nonblock.
  * Return: 0: *ret_msg is in flight, with a reference for the caller, who must commit or abort;
  * MBOX_PARKED; -EAGAIN; -EMSGSIZE: the next message is longer than max_bytes, and stays; -EIDRM;
- * -EINTR. */
+ * -EPIPE: closed, and none is left; -EINTR. */
 int mbox_take(struct mbox *mbox, struct mbox_op *op, struct msg **ret_msg,
               struct mbox_ready *ready);
 
@@ -214,7 +254,7 @@ int mbox_pick(struct mbox *mbox, uint64_t id, struct mbox_ready *ready);
 
 /* Moves message @id to the end of its priority in @to; it keeps its id and its sender's charge, and
  * counts as received here and sent there. At every moment it is in one of the two.
- * Return: 0; -ENOENT; -EIDRM; as mbox_post for a full @to: -EAGAIN, -ENOBUFS, -EMSGSIZE. */
+ * Return: 0; -ENOENT; -EIDRM; -EPIPE; as mbox_post for a full @to: -EAGAIN, -ENOBUFS, -EMSGSIZE. */
 int mbox_move(struct mbox *mbox, struct mbox *to, uint64_t id, struct mbox_ready *ready);
 
 /* Makes process @pid the owner, who may not send (mbox_post: -EPERM). Who may receive is for the
@@ -227,9 +267,21 @@ int mbox_claim(struct mbox *mbox, pid_t pid, bool (*may_receive)(struct mbox_op 
 /* Return: the owner's pid; 0: none. */
 pid_t mbox_owner(struct mbox *mbox);
 
+/* Nobody is left who could send: senders, those who wait too, get -EPIPE; receivers get what is there,
+ * and then -EPIPE. */
+void mbox_close(struct mbox *mbox, struct mbox_ready *ready);
+
 /* Ends the mailbox, when it is empty or with @force: who waits gets -EIDRM, messages are dropped.
  * Return: 0; -ENOTEMPTY: messages wait, or are about to (mbox_reserve); -EIDRM: removed before. */
 int mbox_remove(struct mbox *mbox, bool force, struct mbox_ready *ready);
+
+/* What is in the mailbox's store may have changed: serves those who wait, and wakes those who watch for
+ * @events whatever the store's readiness says. Return: which events are still waited for. */
+unsigned int mbox_settle(struct mbox *mbox, unsigned int events, struct mbox_ready *ready);
+
+/* Removes one, messages or not, and closes the other, at one moment: who is woken by the one finds the other
+ * so too. */
+void mbox_remove_and_close(struct mbox *removed, struct mbox *closed, struct mbox_ready *ready);
 
 /* Completes the ops in @ready until there are none. No lock may be held. */
 void mbox_ready_run(struct mbox_ready *ready);

@@ -114,6 +114,18 @@ void quota_release(struct quota *q, uid_t uid, uint64_t bytes)
     pthread_mutex_unlock(&q->lock);
 }
 
+int quota_move(struct quota *q, uid_t from, uid_t to, uint64_t bytes)
+{
+    int r;
+
+    if (from == to)
+        return 0;
+    r = quota_charge(q, to, bytes);
+    if (r == 0)
+        quota_release(q, from, bytes);
+    return r;
+}
+
 uint64_t quota_used(struct quota *q)
 {
     uint64_t used;

@@ -834,3 +834,95 @@ MBOX_TEST(threads_exchange_all_messages_once_in_a_rendezvous)
 {
     exchange_many("messages=0");
 }
+
+/* --- closed --- */
+
+static void close_it(void)
+{
+    mbox_close(&mbox, &ready);
+    mbox_ready_run(&ready);
+}
+
+MBOX_TEST(a_closed_mailbox_gives_what_it_has_and_then_ends)
+{
+    struct mbox_op waiting = waiting_op();
+    struct msg *none;
+
+    cr_assert_eq(post("one"), 0);
+    close_it();
+    cr_assert_eq(post("two"), -EPIPE);
+    cr_assert_eq(quota_used(&domain.quota), MSG_MIN_CHARGE_BYTES);
+    expect_next("one");
+    cr_assert_eq(take(&none), -EPIPE);
+    cr_assert_eq(mbox_take(&mbox, &waiting, &none, &ready), -EPIPE);
+    cr_assert_eq(waiting.state, MBOX_OP_IDLE);
+}
+
+MBOX_TEST(closing_ends_the_waits_of_both_sides)
+{
+    struct mbox_op sender = waiting_op();
+    struct mbox_op receiver = waiting_op();
+    struct msg *none;
+
+    cr_assert_eq(mbox_take(&mbox, &receiver, &none, &ready), MBOX_PARKED);
+    close_it();
+    cr_assert_eq(receiver.result, -EPIPE);
+    cr_assert_eq(n_completed, 1);
+    mbox.closed = false;
+    configure("messages=1");
+    cr_assert_eq(post("one"), 0);
+    cr_assert_eq(post_prio("two", 0, &sender), MBOX_PARKED);
+    close_it();
+    cr_assert_eq(sender.result, -EPIPE);
+    cr_assert_eq(n_completed, 2);
+    cr_assert_eq(stat_of().n_senders_waiting, 0);
+    expect_next("one");
+}
+
+MBOX_TEST(an_undelivered_message_returns_to_a_closed_mailbox)
+{
+    struct msg *msg;
+
+    cr_assert_eq(post("one"), 0);
+    cr_assert_eq(take(&msg), 0);
+    close_it();
+    abort_delivery(msg);
+    expect_next("one");
+    cr_assert_eq(take(&msg), -EPIPE);
+}
+
+MBOX_TEST(an_undelivered_rendezvous_ends_when_the_mailbox_is_closed)
+{
+    struct mbox_op sender = waiting_op();
+    struct msg *msg;
+
+    configure("messages=0");
+    cr_assert_eq(post_prio("one", 0, &sender), MBOX_PARKED);
+    cr_assert_eq(take(&msg), 0);
+    close_it();
+    cr_assert_eq(n_completed, 0);
+    abort_delivery(msg);
+    cr_assert_eq(sender.result, -EPIPE);
+    cr_assert_eq(quota_used(&domain.quota), 0);
+}
+
+MBOX_TEST(who_watches_learns_of_the_closing)
+{
+    struct watcher reader = watcher_for(MBOX_READABLE);
+
+    cr_assert_eq(mbox_poll(&mbox, &reader.watch), MBOX_WRITABLE);
+    close_it();
+    cr_assert_eq(reader.n_fired, 1);
+    cr_assert_eq(mbox_poll(&mbox, NULL), MBOX_READABLE | MBOX_WRITABLE | MBOX_CLOSED);
+    cr_assert_eq(mbox_remove(&mbox, true, &ready), 0);
+    cr_assert_eq(mbox_poll(&mbox, NULL), MBOX_REMOVED);
+}
+
+MBOX_TEST(a_reference_is_not_had_of_what_has_none_left)
+{
+    struct mbox gone = { .n_refs = 0 };
+
+    cr_assert_null(mbox_try_ref(&gone));
+    cr_assert_eq(mbox_try_ref(&mbox), &mbox);
+    mbox_unref(&mbox);
+}

@@ -1,0 +1,723 @@
+/* The store's calls come under the mailbox's lock, so that one thread at a time uses the handle. They try
+ * and never wait; who must wait is the mailbox's, until the waiter's thread finds that a word has
+ * changed.
+ *
+ * A change of the ring is a message published (or skipped), one consumed, or a bell rung. Each makes the sum
+ * of the three counters larger, which is therefore a change's id. */
+#include "ring_mbox.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "pid_namespaces.h"
+#include "ring_map.h"
+#include "settings.h"
+#include "size.h"
+
+static struct ring_mbox *of_store(struct mbox_store *store)
+{
+    return (struct ring_mbox *)((char *)store - offsetof(struct ring_mbox, store));
+}
+
+static struct ring_mbox *of_bell_store(struct mbox_store *store)
+{
+    return (struct ring_mbox *)((char *)store - offsetof(struct ring_mbox, bell_store));
+}
+
+/* --- The dead --- */
+
+static pid_t pid_of(uint32_t id)
+{
+    return (pid_t)(id & IPCRING_ID_PID);
+}
+
+/* What can be told without looking into /proc, where a process that is being executed anew keeps us
+ * waiting, and with us maybe itself. */
+static bool is_gone(uint32_t id)
+{
+    struct pollfd exited = { .events = POLLIN };
+    bool gone;
+
+    if (id & IPCRING_ID_FOREIGN)
+        return false;
+    exited.fd = (int)syscall(SYS_pidfd_open, pid_of(id), 0);
+    if (exited.fd < 0)
+        return errno == ESRCH;
+    gone = poll(&exited, 1, 0) == 1;
+    close(exited.fd);
+    return gone;
+}
+
+static bool is_dead(uint32_t id)
+{
+    if (id & IPCRING_ID_FOREIGN)
+        return pid_namespaces_lack(id);
+    return ipcring_os_claimer_is_dead(id);
+}
+
+/* --- The store --- */
+
+/* Under lock: counts what has been published. Return: the id of the last change. */
+static uint64_t count_changes(struct ring_mbox *ring)
+{
+    struct ring_memory *memory = ring->memory;
+    uint64_t id;
+
+    if (!memory)
+        return atomic_load(&ring->n_changes);
+    ring->published = ring_find_published(memory->map, &memory->geometry, ring->published);
+    id = ring->published + ring_tail(memory->map) + ring->n_rung;
+    atomic_store(&ring->n_changes, id);
+    return id;
+}
+
+/* What the mount's users are told: a map that somebody has scribbled over is an error of the device. */
+static int error_of(int r)
+{
+    return r == -EPROTO ? -EIO : r;
+}
+
+/* Return: whether another try may do better. */
+static bool bury_gone(struct ring_mbox *ring, int r)
+{
+    return (r == -EAGAIN || r == -EBUSY) &&
+           ring_bury(ring->memory->map, &ring->memory->geometry, is_gone) > 0;
+}
+
+/* Under lock: whoever holds the ring up is of another pid namespace, and to tell whether he lives takes
+ * time. The thread is to find out, for those who come again. */
+static void have_judged(struct ring_mbox *ring, int r)
+{
+    if ((r != -EAGAIN && r != -EBUSY) ||
+        !ring_is_held_by_foreigner(ring->memory->map, &ring->memory->geometry))
+        return;
+    atomic_store(&ring->judge_asked, true);
+    ring_wait_ask(&ring->data);
+}
+
+static int put(struct mbox_store *store, const struct msg *msg)
+{
+    struct ring_mbox *ring = of_store(store);
+    int r;
+
+    do
+        r = ipcring_try_produce(ring->handle, msg->data, msg->size_bytes);
+    while (bury_gone(ring, r));
+    ipcring_leave_roles(ring->handle);
+    have_judged(ring, r);
+    /* It went nowhere. */
+    if (ring_memory_is_truncated(ring->memory))
+        return -EIO;
+    return error_of(r);
+}
+
+static struct msg_sender unknown_sender(const struct ring_mbox *ring)
+{
+    return (struct msg_sender){ .uid = ring->home.uid, .gid = ring->home.gid };
+}
+
+static int get(struct mbox_store *store, const struct mbox_op *op, struct msg **ret_msg)
+{
+    struct ring_mbox *ring = of_store(store);
+    size_t n_max = ipcring_message_bytes(ring->handle);
+    struct msg *msg;
+    int r;
+
+    if (ring_memory_is_truncated(ring->memory))
+        return -EIO;
+    if (ring_find_published(ring->memory->map, &ring->memory->geometry, ring->published) ==
+            ring_tail(ring->memory->map) &&
+        !ring_is_blocked(ring->memory->map, &ring->memory->geometry))
+        return -EAGAIN;
+    msg = msg_alloc(n_max < op->max_bytes ? n_max : op->max_bytes, 0, unknown_sender(ring));
+    if (!msg)
+        return -ENOMEM;
+    do
+        r = ipcring_try_consume(ring->handle, msg->data, msg->size_bytes);
+    while (bury_gone(ring, r));
+    ipcring_leave_roles(ring->handle);
+    have_judged(ring, r);
+    if (r < 0) {
+        msg_unref(msg);
+        return error_of(r);
+    }
+    msg->size_bytes = (size_t)r;
+    *ret_msg = msg;
+    return 0;
+}
+
+/* What nobody could ever receive is no message: it does not keep the ring from being removed. */
+static bool has_messages(struct mbox_store *store)
+{
+    struct ring_mbox *ring = of_store(store);
+
+    return !ring_memory_is_truncated(ring->memory) &&
+           ring_look(ring->memory->map, &ring->memory->geometry) == RING_MESSAGE;
+}
+
+static unsigned int readiness(struct mbox_store *store)
+{
+    struct ring_memory *memory = of_store(store)->memory;
+    unsigned int events = 0;
+    struct ipcring_stat stat;
+
+    /* An error is no wait. */
+    if (ring_memory_is_truncated(memory))
+        return MBOX_READABLE | MBOX_WRITABLE;
+    ipcring_get_stat(of_store(store)->handle, &stat);
+    if (ring_look(memory->map, &memory->geometry) != RING_NOTHING)
+        events |= MBOX_READABLE;
+    if (stat.head - stat.tail < stat.slots || ring_can_pass(memory->map, &memory->geometry))
+        events |= MBOX_WRITABLE;
+    return events;
+}
+
+static void want(struct mbox_store *store, unsigned int events)
+{
+    struct ring_mbox *ring = of_store(store);
+
+    if (events & MBOX_READABLE)
+        ring_wait_ask(&ring->data);
+    if (events & MBOX_WRITABLE)
+        ring_wait_ask(&ring->space);
+}
+
+/* Under lock: gives the memory back; who maps it is told. */
+static void end_memory(struct ring_mbox *ring)
+{
+    ring_end(ring->memory->map);
+    ring_memory_unlink(ring->memory);
+    ipcring_close(ring->handle);
+    ring->handle = NULL;
+    ring_memory_unref(ring->memory);
+    ring->memory = NULL;
+}
+
+static void end(struct mbox_store *store, struct mbox_ready *ready)
+{
+    struct ring_mbox *ring = of_store(store);
+
+    quota_release(&ring->mbox->domain->quota, ring->home.uid, ring->memory->n_bytes);
+    end_memory(ring);
+    mbox_remove(&ring->bell, true, ready);
+    mbox_unref(&ring->bell);
+    ring_wait_leave(&ring->data);
+    ring_wait_leave(&ring->space);
+}
+
+static const struct mbox_store_ops store_ops = {
+    .put = put,
+    .get = get,
+    .readiness = readiness,
+    .has_messages = has_messages,
+    .want = want,
+    .end = end,
+};
+
+/* --- The bell --- */
+
+static int bell_put(struct mbox_store *store, const struct msg *msg)
+{
+    (void)store;
+    (void)msg;
+    return -EOPNOTSUPP;
+}
+
+static int bell_get(struct mbox_store *store, const struct mbox_op *op, struct msg **ret_msg)
+{
+    struct ring_mbox *ring = of_bell_store(store);
+    uint64_t id = atomic_load(&ring->n_changes);
+    char text[24];
+    struct msg *msg;
+    int n;
+
+    if (id == op->seen)
+        return -EAGAIN;
+    n = snprintf(text, sizeof(text), "%" PRIu64 "\n", id);
+    if ((size_t)n > op->max_bytes)
+        return -EMSGSIZE;
+    msg = msg_new(text, (size_t)n, 0, (struct msg_sender){ 0 });
+    if (!msg)
+        return -ENOMEM;
+    msg->id = id;
+    *ret_msg = msg;
+    return 0;
+}
+
+/* It depends on what its reader has seen, so that only the reader can tell. */
+static unsigned int bell_readiness(struct mbox_store *store)
+{
+    (void)store;
+    return MBOX_WRITABLE;
+}
+
+static bool bell_has_messages(struct mbox_store *store)
+{
+    (void)store;
+    return false;
+}
+
+static void bell_want(struct mbox_store *store, unsigned int events)
+{
+    struct ring_mbox *ring = of_bell_store(store);
+
+    (void)events;
+    ring_wait_ask(&ring->data);
+    ring_wait_ask(&ring->space);
+}
+
+static void bell_end(struct mbox_store *store, struct mbox_ready *ready)
+{
+    (void)store;
+    (void)ready;
+}
+
+static const struct mbox_store_ops bell_store_ops = {
+    .tells_each = true,
+    .put = bell_put,
+    .get = bell_get,
+    .readiness = bell_readiness,
+    .has_messages = bell_has_messages,
+    .want = bell_want,
+    .end = bell_end,
+};
+
+/* --- Waiting --- */
+
+static uint64_t lock_and_count_changes(struct ring_mbox *ring)
+{
+    uint64_t id;
+
+    pthread_mutex_lock(&ring->mbox->lock);
+    id = count_changes(ring);
+    pthread_mutex_unlock(&ring->mbox->lock);
+    return id;
+}
+
+/* Serves all who can be served. Return: for which events somebody waits. */
+static unsigned int serve(struct ring_mbox *ring)
+{
+    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
+    unsigned int events = mbox_settle(ring->mbox, 0, &ready);
+    uint64_t id = lock_and_count_changes(ring);
+    bool changed = atomic_exchange(&ring->n_told, id) != id;
+
+    if (mbox_settle(&ring->bell, changed ? MBOX_READABLE : 0, &ready) != 0)
+        events |= MBOX_READABLE | MBOX_WRITABLE;
+    mbox_ready_run(&ready);
+    return events;
+}
+
+static bool look(struct ring_mbox *ring, unsigned int event, struct ring_memory **ret_memory)
+{
+    if (!(serve(ring) & event))
+        return false;
+    *ret_memory = ring_mbox_memory(ring);
+    return *ret_memory;
+}
+
+static struct ring_mbox *of_data(struct ring_wait *wait)
+{
+    return (struct ring_mbox *)((char *)wait - offsetof(struct ring_mbox, data));
+}
+
+static struct ring_mbox *of_space(struct ring_wait *wait)
+{
+    return (struct ring_mbox *)((char *)wait - offsetof(struct ring_mbox, space));
+}
+
+/* Somebody has asked for it, who does not wait for the answer. */
+static void judge_if_asked(struct ring_mbox *ring)
+{
+    struct ring_memory *memory;
+
+    if (!atomic_exchange(&ring->judge_asked, false))
+        return;
+    memory = ring_mbox_memory(ring);
+    if (memory)
+        ring_bury(memory->map, &memory->geometry, is_dead);
+    ring_memory_unref(memory);
+}
+
+static bool look_for_data(struct ring_wait *wait, struct ring_memory **ret_memory)
+{
+    judge_if_asked(of_data(wait));
+    return look(of_data(wait), MBOX_READABLE, ret_memory);
+}
+
+static bool look_for_space(struct ring_wait *wait, struct ring_memory **ret_memory)
+{
+    return look(of_space(wait), MBOX_WRITABLE, ret_memory);
+}
+
+static void judge(struct ring_wait *wait, struct ring_memory *memory)
+{
+    (void)wait;
+    ring_bury(memory->map, &memory->geometry, is_dead);
+}
+
+static void left_data(struct ring_wait *wait)
+{
+    mbox_unref(of_data(wait)->mbox);
+}
+
+static void left_space(struct ring_wait *wait)
+{
+    mbox_unref(of_space(wait)->mbox);
+}
+
+/* --- Making, changing --- */
+
+/* Under lock, or before others see it. */
+static void set_memory(struct ring_mbox *ring, struct ring_memory *memory, struct ipcring *handle)
+{
+    ring->memory = memory;
+    ring->handle = handle;
+    ring->mbox->limits = (struct mbox_limits){
+        .messages = MBOX_MESSAGES_UNBOUNDED,
+        .bytes = UINT64_MAX,
+        .message_bytes = ipcring_message_bytes(handle),
+    };
+    /* Changes go on being counted upwards, though positions begin anew. */
+    ring->n_rung = atomic_load(&ring->n_changes) + 1;
+    ring->published = 0;
+}
+
+/* Return: 0 with memory and a handle on it. */
+static int make_memory(const struct ring_geometry *geometry, const struct ring_home *home,
+                       struct ring_memory **ret_memory, struct ipcring **ret_handle)
+{
+    struct ring_memory *memory;
+    int r = ring_memory_new(geometry, home, &memory);
+
+    if (r < 0)
+        return r;
+    r = ipcring_attach(memory->map, memory->n_bytes, ret_handle);
+    if (r < 0) {
+        ring_memory_unref(memory);
+        return r;
+    }
+    ipcring_leave_judging(*ret_handle);
+    *ret_memory = memory;
+    return 0;
+}
+
+static void release_bell(struct mbox *bell)
+{
+    mbox_unref(ring_mbox_of_bell(bell)->mbox);
+}
+
+static int add_waits(struct ring_mbox *ring, struct ring_waiters *waiters)
+{
+    int r;
+
+    ring->data = (struct ring_wait){
+        .look = look_for_data, .judge = judge, .left = left_data, .at = IPCRING_AT_WAIT_DATA
+    };
+    ring->space = (struct ring_wait){
+        .look = look_for_space, .judge = judge, .left = left_space, .at = IPCRING_AT_WAIT_SPACE
+    };
+    r = ring_waiters_add(waiters, &ring->data, &ring->space);
+    if (r == 0) {
+        mbox_ref(ring->mbox);
+        mbox_ref(ring->mbox);
+    }
+    return r;
+}
+
+static void init_stores(struct ring_mbox *ring)
+{
+    mbox_init(&ring->bell, ring->mbox->domain, release_bell);
+    mbox_ref(ring->mbox);
+    ring->store.ops = &store_ops;
+    ring->bell_store.ops = &bell_store_ops;
+    ring->mbox->store = &ring->store;
+    ring->bell.store = &ring->bell_store;
+}
+
+int ring_mbox_init(struct ring_mbox *ring, struct mbox *mbox, struct ring_waiters *waiters,
+                   const struct ring_home *home)
+{
+    const struct ring_geometry geometry = RING_GEOMETRY_DEFAULT;
+    struct quota *quota = &mbox->domain->quota;
+    struct ring_memory *memory;
+    struct ipcring *handle;
+    int r;
+
+    *ring = (struct ring_mbox){ .mbox = mbox, .home = *home };
+    r = quota_charge(quota, home->uid, ring_map_bytes(&geometry));
+    if (r < 0)
+        return r;
+    r = make_memory(&geometry, home, &memory, &handle);
+    if (r == 0) {
+        r = add_waits(ring, waiters);
+        if (r < 0) {
+            ipcring_close(handle);
+            ring_memory_unref(memory);
+        }
+    }
+    if (r < 0) {
+        quota_release(quota, home->uid, ring_map_bytes(&geometry));
+        return r;
+    }
+    set_memory(ring, memory, handle);
+    init_stores(ring);
+    return 0;
+}
+
+void ring_mbox_deinit(struct ring_mbox *ring)
+{
+    mbox_deinit(&ring->bell);
+}
+
+struct ring_memory *ring_mbox_memory(struct ring_mbox *ring)
+{
+    struct ring_memory *memory;
+
+    pthread_mutex_lock(&ring->mbox->lock);
+    memory = ring->memory ? ring_memory_ref(ring->memory) : NULL;
+    pthread_mutex_unlock(&ring->mbox->lock);
+    return memory;
+}
+
+/* --- Settings --- */
+
+static int set_count(uint32_t *count, const char *value, size_t n,
+                     int (*parse)(const char *text, size_t n, uint64_t *ret))
+{
+    uint64_t parsed;
+    int r = parse(value, n, &parsed);
+
+    if (r < 0 || parsed > UINT32_MAX)
+        return -EINVAL;
+    *count = (uint32_t)parsed;
+    return 0;
+}
+
+static int set_slots(void *geometry, const char *value, size_t n)
+{
+    return set_count(&((struct ring_geometry *)geometry)->slots, value, n, count_parse);
+}
+
+static int set_slot_bytes(void *geometry, const char *value, size_t n)
+{
+    return set_count(&((struct ring_geometry *)geometry)->slot_bytes, value, n, size_parse);
+}
+
+static int set_flag(struct ring_geometry *geometry, uint32_t flag, const char *value, size_t n)
+{
+    bool one = settings_equal(value, n, "one");
+
+    if (!one && !settings_equal(value, n, "many"))
+        return -EINVAL;
+    geometry->flags = one ? geometry->flags | flag : geometry->flags & ~flag;
+    return 0;
+}
+
+static int set_producers(void *geometry, const char *value, size_t n)
+{
+    return set_flag(geometry, IPCRING_ONE_PRODUCER, value, n);
+}
+
+static int set_consumers(void *geometry, const char *value, size_t n)
+{
+    return set_flag(geometry, IPCRING_ONE_CONSUMER, value, n);
+}
+
+static const struct setting settings[] = {
+    { "slots", set_slots },
+    { "slot_bytes", set_slot_bytes },
+    { "producers", set_producers },
+    { "consumers", set_consumers },
+};
+
+/* Under lock. Return: 0; a negative errno. */
+static int charge_difference(struct ring_mbox *ring, uint64_t n_bytes)
+{
+    uint64_t n_before = ring->memory->n_bytes;
+
+    if (n_bytes <= n_before)
+        return 0;
+    return quota_charge(&ring->mbox->domain->quota, ring->home.uid, n_bytes - n_before);
+}
+
+/* Under lock: gives back what is charged beyond @n_bytes, of @n_charged. */
+static void discharge_difference(struct ring_mbox *ring, uint64_t n_charged, uint64_t n_bytes)
+{
+    if (n_charged > n_bytes)
+        quota_release(&ring->mbox->domain->quota, ring->home.uid, n_charged - n_bytes);
+}
+
+/* Under lock. A producer that is at work has claimed a slot; of a sole one it can't be seen, and what it
+ * publishes at this very moment is gone with the memory. */
+static bool is_in_use(struct ring_mbox *ring)
+{
+    ring_bury(ring->memory->map, &ring->memory->geometry, is_gone);
+    return ring->mbox->queue.occupied || has_messages(&ring->store) ||
+           ring_is_blocked(ring->memory->map, &ring->memory->geometry);
+}
+
+/* Under lock. Return: 0; a negative errno, and nothing has changed. */
+static int replace(struct ring_mbox *ring, const struct ring_geometry *geometry)
+{
+    uint64_t n_bytes = ring_map_bytes(geometry);
+    uint64_t n_before = ring->memory->n_bytes;
+    struct ring_memory *memory;
+    struct ipcring *handle;
+    int r = charge_difference(ring, n_bytes);
+
+    if (r < 0)
+        return r;
+    r = make_memory(geometry, &ring->home, &memory, &handle);
+    if (r == 0) {
+        r = ring_memory_inherit(memory, ring->memory);
+        if (r < 0) {
+            ipcring_close(handle);
+            ring_memory_unref(memory);
+        }
+    }
+    if (r < 0) {
+        discharge_difference(ring, n_bytes, n_before);
+        return r;
+    }
+    end_memory(ring);
+    set_memory(ring, memory, handle);
+    discharge_difference(ring, n_before, n_bytes);
+    return 0;
+}
+
+static bool is_same(const struct ring_geometry *a, const struct ring_geometry *b)
+{
+    return a->slots == b->slots && a->slot_bytes == b->slot_bytes && a->flags == b->flags;
+}
+
+/* Under lock. Return: 0; a negative errno, and nothing has changed. */
+static int configure(struct ring_mbox *ring, const char *text, size_t n)
+{
+    struct ring_geometry geometry;
+    int r;
+
+    if (!ring->memory)
+        return -EIDRM;
+    geometry = ring->memory->geometry;
+    r = settings_parse(settings, sizeof(settings) / sizeof(settings[0]), &geometry, text, n);
+    if (r == 0)
+        r = ring_geometry_check(&geometry);
+    if (r < 0 || is_same(&geometry, &ring->memory->geometry))
+        return r;
+    return is_in_use(ring) ? -EBUSY : replace(ring, &geometry);
+}
+
+int ring_mbox_configure(struct ring_mbox *ring, const char *text, size_t n,
+                        struct mbox_ready *ready)
+{
+    int r;
+
+    pthread_mutex_lock(&ring->mbox->lock);
+    r = configure(ring, text, n);
+    pthread_mutex_unlock(&ring->mbox->lock);
+    /* Those who wait here go on with the new memory. */
+    return r < 0 ? r : ring_mbox_wake(ring, ready);
+}
+
+int ring_mbox_get_config(struct ring_mbox *ring, char text[RING_MBOX_CONFIG_MAX])
+{
+    struct ring_memory *memory = ring_mbox_memory(ring);
+    const struct ring_geometry *geometry;
+
+    if (!memory)
+        return -EIDRM;
+    geometry = &memory->geometry;
+    snprintf(text, RING_MBOX_CONFIG_MAX,
+             "slots=%" PRIu32 "\nslot_bytes=%" PRIu32 "\nproducers=%s\nconsumers=%s\n",
+             geometry->slots, geometry->slot_bytes,
+             geometry->flags & IPCRING_ONE_PRODUCER ? "one" : "many",
+             geometry->flags & IPCRING_ONE_CONSUMER ? "one" : "many");
+    ring_memory_unref(memory);
+    return 0;
+}
+
+int ring_mbox_set_owner(struct ring_mbox *ring, uid_t uid, gid_t gid)
+{
+    int r = 0;
+
+    pthread_mutex_lock(&ring->mbox->lock);
+    if (ring->memory)
+        r = quota_move(&ring->mbox->domain->quota, ring->home.uid, uid, ring->memory->n_bytes);
+    if (r == 0) {
+        ring->home.uid = uid;
+        ring->home.gid = gid;
+        if (ring->memory && ring->home.dir_fd >= 0 && fchown(ring->memory->fd, uid, gid) < 0)
+            r = -errno;
+    }
+    pthread_mutex_unlock(&ring->mbox->lock);
+    return r;
+}
+
+/* --- What can be seen --- */
+
+static pid_t role_pid(struct ring_memory *memory, size_t at)
+{
+    uint32_t id = atomic_load_explicit(ring_u32(memory->map, at), memory_order_relaxed);
+
+    return id & IPCRING_ID_FOREIGN ? 0 : pid_of(id);
+}
+
+int ring_mbox_get_stat(struct ring_mbox *ring, struct ring_mbox_stat *ret_stat)
+{
+    struct ring_memory *memory;
+
+    pthread_mutex_lock(&ring->mbox->lock);
+    memory = ring->memory;
+    if (memory) {
+        uint64_t tail = ring_tail(memory->map);
+
+        count_changes(ring);
+        *ret_stat = (struct ring_mbox_stat){
+            .n_messages = ring->published - tail + ring->mbox->queue.n_messages,
+            .head = ring->published,
+            .tail = tail,
+            .n_senders_waiting = ring->mbox->stat.n_senders_waiting,
+            .n_receivers_waiting = ring->mbox->stat.n_receivers_waiting,
+            .n_bytes = memory->n_bytes,
+            .producer = role_pid(memory, IPCRING_AT_PRODUCER),
+            .consumer = role_pid(memory, IPCRING_AT_CONSUMER),
+        };
+    }
+    pthread_mutex_unlock(&ring->mbox->lock);
+    return memory ? 0 : -EIDRM;
+}
+
+uint64_t ring_mbox_last_change(struct ring_mbox *ring)
+{
+    return lock_and_count_changes(ring);
+}
+
+int ring_mbox_wake(struct ring_mbox *ring, struct mbox_ready *ready)
+{
+    int r = -EIDRM;
+
+    pthread_mutex_lock(&ring->mbox->lock);
+    if (ring->memory) {
+        ipcring_wake(ring->handle);
+        ring->n_rung++;
+        count_changes(ring);
+        r = 0;
+    }
+    pthread_mutex_unlock(&ring->mbox->lock);
+    if (r < 0)
+        return r;
+    mbox_settle(ring->mbox, 0, ready);
+    mbox_settle(&ring->bell, MBOX_READABLE, ready);
+    ring_wait_ask(&ring->data);
+    ring_wait_ask(&ring->space);
+    return 0;
+}

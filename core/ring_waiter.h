@@ -1,0 +1,65 @@
+/* Threads that sleep on the wait words of rings for those who wait in the daemon.
+ *
+ * One thread sleeps on as many words as futex_waitv(2) takes (Linux 5.16); where there is none it sleeps
+ * on one. So threads are counted by rings and not by waiters, and nobody who waits has one.
+ *
+ * Ownership: an entry is embedded in what waits, and is a thread's from ring_waiters_add() until its
+ * `left` is called.
+ *
+ * Context: any thread. The lock is a leaf. */
+#ifndef IPCFS_CORE_RING_WAITER_H
+#define IPCFS_CORE_RING_WAITER_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <sys/queue.h>
+
+#include "ring_memory.h"
+
+struct ring_waiter;
+
+struct ring_wait {
+    /* Called in the thread: looks, serves who can be served. Return: whether to sleep; then *ret_memory
+     * is the ring's, with a reference. */
+    bool (*look)(struct ring_wait *wait, struct ring_memory **ret_memory);
+    /* A claim has been in the way for a while. Called in the thread; may block. */
+    void (*judge)(struct ring_wait *wait, struct ring_memory *memory);
+    /* The thread is done with the entry: it may be freed. */
+    void (*left)(struct ring_wait *wait);
+    size_t at; /* IPCRING_AT_WAIT_DATA or IPCRING_AT_WAIT_SPACE */
+
+    struct ring_waiter *waiter;
+    /* Under its lock: */
+    bool asked;
+    bool leaving;
+    TAILQ_ENTRY(ring_wait) link;
+    /* The thread's: */
+    struct ring_memory *memory; /* whose word it sleeps on; NULL: on none */
+    uint32_t value;
+    uint64_t sleep_ns; /* at most, at a time */
+    uint64_t until_ns;
+};
+
+struct ring_waiters {
+    pthread_mutex_t lock;
+    /* Under lock: */
+    TAILQ_HEAD(, ring_waiter) list;
+    unsigned int words_per_thread; /* 0: not known before there is a ring */
+};
+
+/* @words_per_thread: 0 for as many as the kernel takes. */
+void ring_waiters_init(struct ring_waiters *waiters, unsigned int words_per_thread);
+
+/* All entries have been told to leave. Waits until they have. */
+void ring_waiters_deinit(struct ring_waiters *waiters);
+
+/* Gives both to threads, which are started if need be. Return: 0; -ENOMEM, and neither is given. */
+int ring_waiters_add(struct ring_waiters *waiters, struct ring_wait *a, struct ring_wait *b);
+
+/* Somebody has begun to wait: the thread is to look, and then to sleep on the word. */
+void ring_wait_ask(struct ring_wait *wait);
+
+/* The thread is to call left(). */
+void ring_wait_leave(struct ring_wait *wait);
+
+#endif
