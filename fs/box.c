@@ -21,16 +21,9 @@
 #include "stream.h"
 #include "text.h"
 
+#define ALL_READ 0444
 #define ALL_WRITE 0222
 #define ALL_SEARCH 0111
-
-/* What a write of the largest message needs: the st_size of `send`, because the kernel lets writers
- * in side by side only below the end of a file. Else the second of two that share a descriptor
- * would wait behind the first, deaf to signals. */
-#define SEND_SIZE_BYTES (1 << 20)
-
-/* What stdio and others make their buffers: a message up to the default size leaves in one write. */
-#define IO_BYTES 65536
 
 struct box_file_kind {
     const char *name;
@@ -38,17 +31,23 @@ struct box_file_kind {
     mode_t searchers;     /* what each class gets too that may search the directory */
     bool has_fresh_nodes; /* its writers may wait (node.h) */
     struct node_ops ops;
+    /* As node_ops.open. */
+    int (*open)(struct node *node, int flags, const struct caller *caller, struct file **ret_file);
 };
 
 static const struct box_file_kind kinds[BOX_N_FILES];
 
-static void box_free(struct mbox *mbox)
+static void box_release(struct mbox *mbox)
 {
     struct box *box = box_of(mbox);
 
-    mbox_deinit(mbox);
+    box->kind->free(box);
+}
+
+void box_deinit(struct box *box)
+{
+    mbox_deinit(&box->mbox);
     pthread_mutex_destroy(&box->lock);
-    free(box);
 }
 
 /* Return: @bits for each of the three classes that may search a directory of @mode. */
@@ -59,24 +58,74 @@ static mode_t for_searchers(mode_t mode, mode_t bits)
     return (classes | classes << 1 | classes << 2) & bits;
 }
 
-struct box *box_new(struct fs *fs, mode_t mode, const struct caller *caller)
+void box_init(struct box *box, struct fs *fs, const struct box_kind *kind, mode_t mode,
+              mode_t senders, const struct caller *owner, uint64_t ino)
+{
+    mbox_init(&box->mbox, &fs->domain, box_release);
+    pthread_mutex_init(&box->lock, NULL);
+    box->kind = kind;
+    box->owner_pidfd = -1;
+    attr_init(&box->dir, ino, S_IFDIR | (mode & 07777), owner->uid, owner->gid);
+    for (unsigned int i = 0; i < BOX_N_FILES; i++) {
+        mode_t file_mode = kinds[i].mode | for_searchers(senders, kinds[i].searchers);
+
+        attr_init(&box->files[i], ino + 1 + i, file_mode, owner->uid, owner->gid);
+    }
+}
+
+static int admit_by_owner(struct box *box, pid_t tid)
+{
+    return owner_admits(&box->mbox, tid) ? 0 : -EBUSY;
+}
+
+static void free_mailbox(struct box *box)
+{
+    box_deinit(box);
+    free(box);
+}
+
+static const struct box_kind mailbox_kind = {
+    .files = BOX_FILES_OF_MAILBOX | BOX_FILE(BOX_OWNER),
+    .admit = admit_by_owner,
+    .free = free_mailbox,
+};
+
+int box_new(struct fs *fs, mode_t mode, const struct caller *caller, struct box **ret_box)
 {
     struct box *box = calloc(1, sizeof(*box));
-    uint64_t ino;
 
     if (!box)
-        return NULL;
-    mbox_init(&box->mbox, &fs->domain, box_free);
-    pthread_mutex_init(&box->lock, NULL);
-    box->owner_pidfd = -1;
-    ino = nodes_new_inos(&fs->nodes, 1 + BOX_N_FILES);
-    attr_init(&box->dir, ino, S_IFDIR | (mode & 07777), caller->uid, caller->gid);
-    for (unsigned int i = 0; i < BOX_N_FILES; i++) {
-        mode_t file_mode = kinds[i].mode | for_searchers(mode, kinds[i].searchers);
+        return -ENOMEM;
+    box_init(box, fs, &mailbox_kind, mode, mode, caller,
+             nodes_new_inos(&fs->nodes, 1 + BOX_N_FILES));
+    *ret_box = box;
+    return 0;
+}
 
-        attr_init(&box->files[i], ino + 1 + i, file_mode, caller->uid, caller->gid);
-    }
-    return box;
+int box_admit(struct box *box, pid_t tid)
+{
+    return box->kind->admit(box, tid);
+}
+
+int box_check(struct box *box)
+{
+    return mbox_poll(&box->mbox, NULL) & MBOX_REMOVED ? -ESTALE : 0;
+}
+
+int box_use(struct box *box)
+{
+    return box->kind->use ? box->kind->use(box) : 0;
+}
+
+void box_refresh(struct box *box)
+{
+    if (box->kind->refresh)
+        box->kind->refresh(box);
+}
+
+static bool has_file(const struct box *box, unsigned int file)
+{
+    return box->kind->files & BOX_FILE(file);
 }
 
 static void release(struct node *node)
@@ -125,9 +174,9 @@ void box_file_attr(struct box *box, enum box_file file, struct stat *ret_attr)
     pthread_mutex_lock(&box->lock);
     attr_get(&box->files[file], ret_attr);
     pthread_mutex_unlock(&box->lock);
-    ret_attr->st_blksize = IO_BYTES;
+    ret_attr->st_blksize = BOX_IO_BYTES;
     if (is_sender(file))
-        ret_attr->st_size = SEND_SIZE_BYTES;
+        ret_attr->st_size = BOX_SEND_SIZE_BYTES;
     else if (file == BOX_CONFIG || file == BOX_STAT)
         text_set_size(ret_attr, TEXT_SIZE_BYTES);
     if (S_ISDIR(ret_attr->st_mode))
@@ -142,17 +191,25 @@ const char *box_file_name(enum box_file file)
 
 static void file_getattr(struct node *node, struct stat *ret_attr)
 {
+    box_refresh(node->object);
     box_file_attr(node->object, file_of(node), ret_attr);
+}
+
+int box_change_file(struct box *box, enum box_file file, const struct node_change *change)
+{
+    int r = box_use(box);
+
+    if (r < 0)
+        return r;
+    pthread_mutex_lock(&box->lock);
+    attr_change(&box->files[file], change);
+    pthread_mutex_unlock(&box->lock);
+    return 0;
 }
 
 static int file_setattr(struct node *node, const struct node_change *change)
 {
-    struct box *box = node->object;
-
-    pthread_mutex_lock(&box->lock);
-    attr_change(&box->files[file_of(node)], change);
-    pthread_mutex_unlock(&box->lock);
-    return 0;
+    return box_change_file(node->object, file_of(node), change);
 }
 
 static bool is_for(int flags, int access)
@@ -189,12 +246,12 @@ static int open_send_lines(struct node *node, int flags, const struct caller *ca
     return lines_open(node->fs, mbox_of(node), file_ino(node), caller, ret_file);
 }
 
-/* Return: 0: @caller may receive with @flags; -EACCES; -EBUSY. */
+/* Return: 0: @caller may receive with @flags; -EACCES; or as box_admit. */
 static int check_receive(struct node *node, int flags, const struct caller *caller)
 {
     if (!is_for(flags, O_RDONLY))
         return -EACCES;
-    return owner_admits(mbox_of(node), caller->tid) ? 0 : -EBUSY;
+    return box_admit(node->object, caller->tid);
 }
 
 static int open_recv(struct node *node, int flags, const struct caller *caller,
@@ -229,41 +286,82 @@ static int open_owner(struct node *node, int flags, const struct caller *caller,
     return owner_claim(node->fs, node->object, caller, ret_file);
 }
 
+/* Opens what is the box's kind's own, if it has such a thing. */
+static int open_own(struct node *node, int flags, const struct caller *caller,
+                    struct file **ret_file)
+{
+    const struct box *box = node->object;
+
+    (void)flags;
+    (void)caller;
+    return box->kind->open ? box->kind->open(node->object, node->fs, file_of(node), ret_file)
+                           : -EPERM;
+}
+
+static bool has_own_settings(const struct node *node)
+{
+    return ((const struct box *)node->object)->kind->open;
+}
+
 static int open_config(struct node *node, int flags, const struct caller *caller,
                        struct file **ret_file)
 {
-    (void)flags;
-    (void)caller;
+    if (has_own_settings(node))
+        return open_own(node, flags, caller, ret_file);
     return config_open(node->fs, mbox_of(node), ret_file);
 }
 
 static int open_stat(struct node *node, int flags, const struct caller *caller,
                      struct file **ret_file)
 {
-    (void)caller;
     if (!is_for(flags, O_RDONLY))
         return -EACCES;
+    if (has_own_settings(node))
+        return open_own(node, flags, caller, ret_file);
     return stat_open(node->fs, mbox_of(node), ret_file);
 }
 
-static void create_in_drop(struct node *dir, fuse_req_t req, mode_t mode, struct fuse_file_info *fi)
+static void create_in_drop(struct node *dir, fuse_req_t req, const char *name, mode_t mode,
+                           struct fuse_file_info *fi)
 {
-    drop_create(dir->object, req, mode, fi);
+    int r = box_use(dir->object);
+
+    (void)name;
+    if (r < 0)
+        fuse_reply_err(req, -r);
+    else
+        drop_create(dir->object, req, mode, fi);
+}
+
+static int file_open(struct node *node, int flags, const struct caller *caller,
+                     struct file **ret_file)
+{
+    struct file *file;
+    int r = kinds[file_of(node)].open(node, flags, caller, &file);
+
+    if (r < 0)
+        return r;
+    r = box_use(node->object);
+    if (r < 0)
+        file_discard(file);
+    else
+        *ret_file = file;
+    return r;
 }
 
 #define COMMON_OPS .getattr = file_getattr, .setattr = file_setattr, .release = release
 
-#define FILE_OPS(open_it)                                                                          \
+#define FILE_OPS                                                                                   \
     {                                                                                              \
-        COMMON_OPS, .open = (open_it)                                                              \
+        COMMON_OPS, .open = file_open                                                              \
     }
 
 static const struct box_file_kind kinds[BOX_N_FILES] = {
-    [BOX_SEND] = { "send", S_IFREG, ALL_WRITE, true, FILE_OPS(open_send) },
-    [BOX_SEND_LINES] = { "send.lines", S_IFREG, ALL_WRITE, true, FILE_OPS(open_send_lines) },
-    [BOX_RECV] = { "recv", S_IFREG | 0400, 0, false, FILE_OPS(open_recv) },
-    [BOX_RECV_LINES] = { "recv.lines", S_IFREG | 0400, 0, false, FILE_OPS(open_recv_lines) },
-    [BOX_RECV_JSON] = { "recv.json", S_IFREG | 0400, 0, false, FILE_OPS(open_recv_json) },
+    [BOX_SEND] = { "send", S_IFREG, ALL_WRITE, true, FILE_OPS, open_send },
+    [BOX_SEND_LINES] = { "send.lines", S_IFREG, ALL_WRITE, true, FILE_OPS, open_send_lines },
+    [BOX_RECV] = { "recv", S_IFREG | 0400, 0, false, FILE_OPS, open_recv },
+    [BOX_RECV_LINES] = { "recv.lines", S_IFREG | 0400, 0, false, FILE_OPS, open_recv_lines },
+    [BOX_RECV_JSON] = { "recv.json", S_IFREG | 0400, 0, false, FILE_OPS, open_recv_json },
     [BOX_DROP] = { "drop",
                    S_IFDIR,
                    ALL_WRITE | ALL_SEARCH,
@@ -275,9 +373,11 @@ static const struct box_file_kind kinds[BOX_N_FILES] = {
                     false,
                     { COMMON_OPS, .lookup = queue_lookup, .opendir = queue_opendir,
                       .list = queue_list, .unlink = queue_unlink, .rename = queue_rename } },
-    [BOX_OWNER] = { "owner", S_IFREG | 0644, 0, false, FILE_OPS(open_owner) },
-    [BOX_CONFIG] = { "config", S_IFREG | 0644, 0, false, FILE_OPS(open_config) },
-    [BOX_STAT] = { "stat", S_IFREG | 0444, 0, false, FILE_OPS(open_stat) },
+    [BOX_OWNER] = { "owner", S_IFREG | 0644, 0, false, FILE_OPS, open_owner },
+    [BOX_CONFIG] = { "config", S_IFREG | 0644, 0, false, FILE_OPS, open_config },
+    [BOX_STAT] = { "stat", S_IFREG | 0444, 0, false, FILE_OPS, open_stat },
+    [BOX_MAP] = { "map", S_IFREG | 0600, 0, false, { COMMON_OPS } }, /* its node is map.h's */
+    [BOX_BELL] = { "bell", S_IFREG | 0600, ALL_READ | ALL_WRITE, true, FILE_OPS, open_own },
 };
 
 /* Reads "send.N", N from 0 to MSG_N_PRIOS - 1 without leading zeros. */
@@ -298,17 +398,22 @@ static bool parse_send_prio(const char *name, unsigned int *ret_prio)
 }
 
 /* Return: 0; -ENOENT. */
-static int find_file(const char *name, enum box_file *ret_file, unsigned int *ret_prio)
+static int find_file(struct box *box, const char *name, enum box_file *ret_file,
+                     unsigned int *ret_prio)
 {
     *ret_prio = 0;
     for (unsigned int i = 0; i < BOX_N_FILES; i++) {
-        if (strcmp(name, kinds[i].name) == 0) {
+        if (has_file(box, i) && strcmp(name, kinds[i].name) == 0) {
             *ret_file = (enum box_file)i;
             return 0;
         }
     }
+    /* What has no queue of messages knows no priorities. */
     *ret_file = BOX_SEND;
-    return parse_send_prio(name, ret_prio) ? 0 : -ENOENT;
+    if (!has_file(box, BOX_QUEUE) || !parse_send_prio(name, ret_prio))
+        return -ENOENT;
+    box->has_prios = true;
+    return 0;
 }
 
 /* Return: 0 with a node of @box for @ops: the one in @slot, or a new one. */
@@ -331,9 +436,13 @@ static int dir_lookup(struct node *dir, const char *name, struct node **ret_node
     unsigned int prio;
     int r;
 
-    r = find_file(name, &file, &prio);
+    r = box_check(box);
+    if (r == 0)
+        r = find_file(box, name, &file, &prio);
     if (r < 0)
         return r;
+    if (file == BOX_MAP)
+        return box->kind->lookup_map(box, dir->fs, ret_node);
     if (!kinds[file].has_fresh_nodes)
         return get_node(dir->fs, box, &kinds[file].ops, &box->file_nodes[file], ret_node);
     r = get_node(dir->fs, box, &kinds[file].ops, NULL, ret_node);
@@ -348,8 +457,10 @@ static int dir_list(struct node *dir, struct listing *listing)
     struct box *box = dir->object;
     int r = 0;
 
-    for (unsigned int i = 0; i < BOX_N_FILES && r == 0; i++)
-        r = listing_add(listing, kinds[i].name, box->files[i].ino, kinds[i].mode & S_IFMT);
+    for (unsigned int i = 0; i < BOX_N_FILES && r == 0; i++) {
+        if (has_file(box, i))
+            r = listing_add(listing, kinds[i].name, box->files[i].ino, box->files[i].mode & S_IFMT);
+    }
     return r;
 }
 
@@ -357,23 +468,52 @@ static void dir_getattr(struct node *dir, struct stat *ret_attr)
 {
     struct box *box = dir->object;
 
+    box_refresh(box);
     pthread_mutex_lock(&box->lock);
     attr_get(&box->dir, ret_attr);
     pthread_mutex_unlock(&box->lock);
-    /* Its own, its parent's entry for it, and those of drop/ and queue/. */
-    ret_attr->st_nlink = 4;
+    /* Its own, its parent's entry for it, and those of the directories in it. */
+    ret_attr->st_nlink = 2;
+    for (unsigned int i = 0; i < BOX_N_FILES; i++)
+        ret_attr->st_nlink += has_file(box, i) && S_ISDIR(kinds[i].mode);
+}
+
+void box_change_dir(struct box *box, const struct node_change *change)
+{
+    struct node_change owner = { .attr = change->attr };
+
+    owner.to_set = change->to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID);
+    attr_change(&box->dir, change);
+    for (unsigned int i = 0; i < BOX_N_FILES && owner.to_set; i++)
+        attr_change(&box->files[i], &owner);
+}
+
+/* Tells the kind who is going to own it. Return: 0; a negative errno. */
+static int set_owner(struct box *box, const struct node_change *change)
+{
+    uid_t uid;
+    gid_t gid;
+
+    if (!(change->to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)))
+        return 0;
+    pthread_mutex_lock(&box->lock);
+    uid = change->to_set & FUSE_SET_ATTR_UID ? change->attr.st_uid : box->dir.uid;
+    gid = change->to_set & FUSE_SET_ATTR_GID ? change->attr.st_gid : box->dir.gid;
+    pthread_mutex_unlock(&box->lock);
+    return box->kind->set_owner(box, uid, gid);
 }
 
 static int dir_setattr(struct node *dir, const struct node_change *change)
 {
-    struct node_change owner = { .attr = change->attr };
     struct box *box = dir->object;
+    int r = box_use(box);
 
-    owner.to_set = change->to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID);
+    if (r == 0 && box->kind->set_owner)
+        r = set_owner(box, change);
+    if (r < 0)
+        return r;
     pthread_mutex_lock(&box->lock);
-    attr_change(&box->dir, change);
-    for (unsigned int i = 0; i < BOX_N_FILES && owner.to_set; i++)
-        attr_change(&box->files[i], &owner);
+    box_change_dir(box, change);
     pthread_mutex_unlock(&box->lock);
     return 0;
 }

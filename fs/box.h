@@ -1,7 +1,9 @@
 /* A mailbox as a directory: the engine's mailbox, the attributes of its files, and their nodes.
  *
  * Its files are a table (box.c); a new file is a line there, and two are directories themselves.
- * It lives as long as its mailbox, by the mailbox's references; each of its nodes holds one. */
+ * It lives as long as its mailbox, by the mailbox's references; each of its nodes holds one.
+ *
+ * There are two kinds: those of mbox/, and rings (ring.h). */
 #ifndef IPCFS_FS_BOX_H
 #define IPCFS_FS_BOX_H
 
@@ -18,12 +20,56 @@ enum box_file {
     BOX_OWNER,
     BOX_CONFIG,
     BOX_STAT,
+    BOX_MAP,
+    BOX_BELL,
     BOX_N_FILES,
+};
+
+#define BOX_FILE(file) (1U << (file))
+
+/* What all kinds have. */
+#define BOX_FILES_OF_ALL                                                                           \
+    (BOX_FILE(BOX_SEND) | BOX_FILE(BOX_SEND_LINES) | BOX_FILE(BOX_RECV) |                          \
+     BOX_FILE(BOX_RECV_LINES) | BOX_FILE(BOX_CONFIG) | BOX_FILE(BOX_STAT))
+
+/* What those have whose messages are the daemon's. */
+#define BOX_FILES_OF_MAILBOX                                                                       \
+    (BOX_FILES_OF_ALL | BOX_FILE(BOX_RECV_JSON) | BOX_FILE(BOX_DROP) | BOX_FILE(BOX_QUEUE))
+
+/* What a write of the largest message needs: the st_size of `send`, because the kernel lets writers
+ * in side by side only below the end of a file. Else the second of two that share a descriptor
+ * would wait behind the first, deaf to signals. */
+#define BOX_SEND_SIZE_BYTES (1 << 20)
+
+/* What stdio and others make their buffers: a message up to the default size leaves in one write. */
+#define BOX_IO_BYTES 65536
+
+struct box;
+
+/* What one kind does its own way. */
+struct box_kind {
+    unsigned int files; /* which it has: BOX_FILE() */
+    /* Return: 0: thread @tid, whose request is being answered, may receive; a negative errno. */
+    int (*admit)(struct box *box, pid_t tid);
+    /* A file of it is open now, or changed. NULL: that is nothing to it.
+     * Return: 0; a negative errno: it is not to be. */
+    int (*use)(struct box *box);
+    /* Its attributes are about to be told. May be NULL. */
+    void (*refresh)(struct box *box);
+    /* Opens @file where it is this kind's own: `config`, `stat`, `bell`. NULL: they are a mailbox's. */
+    int (*open)(struct box *box, struct fs *fs, enum box_file file, struct file **ret_file);
+    /* Return: 0 with the node of `map`, with a lookup; a negative errno. */
+    int (*lookup_map)(struct box *box, struct fs *fs, struct node **ret_node);
+    /* Somebody else is going to own it. May be NULL. Return: 0; a negative errno: it is not to be. */
+    int (*set_owner)(struct box *box, uid_t uid, gid_t gid);
+    void (*free)(struct box *box);
 };
 
 struct box {
     struct mbox mbox;
-    pthread_mutex_t lock; /* a leaf */
+    const struct box_kind *kind;
+    atomic_bool has_prios; /* the kernel has been told of a send.N */
+    pthread_mutex_t lock;  /* a leaf */
     /* Under lock: */
     struct attr dir;
     struct attr files[BOX_N_FILES];
@@ -38,11 +84,39 @@ static inline struct box *box_of(struct mbox *mbox)
     return (struct box *)((char *)mbox - offsetof(struct box, mbox));
 }
 
-/* Makes a mailbox whose directory has @mode; its files' modes follow from that. One reference, the
- * caller's. Return: NULL when memory is short. */
-struct box *box_new(struct fs *fs, mode_t mode, const struct caller *caller);
+/* Makes a mailbox of mbox/ whose directory has @mode; its files' modes follow from that. One
+ * reference, the caller's. Return: 0; -ENOMEM. */
+int box_new(struct fs *fs, mode_t mode, const struct caller *caller, struct box **ret_box);
 
-/* Writes what stat says of @file. */
+/* Makes a zeroed @box of @kind, whose directory has @mode; the classes that may search a directory of
+ * mode @senders may send. It takes 1 + BOX_N_FILES inode numbers from @ino on. One reference, the
+ * caller's; the last one calls kind->free. */
+void box_init(struct box *box, struct fs *fs, const struct box_kind *kind, mode_t mode,
+              mode_t senders, const struct caller *owner, uint64_t ino);
+
+/* For kind->free: the mailbox has been removed. */
+void box_deinit(struct box *box);
+
+/* Changes the directory; a new owner takes the files along. Under box->lock. */
+void box_change_dir(struct box *box, const struct node_change *change);
+
+/* Return: 0: thread @tid, whose request is being answered, may receive; a negative errno. */
+int box_admit(struct box *box, pid_t tid);
+
+/* Its attributes are about to be told. */
+void box_refresh(struct box *box);
+
+/* Something is looked up in one of its directories. Return: 0; -ESTALE: it has been removed: told ENOENT,
+ * the kernel would remember that, and with it the directory; told this, it looks for that again. */
+int box_check(struct box *box);
+
+/* A file of it is open now, or changed. Return: 0; a negative errno: it is not to be. */
+int box_use(struct box *box);
+
+/* Changes owner, mode, times of @file. Return: 0; a negative errno. */
+int box_change_file(struct box *box, enum box_file file, const struct node_change *change);
+
+/* Writes what stat says of @file, as it was when last refreshed. */
 void box_file_attr(struct box *box, enum box_file file, struct stat *ret_attr);
 
 /* Return: the name of @file in its directory. */

@@ -25,8 +25,25 @@ static bool is_thread_of(pid_t tid, pid_t pid)
 struct status {
     pid_t pid;
     pid_t ppid;
+    uid_t euid;
+    gid_t egid;
     bool has_memory; /* a thread gives it up before it closes its files, when it exits */
 };
+
+/* Reads one line, by its key: there are many, and few of them matter. */
+static void read_line(const char *line, struct status *ret)
+{
+    if (strncmp(line, "Tgid:", 5) == 0)
+        sscanf(line + 5, "%d", &ret->pid);
+    else if (strncmp(line, "PPid:", 5) == 0)
+        sscanf(line + 5, "%d", &ret->ppid);
+    else if (strncmp(line, "Uid:", 4) == 0)
+        sscanf(line + 4, "%*u %u", &ret->euid);
+    else if (strncmp(line, "Gid:", 4) == 0)
+        sscanf(line + 4, "%*u %u", &ret->egid);
+    else if (strncmp(line, "VmSize:", 7) == 0)
+        ret->has_memory = true;
+}
 
 static bool read_status(pid_t tid, struct status *ret)
 {
@@ -39,12 +56,9 @@ static bool read_status(pid_t tid, struct status *ret)
     file = fopen(path, "re");
     if (!file)
         return false;
-    while (fgets(line, sizeof(line), file)) {
-        sscanf(line, "Tgid: %d", &ret->pid);
-        sscanf(line, "PPid: %d", &ret->ppid);
-        if (strncmp(line, "VmSize:", 7) == 0)
-            ret->has_memory = true;
-    }
+    /* Behind the last of them. */
+    while (fgets(line, sizeof(line), file) && strncmp(line, "Threads:", 8) != 0)
+        read_line(line, ret);
     fclose(file);
     return ret->pid > 0;
 }
@@ -73,6 +87,13 @@ static int read_exit_code(pid_t tid)
     return field ? (int)strtol(field + 1, NULL, 10) : 0;
 }
 
+struct caller caller_of(fuse_req_t req)
+{
+    const struct fuse_ctx *ctx = fuse_req_ctx(req);
+
+    return (struct caller){ .tid = ctx->pid, .uid = ctx->uid, .gid = ctx->gid };
+}
+
 pid_t caller_process(pid_t tid, pid_t hint)
 {
     struct status status;
@@ -84,6 +105,17 @@ pid_t caller_process(pid_t tid, pid_t hint)
     if (hint > 0 && is_thread_of(tid, hint))
         return hint;
     return read_status(tid, &status) ? status.pid : 0;
+}
+
+bool caller_ids(pid_t pid, uid_t *ret_uid, gid_t *ret_gid)
+{
+    struct status status;
+
+    if (!read_status(pid, &status))
+        return false;
+    *ret_uid = status.euid;
+    *ret_gid = status.egid;
+    return true;
 }
 
 pid_t caller_parent(pid_t pid)

@@ -9,6 +9,10 @@
 #include <sys/types.h>
 
 #include "core/msg.h"
+#include "node.h"
+
+/* Return: who asks. */
+struct caller caller_of(fuse_req_t req);
 
 /* Finds the process of thread @tid, whose request is being answered, so that it can't go away
  * meanwhile. @hint is a guess, often right, or 0.
@@ -17,6 +21,9 @@ pid_t caller_process(pid_t tid, pid_t hint);
 
 /* Return: who sent the message that @req brings. @last_pid remembers for the next one. */
 struct msg_sender caller_as_sender(fuse_req_t req, _Atomic pid_t *last_pid);
+
+/* Return: whether process @pid is in sight; then *@ret_uid and *@ret_gid are its effective ids. */
+bool caller_ids(pid_t pid, uid_t *ret_uid, gid_t *ret_gid);
 
 /* Return: the pid of @pid's parent; 0 when there is none in sight. */
 pid_t caller_parent(pid_t pid);

@@ -225,7 +225,7 @@ static int send_collected(struct drop_file *drop, fuse_req_t req, struct msg *ms
     int r;
 
     if (!caller_is_exiting(fuse_req_ctx(req)->pid))
-        parked = parked_new(&drop->file, req, 0, parked_answer);
+        parked = parked_new(&drop->file, drop->file.mbox, req, 0, parked_answer);
     if (!parked) {
         send_detached(drop, msg, ready);
         return 0;
@@ -370,29 +370,21 @@ static int new_file(struct box *box, fuse_req_t req, mode_t mode, struct drop_fi
 /* The file has its place: answers the create. */
 static void reply_create(struct drop_file *drop, fuse_req_t req)
 {
-    struct fuse_file_info fi = { .fh = (uintptr_t)drop, .direct_io = true };
-    struct fuse_entry_param entry = { .generation = 1 };
     struct fs *fs = drop->file.fs;
     struct node *node;
     int r;
 
     file_ref(&drop->file);
     r = node_obtain(fs, &node_ops, drop, NULL, &node);
-    if (r < 0) {
-        file_unref(&drop->file);
-        fuse_reply_err(req, -r);
-        file_release(&drop->file);
+    if (r == 0) {
+        file_reply_create(&drop->file, req, node);
         return;
     }
-    entry.ino = node->id;
-    node_getattr(node, &entry.attr);
-    if (fuse_reply_create(req, &entry, &fi) < 0) {
-        node_forget(fs, entry.ino, 1);
-        file_release(&drop->file);
-    }
+    file_unref(&drop->file);
+    fuse_reply_err(req, -r);
+    file_release(&drop->file);
 }
 
-/* Without a place there is nothing to give back. */
 static void reply_failure(struct drop_file *drop, fuse_req_t req, int result)
 {
     fuse_reply_err(req, -result);
@@ -428,7 +420,7 @@ void drop_create(struct box *box, fuse_req_t req, mode_t mode, struct fuse_file_
         fuse_reply_err(req, -r);
         return;
     }
-    parked = parked_new(&drop->file, req, 0, complete_create);
+    parked = parked_new(&drop->file, drop->file.mbox, req, 0, complete_create);
     if (!parked) {
         reply_failure(drop, req, -ENOMEM);
         return;

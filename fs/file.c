@@ -1,6 +1,7 @@
 #include "file.h"
 
 #include <errno.h>
+#include <linux/fuse.h>
 #include <poll.h>
 #include <stdlib.h>
 
@@ -30,14 +31,22 @@ static void wake_pollers(struct deferred_work *work)
 }
 
 /* Under the mailbox's lock. */
-static void on_ready(struct mbox_watch *watch)
+static void wake_later(struct file *file)
 {
-    struct file *file = (struct file *)((char *)watch - offsetof(struct file, watch));
-
     file_ref(file);
     if (!deferred_add(&file->fs->deferred, &file->wake))
         /* Never the last one: the work that is queued holds another. */
         atomic_fetch_sub_explicit(&file->n_refs, 1, memory_order_relaxed);
+}
+
+static void on_ready(struct mbox_watch *watch)
+{
+    wake_later((struct file *)((char *)watch - offsetof(struct file, watch)));
+}
+
+static void on_out_ready(struct mbox_watch *watch)
+{
+    wake_later((struct file *)((char *)watch - offsetof(struct file, out_watch)));
 }
 
 int file_new(struct fs *fs, const struct file_ops *ops, struct mbox *mbox, struct file **ret_file)
@@ -62,6 +71,13 @@ int file_new(struct fs *fs, const struct file_ops *ops, struct mbox *mbox, struc
     return 0;
 }
 
+void file_set_out(struct file *file, struct mbox *out)
+{
+    file->out = mbox_ref(out);
+    file->watch.events = file->ops->events & ~MBOX_WRITABLE;
+    file->out_watch = (struct mbox_watch){ .events = MBOX_WRITABLE, .fire = on_out_ready };
+}
+
 struct file *file_ref(struct file *file)
 {
     /* Relaxed: as msg_ref. */
@@ -79,6 +95,8 @@ void file_unref(struct file *file)
         fuse_pollhandle_destroy(file->ph);
     if (file->mbox)
         mbox_unref(file->mbox);
+    if (file->out)
+        mbox_unref(file->out);
     pthread_mutex_destroy(&file->lock);
     free(file);
 }
@@ -94,17 +112,55 @@ void file_discard(struct file *file)
 {
     if (file->mbox)
         mbox_unwatch(file->mbox, &file->watch);
+    if (file->out)
+        mbox_unwatch(file->out, &file->out_watch);
     pthread_mutex_lock(&file->fs->files.lock);
     TAILQ_REMOVE(&file->fs->files.list, file, link);
     pthread_mutex_unlock(&file->fs->files.lock);
     file_unref(file);
 }
 
+void file_reply_create(struct file *file, fuse_req_t req, struct node *node)
+{
+    uint32_t flags = file->ops->open_flags;
+    struct fuse_file_info fi = {
+        .fh = (uintptr_t)file,
+        .direct_io = !!(flags & FOPEN_DIRECT_IO),
+        .keep_cache = !!(flags & FOPEN_KEEP_CACHE),
+        .noflush = !!(flags & FOPEN_NOFLUSH),
+        .parallel_direct_writes = !!(flags & FOPEN_PARALLEL_DIRECT_WRITES),
+        .backing_id = file->backing_id,
+    };
+    struct fuse_entry_param entry = { .ino = node->id, .generation = 1 };
+    struct fs *fs = file->fs;
+
+    node->ops->getattr(node, &entry.attr);
+    if (fuse_reply_create(req, &entry, &fi) < 0) {
+        node_forget(fs, entry.ino, 1);
+        file_release(file);
+    }
+}
+
 static unsigned int poll_events(unsigned int ready_for)
 {
     return (ready_for & MBOX_READABLE ? POLLIN | POLLRDNORM : 0) |
            (ready_for & MBOX_WRITABLE ? POLLOUT | POLLWRNORM : 0) |
-           (ready_for & MBOX_REMOVED ? POLLERR | POLLHUP : 0);
+           (ready_for & MBOX_REMOVED ? POLLERR | POLLHUP : 0) |
+           (ready_for & MBOX_CLOSED ? POLLHUP : 0);
+}
+
+/* Return: what @file is ready for. As with a socket, a link whose other end is gone can be written to:
+ * the write fails at once. */
+static unsigned int poll_mailboxes(struct file *file, bool arm)
+{
+    unsigned int ready_for = mbox_poll(file->mbox, arm ? &file->watch : NULL);
+
+    if (file->out) {
+        ready_for &= ~MBOX_WRITABLE;
+        if (mbox_poll(file->out, arm ? &file->out_watch : NULL) & (MBOX_WRITABLE | MBOX_REMOVED))
+            ready_for |= MBOX_WRITABLE;
+    }
+    return ready_for & (file->ops->events | MBOX_REMOVED | MBOX_CLOSED);
 }
 
 /* Keeps the first handle: all that the kernel sends for one open file are alike. */
@@ -128,7 +184,7 @@ void file_poll(struct file *file, fuse_req_t req, struct fuse_pollhandle *ph)
     if (events) {
         if (ph)
             keep_pollhandle(file, ph);
-        ready_for = mbox_poll(file->mbox, ph ? &file->watch : NULL) & (events | MBOX_REMOVED);
+        ready_for = poll_mailboxes(file, ph);
         if (file->ops->has_unread && file->ops->has_unread(file))
             ready_for |= MBOX_READABLE;
     } else if (ph) {

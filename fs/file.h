@@ -20,6 +20,7 @@
 
 struct file;
 struct fs;
+struct node;
 
 struct file_ops {
     uint32_t open_flags; /* FOPEN_* of <linux/fuse.h> */
@@ -46,11 +47,14 @@ struct file {
     const struct file_ops *ops;
     struct fs *fs;
     struct mbox *mbox; /* a reference; NULL: it is no mailbox's */
+    struct mbox *out;  /* a reference: where a link's writes go; NULL: to mbox */
+    int backing_id;    /* passthrough (backing.h); 0: none */
     atomic_uint n_refs;
     pthread_mutex_t lock; /* guards what the kind says, and ph */
 
     struct fuse_pollhandle *ph; /* stays once it is set: the kernel's key for this file */
     struct mbox_watch watch;
+    struct mbox_watch out_watch;
     struct deferred_work wake; /* holds a reference while it is queued */
 
     TAILQ_ENTRY(file) link; /* fs->files */
@@ -71,6 +75,9 @@ void files_deinit(struct files *files);
  * Return: 0; -ENOMEM. */
 int file_new(struct fs *fs, const struct file_ops *ops, struct mbox *mbox, struct file **ret_file);
 
+/* From now on what is written goes to @out, not to where reads are from. For a new file. */
+void file_set_out(struct file *file, struct mbox *out);
+
 struct file *file_ref(struct file *file);
 void file_unref(struct file *file);
 
@@ -79,6 +86,9 @@ void file_release(struct file *file);
 
 /* It never came to be open: as file_release, but the kind of file does not learn of it. */
 void file_discard(struct file *file);
+
+/* Answers a create with @file and @node, whose lookup goes back if the kernel does not take it. */
+void file_reply_create(struct file *file, fuse_req_t req, struct node *node);
 
 /* Answers a poll. Takes @ph over, which may be NULL. */
 void file_poll(struct file *file, fuse_req_t req, struct fuse_pollhandle *ph);

@@ -1,31 +1,52 @@
 /* What one mount is made of: the mailboxes, the kernel's view of them, and who works for it.
  *
  * Made before the first request and freed after the last; each part has its own lock. Locks are
- * taken in this order: a file's, the name table's, a mailbox's, then the leaves (quota, nodes,
- * a box's attributes, the deferred work's). None is held while the kernel is told anything. */
+ * taken in this order: a file's, the name table's, a mailbox's, then the leaves
+ * (quota, nodes, a box's attributes, the deferred work's). None of these is held while the kernel is
+ * told anything. */
 #ifndef IPCFS_FS_FS_H
 #define IPCFS_FS_FS_H
 
 #include <fuse_lowlevel.h>
 
 #include "core/names.h"
+#include "core/ring_waiter.h"
 #include "deferred.h"
 #include "file.h"
 #include "listing.h"
 #include "node.h"
+#include "regions.h"
+#include "ring_dir.h"
 #include "tree.h"
+
+/* See backing.h. */
+enum fs_passthrough {
+    FS_PASSTHROUGH_NONE,
+    FS_PASSTHROUGH_OFFERED, /* by the kernel; not tried yet */
+    FS_PASSTHROUGH_WORKS,
+};
 
 struct fs {
     struct mbox_domain domain;
-    struct names names;
+    struct names names; /* mbox/ */
+    struct names rings;
+    struct ring_waiters ring_waiters;
+    struct ring_dir ring_dir;
+    struct regions regions;
     struct nodes nodes;
     struct tree tree;
     struct files files;
     struct listings listings;
     struct deferred deferred;
+    /* Held while the kernel is told of a name, for which it may need the answer to a request. */
+    pthread_mutex_t telling;
+    bool is_ending;  /* under telling: it is told no more, for nobody may answer soon */
+    bool is_stopped; /* fs_stop's */
     struct fuse_session *session; /* for telling the kernel; NULL: there is none */
     uint64_t max_bytes;
     size_t one_write_bytes; /* what surely comes in one WRITE */
+    bool is_passthrough_wanted;
+    _Atomic(enum fs_passthrough) passthrough;
     /* Called once, when the kernel has begun to talk to us. */
     void (*on_ready)(void *arg);
     void *on_ready_arg;
@@ -34,6 +55,7 @@ struct fs {
 struct fs_options {
     uint64_t max_bytes;
     uint64_t uid_bytes;
+    bool no_passthrough;
 };
 
 /* Makes the tree with an empty mbox/, owned by the calling process's user.
@@ -42,11 +64,23 @@ int fs_init(struct fs *fs, const struct fs_options *options);
 
 struct box;
 
+/* Tells the kernel that @box, called @name in @parent, is gone. */
+void fs_announce_deletion(struct fs *fs, struct box *box, struct node *const *parent,
+                          const char *name);
+
+/* Asks the kernel to forget @name in @parent, which is still there. */
+void fs_announce_expiry(struct fs *fs, struct node *const *parent, const char *name);
+
 /* Ends @box, messages or not, and tells the kernel that it is gone. */
 void fs_remove_box(struct fs *fs, struct box *box, struct mbox_ready *ready);
 
-/* Ends every mailbox: who waits gets EIDRM. Requests are still answered. */
+/* Ends every mailbox: who waits gets EIDRM. Requests are still answered. The
+ * kernel is told of no more deletions. */
 void fs_end_mailboxes(struct fs *fs);
+
+/* No request is being answered any more. Ends all threads that could tell the kernel something: then
+ * the session may be unmounted. */
+void fs_stop(struct fs *fs);
 
 /* No request is being answered any more. Frees all, also what the kernel never gave back. */
 void fs_deinit(struct fs *fs);

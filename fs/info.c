@@ -8,42 +8,58 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backing.h"
 #include "fs.h"
 #include "listing.h"
+#include "ring.h"
 #include "room.h"
 #include "text.h"
 
 static int make_version(struct file *file, char **ret_text)
 {
-    (void)file;
-    if (asprintf(ret_text,
-                 "version=" IPCFS_VERSION "\n"
-                 "libfuse=%s\n"
-                 "features=mbox,lines,json,priorities,drop,queue,owner,poll,packet,metrics\n"
-                 "passthrough=no\n",
-                 fuse_pkgversion()) < 0)
+    if (asprintf(
+            ret_text,
+            "version=" IPCFS_VERSION "\n"
+            "libfuse=%s\n"
+            "features=mbox,lines,json,priorities,drop,queue,owner,poll,packet,metrics,ring,shm\n"
+            "passthrough=%s\n",
+            fuse_pkgversion(), backing_works(file->fs) ? "yes" : "no") < 0)
         return -ENOMEM;
     return 0;
 }
 
-/* What one mailbox showed at the moment. */
+/* What one mailbox or ring showed at the moment. */
 struct sample {
     char *name;
-    struct mbox_stat stat;
+    union {
+        struct mbox_stat mailbox;
+        struct ring_mbox_stat ring;
+    } stat;
 };
 
 struct samples {
+    int (*look)(struct mbox *mbox, struct sample *ret_sample);
     struct sample *list;
     size_t n;
     size_t n_allocated;
 };
+
+static int look_at_mailbox(struct mbox *mbox, struct sample *ret_sample)
+{
+    return mbox_get_stat(mbox, &ret_sample->stat.mailbox);
+}
+
+static int look_at_ring(struct mbox *mbox, struct sample *ret_sample)
+{
+    return ring_get_stat(mbox, &ret_sample->stat.ring);
+}
 
 static int add_sample(const char *name, struct mbox *mbox, void *arg)
 {
     struct samples *samples = arg;
     struct sample sample;
 
-    if (mbox_get_stat(mbox, &sample.stat) < 0)
+    if (samples->look(mbox, &sample) < 0)
         return 0;
     if (samples->n == samples->n_allocated) {
         size_t n = samples->n ? 2 * samples->n : 16;
@@ -72,8 +88,8 @@ static const struct family {
     const char *name;
     const char *type;
     const char *help;
-    size_t value; /* where in struct mbox_stat */
-} families[] = {
+    size_t value; /* where in its struct of counters */
+} mailbox_families[] = {
     { "ipcfs_mailbox_messages", "gauge", "Messages that wait in the mailbox.",
       offsetof(struct mbox_stat, n_messages) },
     { "ipcfs_mailbox_bytes", "gauge", "Bytes of the messages that wait in the mailbox.",
@@ -90,6 +106,22 @@ static const struct family {
       offsetof(struct mbox_stat, n_dropped) },
     { "ipcfs_mailbox_rejected_total", "counter", "Messages that found no room and were refused.",
       offsetof(struct mbox_stat, n_rejected) },
+};
+
+static const struct family ring_families[] = {
+    { "ipcfs_ring_messages", "gauge", "Messages that wait in the ring.",
+      offsetof(struct ring_mbox_stat, n_messages) },
+    { "ipcfs_ring_map_bytes", "gauge", "Bytes of the ring's map.",
+      offsetof(struct ring_mbox_stat, n_bytes) },
+    { "ipcfs_ring_senders_waiting", "gauge", "Senders of the mount that wait for room.",
+      offsetof(struct ring_mbox_stat, n_senders_waiting) },
+    { "ipcfs_ring_receivers_waiting", "gauge", "Receivers of the mount that wait for a message.",
+      offsetof(struct ring_mbox_stat, n_receivers_waiting) },
+    { "ipcfs_ring_sent_total", "counter",
+      "Messages that came into the ring since it got its memory.",
+      offsetof(struct ring_mbox_stat, head) },
+    { "ipcfs_ring_received_total", "counter", "Messages that were taken out since then.",
+      offsetof(struct ring_mbox_stat, tail) },
 };
 
 /* Return: the length of the UTF-8 sequence at @text (RFC 3629); 0: it is not one. */
@@ -140,47 +172,73 @@ static void print_single(FILE *out, const char *name, const char *help, uint64_t
     fprintf(out, "%s %" PRIu64 "\n", name, value);
 }
 
-static void print_family(FILE *out, const struct family *family, const struct samples *samples)
+/* A room whose things are told one by one. */
+struct room_metrics {
+    const char *label;
+    const struct family *families;
+    size_t n_families;
+    struct samples samples;
+};
+
+static void print_family(FILE *out, const struct family *family, const struct room_metrics *room)
 {
     print_header(out, family->name, family->type, family->help);
-    for (size_t i = 0; i < samples->n; i++) {
-        const char *stat = (const char *)&samples->list[i].stat;
+    for (size_t i = 0; i < room->samples.n; i++) {
+        const char *stat = (const char *)&room->samples.list[i].stat;
 
-        fprintf(out, "%s{mailbox=\"", family->name);
-        print_label(out, samples->list[i].name);
+        fprintf(out, "%s{%s=\"", family->name, room->label);
+        print_label(out, room->samples.list[i].name);
         fprintf(out, "\"} %" PRIu64 "\n", *(const uint64_t *)(const void *)(stat + family->value));
     }
 }
 
-static void print_metrics(FILE *out, struct fs *fs, const struct samples *samples)
+static void print_room(FILE *out, const struct room_metrics *room)
+{
+    for (size_t i = 0; i < room->n_families; i++)
+        print_family(out, &room->families[i], room);
+}
+
+static void print_totals(FILE *out, struct fs *fs)
 {
     print_header(out, "ipcfs_info", "gauge", "The mount's version; the value is 1.");
     fprintf(out, "ipcfs_info{version=\"" IPCFS_VERSION "\"} 1\n");
     print_single(out, "ipcfs_mailboxes", "Mailboxes in mbox/.", names_count(&fs->names));
+    print_single(out, "ipcfs_rings", "Rings in ring/.", names_count(&fs->rings));
     print_single(out, "ipcfs_used_bytes", "Bytes charged for what waits.",
                  quota_used(&fs->domain.quota));
     print_single(out, "ipcfs_max_bytes", "The bound on what may wait.", fs->max_bytes);
-    for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++)
-        print_family(out, &families[i], samples);
 }
+
+#define N_FAMILIES(families) (sizeof(families) / sizeof((families)[0]))
 
 static int make_metrics(struct file *file, char **ret_text)
 {
-    struct samples samples = { 0 };
+    struct room_metrics mailboxes = {
+        "mailbox", mailbox_families, N_FAMILIES(mailbox_families), { .look = look_at_mailbox }
+    };
+    struct room_metrics rings = {
+        "ring", ring_families, N_FAMILIES(ring_families), { .look = look_at_ring }
+    };
+    FILE *out = NULL;
     size_t size;
-    FILE *out;
     int r;
 
-    r = names_each(&file->fs->names, add_sample, &samples);
-    out = r == 0 ? open_memstream(ret_text, &size) : NULL;
+    r = names_each(&file->fs->names, add_sample, &mailboxes.samples);
+    if (r == 0)
+        r = names_each(&file->fs->rings, add_sample, &rings.samples);
+    if (r == 0)
+        out = open_memstream(ret_text, &size);
     if (out) {
-        print_metrics(out, file->fs, &samples);
+        print_totals(out, file->fs);
+        print_room(out, &mailboxes);
+        print_room(out, &rings);
         if (fclose(out) != 0)
             r = -ENOMEM;
     } else {
         r = -ENOMEM;
     }
-    free_samples(&samples);
+    free_samples(&mailboxes.samples);
+    free_samples(&rings.samples);
     return r;
 }
 

@@ -206,7 +206,8 @@ static struct lines_write *park(const struct lines_write *write)
     assert(left > 0);
     data = malloc(left);
     if (copy && data)
-        parked = parked_new(&write->lines->file, write->req, write->size, complete);
+        parked = parked_new(&write->lines->file, write->lines->file.mbox, write->req, write->size,
+                            complete);
     if (!parked) {
         free(data);
         free(copy);
@@ -343,7 +344,7 @@ static int post_rest(struct file *file, fuse_req_t req, struct msg *msg, struct 
         post_detached(file, msg, ready);
         return 0;
     }
-    parked = parked_new(file, req, 0, parked_answer);
+    parked = parked_new(file, file->mbox, req, 0, parked_answer);
     if (!parked)
         return -ENOMEM;
     parked->op.nonblock = lines->nonblock;

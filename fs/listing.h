@@ -11,7 +11,7 @@
 struct listing_entry {
     char *name;
     uint64_t ino;
-    mode_t type; /* S_IFDIR or S_IFREG */
+    mode_t type; /* S_IFDIR, S_IFREG or S_IFLNK */
 };
 
 struct listing {

@@ -148,6 +148,7 @@ static enum exit_status serve(struct mount *mount)
     status = loop(mount);
     pthread_cancel(signal_thread);
     pthread_join(signal_thread, NULL);
+    fs_stop(&mount->fs);
     return status;
 }
 

@@ -5,11 +5,29 @@
 #include "box.h"
 #include "fs.h"
 #include "listing.h"
+#include "ring.h"
 #include "room.h"
+
+static bool is_rings(const struct node *dir)
+{
+    return dir->ops == &rings_ops;
+}
+
+static struct names *names_of(struct node *dir)
+{
+    return is_rings(dir) ? &dir->fs->rings : &dir->fs->names;
+}
+
+static int make_box(struct node *dir, mode_t mode, const struct caller *caller,
+                    struct box **ret_box)
+{
+    return is_rings(dir) ? ring_new(dir->fs, mode, caller, ret_box)
+                         : box_new(dir->fs, mode, caller, ret_box);
+}
 
 static int lookup(struct node *dir, const char *name, struct node **ret_node)
 {
-    struct mbox *mbox = names_find(&dir->fs->names, name);
+    struct mbox *mbox = names_find(names_of(dir), name);
     int r;
 
     if (!mbox)
@@ -26,13 +44,13 @@ static int add_to_listing(const char *name, struct mbox *mbox, void *listing)
 
 static int list(struct node *dir, struct listing *listing)
 {
-    return names_each(&dir->fs->names, add_to_listing, listing);
+    return names_each(names_of(dir), add_to_listing, listing);
 }
 
 static void getattr(struct node *dir, struct stat *ret_attr)
 {
     room_getattr(dir, ret_attr);
-    ret_attr->st_nlink += names_count(&dir->fs->names);
+    ret_attr->st_nlink += names_count(names_of(dir));
 }
 
 /* Enters @box under @name and gets its node. Return: 0; a negative errno. */
@@ -43,7 +61,7 @@ static int enter(struct node *dir, const char *name, struct box *box, struct nod
 
     if (r < 0)
         return r;
-    r = names_add(&dir->fs->names, name, &box->mbox);
+    r = names_add(names_of(dir), name, &box->mbox);
     if (r < 0) {
         node_forget(dir->fs, node->id, 1);
         return r;
@@ -56,11 +74,11 @@ static int make_dir(struct node *dir, const char *name, mode_t mode, const struc
                     struct node **ret_node)
 {
     struct mbox_ready nobody = TAILQ_HEAD_INITIALIZER(nobody);
-    struct box *box = box_new(dir->fs, mode, caller);
-    int r;
+    struct box *box;
+    int r = make_box(dir, mode, caller, &box);
 
-    if (!box)
-        return -ENOMEM;
+    if (r < 0)
+        return r;
     r = enter(dir, name, box, ret_node);
     if (r == 0)
         room_touch(dir->object);
@@ -72,7 +90,7 @@ static int make_dir(struct node *dir, const char *name, mode_t mode, const struc
 
 static int remove_dir(struct node *dir, const char *name, struct mbox_ready *ready)
 {
-    int r = names_remove(&dir->fs->names, name, ready);
+    int r = names_remove(names_of(dir), name, ready);
 
     if (r == 0)
         room_touch(dir->object);
@@ -87,18 +105,17 @@ static int rename_dir(struct node *dir, const char *name, struct node *to_dir, c
     (void)caller;
     if (to_dir != dir)
         return -EPERM;
-    r = names_rename(&dir->fs->names, name, to_name, how, ready);
+    r = names_rename(names_of(dir), name, to_name, how, ready);
     if (r == 0)
         room_touch(dir->object);
     return r;
 }
 
-const struct node_ops mboxes_ops = {
-    .getattr = getattr,
-    .setattr = room_setattr,
-    .lookup = lookup,
-    .list = list,
-    .mkdir = make_dir,
-    .rmdir = remove_dir,
-    .rename = rename_dir,
-};
+#define BOXES_OPS                                                                                  \
+    {                                                                                              \
+        .getattr = getattr, .setattr = room_setattr, .lookup = lookup, .list = list,               \
+        .mkdir = make_dir, .rmdir = remove_dir, .rename = rename_dir,                              \
+    }
+
+const struct node_ops mboxes_ops = BOXES_OPS;
+const struct node_ops rings_ops = BOXES_OPS;

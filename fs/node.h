@@ -24,6 +24,9 @@
 /* Longest value of an extended attribute, with its NUL. */
 #define NODE_XATTR_MAX 32
 
+/* Longest target of a symbolic link, with its NUL. */
+#define NODE_TARGET_MAX 64
+
 struct file;
 struct fs;
 struct fuse_file_info;
@@ -65,11 +68,17 @@ struct node_ops {
                   enum names_rename how, const struct caller *caller, struct mbox_ready *ready);
     int (*unlink)(struct node *dir, const char *name, const struct caller *caller,
                   struct mbox_ready *ready);
-    /* Answers @req by itself, and may wait: @dir has a node of its own for each caller. */
-    void (*create)(struct node *dir, struct fuse_req *req, mode_t mode, struct fuse_file_info *fi);
+    /* Answers @req by itself, and may wait where @dir has a node of its own for each caller. */
+    void (*create)(struct node *dir, struct fuse_req *req, const char *name, mode_t mode,
+                   struct fuse_file_info *fi);
+
+    /* Symbolic links. Writes where it leads. */
+    int (*readlink)(struct node *node, const struct caller *caller, char target[NODE_TARGET_MAX]);
 
     /* Files. */
     int (*open)(struct node *node, int flags, const struct caller *caller, struct file **ret_file);
+    /* As fallocate(2). NULL: EOPNOTSUPP. */
+    int (*fallocate)(struct node *node, int mode, off_t offset, off_t length);
     /* Writes the value as text. Return: its length; -ENODATA. */
     int (*getxattr)(struct node *node, const char *name, char value[NODE_XATTR_MAX]);
     const char *const *xattr_names;

@@ -21,6 +21,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "caller.h"
 #include "listing.h"
 
 #define FOREVER_SECONDS 86400.0
@@ -36,13 +37,6 @@ static struct fs *fs_of(fuse_req_t req)
 static struct node *node_of(fuse_req_t req, fuse_ino_t ino)
 {
     return node_get(fs_of(req), ino);
-}
-
-static struct caller caller_of(fuse_req_t req)
-{
-    const struct fuse_ctx *ctx = fuse_req_ctx(req);
-
-    return (struct caller){ .tid = ctx->pid, .uid = ctx->uid, .gid = ctx->gid };
 }
 
 static struct file *file_of(const struct fuse_file_info *fi)
@@ -93,6 +87,13 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
     /* Without it an O_TRUNC is a SETATTR, whose answer says again how long `send` is (box.c). */
     fuse_unset_feature_flag(conn, FUSE_CAP_ATOMIC_O_TRUNC);
     fuse_unset_feature_flag(conn, FUSE_CAP_READDIRPLUS);
+    /* Only the kernel changes what it caches, the bytes of a region: a new mtime is no news. */
+    fuse_unset_feature_flag(conn, FUSE_CAP_AUTO_INVAL_DATA);
+    if (fs->is_passthrough_wanted && fuse_set_feature_flag(conn, FUSE_CAP_PASSTHROUGH)) {
+        /* Our backing files are of no stacked filesystem. */
+        conn->max_backing_stack_depth = 1;
+        fs->passthrough = FS_PASSTHROUGH_OFFERED;
+    }
     if (conn->max_write > request_bytes_max())
         conn->max_write = (unsigned int)request_bytes_max();
     /* A caller's memory that does not start at a page's start takes one page more. */
@@ -259,6 +260,21 @@ static void op_symlink(fuse_req_t req, const char *link, fuse_ino_t parent, cons
     refuse_new(req, name);
 }
 
+static void op_readlink(fuse_req_t req, fuse_ino_t ino)
+{
+    struct node *node = node_of(req, ino);
+    struct caller caller = caller_of(req);
+    char target[NODE_TARGET_MAX];
+    int r = -EINVAL;
+
+    if (node->ops->readlink)
+        r = node->ops->readlink(node, &caller, target);
+    if (r < 0)
+        fuse_reply_err(req, -r);
+    else
+        fuse_reply_readlink(req, target);
+}
+
 static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
 {
     (void)ino;
@@ -272,17 +288,25 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
     struct node *dir = node_of(req, parent);
 
     if (dir->ops->create && !is_too_long(name))
-        dir->ops->create(dir, req, mode, fi);
+        dir->ops->create(dir, req, name, mode, fi);
     else
         refuse_new(req, name);
 }
 
+/* struct fuse_open_out as it is since Linux 6.9; an older header has no backing_id. */
+struct open_answer {
+    uint64_t fh;
+    uint32_t open_flags;
+    int32_t backing_id;
+};
+
 /* libfuse's struct fuse_file_info has no member for FOPEN_STREAM, so the answer is made by hand. */
 static void reply_open(fuse_req_t req, struct file *file)
 {
-    struct fuse_open_out out = {
+    struct open_answer out = {
         .fh = (uintptr_t)file,
         .open_flags = file->ops->open_flags,
+        .backing_id = file->backing_id,
     };
 
     if (fuse_reply_buf(req, (const char *)&out, sizeof(out)) < 0)
@@ -353,6 +377,18 @@ static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
     (void)ino;
     fuse_reply_err(req, 0);
     file_release(file);
+}
+
+static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
+                         struct fuse_file_info *fi)
+{
+    struct node *node = node_of(req, ino);
+    int r = -EOPNOTSUPP;
+
+    (void)fi;
+    if (node->ops->fallocate)
+        r = node->ops->fallocate(node, mode, offset, length);
+    fuse_reply_err(req, -r);
 }
 
 static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -511,6 +547,7 @@ const struct fuse_lowlevel_ops fs_ops = {
     .unlink = op_unlink,
     .mknod = op_mknod,
     .symlink = op_symlink,
+    .readlink = op_readlink,
     .link = op_link,
     .create = op_create,
     .open = op_open,
@@ -519,6 +556,7 @@ const struct fuse_lowlevel_ops fs_ops = {
     .poll = op_poll,
     .flush = op_flush,
     .release = op_release,
+    .fallocate = op_fallocate,
     .opendir = op_opendir,
     .readdir = op_readdir,
     .releasedir = op_releasedir,

@@ -21,6 +21,7 @@ struct raw {
     char *max_bytes;
     char *uid_bytes;
     int private;
+    int no_passthrough;
     int n_operands;
     char *last_operand;
 };
@@ -39,6 +40,7 @@ static const struct fuse_opt settings[] = {
     { "max_bytes=%s", offsetof(struct raw, max_bytes), 0 },
     { "uid_bytes=%s", offsetof(struct raw, uid_bytes), 0 },
     { "private", offsetof(struct raw, private), 1 },
+    { "nopassthrough", offsetof(struct raw, no_passthrough), 1 },
     /* What fstab and mount(8) say to each other and not to a filesystem. */
     FUSE_OPT_KEY("defaults", KEY_IGNORED),
     FUSE_OPT_KEY("auto", KEY_IGNORED),
@@ -126,6 +128,7 @@ static enum exit_status check(const struct raw *raw, struct options *options)
 {
     enum exit_status status;
 
+    options->fs.no_passthrough = raw->no_passthrough;
     options->fs.max_bytes = DEFAULT_MAX_BYTES;
     status = read_size("max_bytes", raw->max_bytes, &options->fs.max_bytes);
     if (status != EXIT_STATUS_OK)
@@ -201,6 +204,7 @@ void options_print_help(void)
         "  -o max_bytes=SIZE   bound on all that waits (default 256M)\n"
         "  -o uid_bytes=SIZE   bound on what one user may hold (default a quarter of it)\n"
         "  -o private          mounted by root: for root alone\n"
+        "  -o nopassthrough    do as if the kernel could not map files straight onto shared memory\n"
         "  -o OPTION           ro, nosuid, allow_other and others of mount(8)\n"
         "\n"
         "SIZE is in bytes, or with K, M or G. It ends with umount, fusermount3 -u, SIGTERM or SIGINT.");

@@ -12,11 +12,11 @@ static void on_interrupt(fuse_req_t req, void *data)
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
 
     (void)req;
-    mbox_cancel(parked->file->mbox, &parked->op, &ready);
+    mbox_cancel(parked->mbox, &parked->op, &ready);
     deferred_complete(&parked->file->fs->deferred, &ready);
 }
 
-struct parked *parked_new(struct file *file, fuse_req_t req, size_t size,
+struct parked *parked_new(struct file *file, struct mbox *mbox, fuse_req_t req, size_t size,
                           void (*complete)(struct mbox_op *op, struct mbox_ready *ready))
 {
     struct parked *parked = malloc(sizeof(*parked));
@@ -27,6 +27,7 @@ struct parked *parked_new(struct file *file, fuse_req_t req, size_t size,
         .op = { .complete = complete, .max_bytes = SIZE_MAX },
         .req = req,
         .file = file_ref(file),
+        .mbox = mbox,
         .size = size,
     };
     fuse_req_interrupt_func(req, on_interrupt, parked);
@@ -81,16 +82,17 @@ struct mbox_op *detached_op_new(void)
     return op;
 }
 
-int parked_take(struct file *file, fuse_req_t req, size_t size, size_t max_bytes,
+int parked_take(struct file *file, fuse_req_t req, size_t size, const struct mbox_op *wanted,
                 void (*complete)(struct mbox_op *op, struct mbox_ready *ready),
                 struct msg **ret_msg, struct mbox_ready *ready)
 {
-    struct parked *parked = parked_new(file, req, size, complete);
+    struct parked *parked = parked_new(file, file->mbox, req, size, complete);
     int r;
 
     if (!parked)
         return -ENOMEM;
-    parked->op.max_bytes = max_bytes;
+    parked->op.max_bytes = wanted->max_bytes;
+    parked->op.seen = wanted->seen;
     r = mbox_take(file->mbox, &parked->op, ret_msg, ready);
     if (r != MBOX_PARKED)
         parked_free(parked);

@@ -15,12 +15,13 @@ struct parked {
     struct mbox_op op;
     fuse_req_t req;
     struct file *file; /* a reference */
+    struct mbox *mbox; /* the one of the file's that op is given to */
     size_t size;       /* of the caller's buffer */
     void *user;        /* whatever @complete needs */
 };
 
 /* @complete answers the request and frees with parked_free(). Return: NULL when memory is short. */
-struct parked *parked_new(struct file *file, fuse_req_t req, size_t size,
+struct parked *parked_new(struct file *file, struct mbox *mbox, fuse_req_t req, size_t size,
                           void (*complete)(struct mbox_op *op, struct mbox_ready *ready));
 
 /* No interrupt will come for it any more, and it and its op are gone. The request is still to be
@@ -51,8 +52,9 @@ void parked_answer(struct mbox_op *op, struct mbox_ready *ready);
 /* Return: an op that nobody waits for, which frees itself; NULL when memory is short. */
 struct mbox_op *detached_op_new(void);
 
-/* Takes a message, waiting for one: mbox_take() with a parked op. Return: as mbox_take; -ENOMEM. */
-int parked_take(struct file *file, fuse_req_t req, size_t size, size_t max_bytes,
+/* Takes a message, waiting for one: mbox_take() with a parked op that wants what @wanted does.
+ * Return: as mbox_take; -ENOMEM. */
+int parked_take(struct file *file, fuse_req_t req, size_t size, const struct mbox_op *wanted,
                 void (*complete)(struct mbox_op *op, struct mbox_ready *ready),
                 struct msg **ret_msg, struct mbox_ready *ready);
 

@@ -14,7 +14,6 @@
 #include "core/size.h"
 #include "fs.h"
 #include "listing.h"
-#include "owner.h"
 
 #define ID_DIGITS 20
 
@@ -98,8 +97,9 @@ static int entry_open(struct node *node, int flags, const struct caller *caller,
 
     if ((flags & O_ACCMODE) != O_RDONLY)
         return -EACCES;
-    if (!owner_admits(mbox, caller->tid))
-        return -EBUSY;
+    r = box_admit(entry->box, caller->tid);
+    if (r < 0)
+        return r;
     msg = mbox_find(mbox, entry->id);
     if (!msg)
         return -ENOENT;
@@ -167,13 +167,16 @@ int queue_lookup(struct node *dir, const char *name, struct node **ret_node)
     struct entry *entry;
     struct msg *msg;
     uint64_t id;
-    int r = -ENOMEM;
+    int r = box_check(box);
 
+    if (r < 0)
+        return r;
     if (!parse_id(name, &id))
         return -ENOENT;
     msg = mbox_find(&box->mbox, id);
     if (!msg)
         return -ENOENT;
+    r = -ENOMEM;
     entry = new_entry(box, msg);
     msg_unref(msg);
     if (entry)
@@ -185,14 +188,9 @@ int queue_lookup(struct node *dir, const char *name, struct node **ret_node)
     return r;
 }
 
-static int check_caller(struct box *box, const struct caller *caller)
-{
-    return owner_admits(&box->mbox, caller->tid) ? 0 : -EBUSY;
-}
-
 int queue_opendir(struct node *dir, const struct caller *caller)
 {
-    return check_caller(dir->object, caller);
+    return box_admit(dir->object, caller->tid);
 }
 
 int queue_list(struct node *dir, struct listing *listing)
@@ -225,7 +223,7 @@ int queue_unlink(struct node *dir, const char *name, const struct caller *caller
 {
     struct box *box = dir->object;
     uint64_t id;
-    int r = check_caller(box, caller);
+    int r = box_admit(box, caller->tid);
 
     if (r < 0)
         return r;
@@ -255,9 +253,9 @@ int queue_rename(struct node *dir, const char *name, struct node *to_dir, const 
         return -EPERM;
     if (!owns(box, caller) || !owns(to, caller))
         return -EPERM;
-    r = check_caller(box, caller);
+    r = box_admit(box, caller->tid);
     if (r == 0)
-        r = check_caller(to, caller);
+        r = box_admit(to, caller->tid);
     if (r < 0)
         return r;
     if (!parse_id(name, &id))

@@ -11,10 +11,15 @@
 struct send_file {
     struct file file;
     unsigned int prio;
-    _Atomic pid_t last_pid; /* whose write came last: a guess at whose is next */
+    _Atomic pid_t last_pid; /* as send_message has it */
 };
 
-static void answer(fuse_req_t req, int result, size_t size)
+static struct mbox *destination(struct file *file)
+{
+    return file->out ? file->out : file->mbox;
+}
+
+static void answer(struct file *file, fuse_req_t req, int result, size_t size)
 {
     if (result < 0)
         fuse_reply_err(req, -result);
@@ -27,7 +32,7 @@ static void complete(struct mbox_op *op, struct mbox_ready *ready)
     struct ended ended = parked_end(op);
 
     (void)ready;
-    answer(ended.req, ended.result, ended.size);
+    answer(ended.file, ended.req, ended.result, ended.size);
     file_unref(ended.file);
 }
 
@@ -35,13 +40,13 @@ static void complete(struct mbox_op *op, struct mbox_ready *ready)
 static int post_waiting(struct file *file, fuse_req_t req, struct msg *msg, bool nonblock,
                         struct mbox_ready *ready)
 {
-    struct parked *parked = parked_new(file, req, msg->size_bytes, complete);
+    struct parked *parked = parked_new(file, destination(file), req, msg->size_bytes, complete);
     int r;
 
     if (!parked)
         return -ENOMEM;
     parked->op.nonblock = nonblock;
-    r = mbox_post(file->mbox, msg, &parked->op, ready);
+    r = mbox_post(destination(file), msg, &parked->op, ready);
     if (r != MBOX_PARKED)
         parked_free(parked);
     return r;
@@ -56,10 +61,9 @@ static bool is_later_part(off_t offset, int flags)
     return offset > 0 && !(flags & O_APPEND);
 }
 
-static void send_write(struct file *file, fuse_req_t req, const char *data, size_t size,
-                       off_t offset, int flags)
+void send_message(struct file *file, fuse_req_t req, const char *data, size_t size, off_t offset,
+                  int flags, unsigned int prio, _Atomic pid_t *last_pid)
 {
-    struct send_file *send = (struct send_file *)file;
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
     struct msg *msg;
     int r;
@@ -68,18 +72,26 @@ static void send_write(struct file *file, fuse_req_t req, const char *data, size
         fuse_reply_err(req, EMSGSIZE);
         return;
     }
-    msg = msg_new(data, size, send->prio, caller_as_sender(req, &send->last_pid));
+    msg = msg_new(data, size, prio, caller_as_sender(req, last_pid));
     if (!msg) {
         fuse_reply_err(req, ENOMEM);
         return;
     }
-    r = mbox_post(file->mbox, msg, NULL, &ready);
+    r = mbox_post(destination(file), msg, NULL, &ready);
     if (r == -EAGAIN)
         r = post_waiting(file, req, msg, flags & O_NONBLOCK, &ready);
     if (r != MBOX_PARKED)
-        answer(req, r, size);
+        answer(file, req, r, size);
     msg_unref(msg);
     mbox_ready_run(&ready);
+}
+
+static void send_write(struct file *file, fuse_req_t req, const char *data, size_t size,
+                       off_t offset, int flags)
+{
+    struct send_file *send = (struct send_file *)file;
+
+    send_message(file, req, data, size, offset, flags, send->prio, &send->last_pid);
 }
 
 static const struct file_ops send_ops = {

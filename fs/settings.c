@@ -24,22 +24,34 @@ static int make_config(struct file *file, char **ret_text)
     return *ret_text ? 0 : -ENOMEM;
 }
 
-static void config_write(struct file *file, fuse_req_t req, const char *data, size_t size,
-                         off_t offset, int flags)
+void settings_write(struct file *file, fuse_req_t req, const char *data, size_t size,
+                    int (*configure)(struct file *file, const char *text, size_t n,
+                                     struct mbox_ready *ready))
 {
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
     int r = -EINVAL;
 
     /* The kernel would split a longer write, and what comes later could not undo what came before. */
     if (size <= CONFIG_WRITE_MAX)
-        r = mbox_configure(file->mbox, data, size, &ready);
-    (void)offset;
-    (void)flags;
+        r = configure(file, data, size, &ready);
     if (r < 0)
         fuse_reply_err(req, -r);
     else
         fuse_reply_write(req, size);
     mbox_ready_run(&ready);
+}
+
+static int configure(struct file *file, const char *text, size_t n, struct mbox_ready *ready)
+{
+    return mbox_configure(file->mbox, text, n, ready);
+}
+
+static void config_write(struct file *file, fuse_req_t req, const char *data, size_t size,
+                         off_t offset, int flags)
+{
+    (void)offset;
+    (void)flags;
+    settings_write(file, req, data, size, configure);
 }
 
 static int make_stat(struct file *file, char **ret_text)

@@ -190,7 +190,7 @@ static void receive(struct stream_file *stream, fuse_req_t req, size_t size, int
 
     r = mbox_take(file->mbox, &op, &msg, &ready);
     if (r == -EAGAIN && !(flags & O_NONBLOCK))
-        r = parked_take(file, req, size, SIZE_MAX, complete, &msg, &ready);
+        r = parked_take(file, req, size, &op, complete, &msg, &ready);
     if (r < 0)
         answer_failure(req, r);
     else if (r == 0)

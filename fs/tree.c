@@ -8,6 +8,7 @@
 #include "info.h"
 #include "listing.h"
 #include "mboxes.h"
+#include "regions.h"
 
 /* What the root holds: a new room is a line here, and a struct room in struct tree. */
 static const struct {
@@ -17,6 +18,8 @@ static const struct {
     const struct node_ops *ops;
 } entries[] = {
     { "mbox", 01777, offsetof(struct tree, mboxes), &mboxes_ops },
+    { "ring", 01777, offsetof(struct tree, rings), &rings_ops },
+    { "shm", 01777, offsetof(struct tree, regions), &regions_ops },
     { ".ipcfs", 0555, offsetof(struct tree, info), &info_ops },
 };
 

@@ -1,12 +1,15 @@
+import collections
 import faulthandler
 import os
 import signal
 import sys
+import tempfile
 import threading
 
 import pytest
 
 import harness
+import modes
 
 # Of one test, cleaning included.
 TEST_SECONDS_MAX = 40 * harness.SLOW
@@ -30,9 +33,9 @@ class SharedMount:
     def __init__(self):
         self.mount = None
 
-    def get(self):
+    def get(self, *options, **kwargs):
         if not self.mount:
-            self.mount = harness.Mount()
+            self.mount = harness.Mount(*options, **kwargs)
         return self.mount
 
     def check(self):
@@ -48,14 +51,16 @@ class SharedMount:
 
 
 @pytest.fixture(scope="session")
-def shared_mount():
-    shared = SharedMount()
+def shared_mounts():
+    """By name."""
+    shared = collections.defaultdict(SharedMount)
     yield shared
-    shared.stop()
+    for mount in shared.values():
+        mount.stop()
 
 
 @pytest.fixture(autouse=True)
-def clean_up(shared_mount):
+def clean_up(shared_mounts):
     """After each test, whatever became of it."""
     def give_up():
         faulthandler.dump_traceback(sys.__stderr__)
@@ -67,8 +72,9 @@ def clean_up(shared_mount):
     yield
     try:
         harness.kill_all()
-        harness.stop_mounts(kept=shared_mount.mount)
-        shared_mount.check()
+        harness.stop_mounts(kept=[shared.mount for shared in shared_mounts.values()])
+        for shared in shared_mounts.values():
+            shared.check()
     finally:
         watchdog.cancel()
 
@@ -80,8 +86,8 @@ def mount():
 
 
 @pytest.fixture
-def mnt(shared_mount):
-    return shared_mount.get()
+def mnt(shared_mounts):
+    return shared_mounts["root"].get()
 
 
 @pytest.fixture
@@ -97,3 +103,34 @@ def box(mnt):
 @pytest.fixture(params=harness.SHELLS)
 def shell(request):
     return request.param
+
+
+# --- modes.py ---
+
+@pytest.fixture(scope="session")
+def users_may_mount():
+    modes.let_users_mount()
+
+
+@pytest.fixture(scope="session")
+def public_programs():
+    with tempfile.TemporaryDirectory() as directory:
+        modes.publish(directory)
+        yield
+
+
+@pytest.fixture(params=modes.ALL, ids=lambda mode: mode.name)
+def mode(request, users_may_mount, public_programs):
+    yield modes.Mounts(request.param)
+    modes.clean_up()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem):
+    """A mount of a user's is for that user alone: so who tests it becomes that user."""
+    mode = pyfuncitem.funcargs.get("mode")
+    if not isinstance(mode, modes.Mounts) or mode.uid is None:
+        return None
+    args = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    modes.run_as(mode.uid, pyfuncitem.obj, args)
+    return True

@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import multiprocessing
 import os
 import pickle
 import signal
@@ -36,6 +37,8 @@ BOB = 65534
 
 SHELLS = {"bash": ["bash"], "dash": ["dash"], "busybox": ["busybox", "sh"]}
 TOOLS = {"coreutils": [], "busybox": ["busybox"]}
+
+PR_SET_DUMPABLE = 4
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -162,6 +165,62 @@ class Call:
         os.close(self._outcome)
 
 
+class Peer:
+    """A child process that does what it is told, one thing after the other, and keeps what it has opened.
+
+    What it is told is a function of a module (or a method) with its arguments."""
+
+    def __init__(self, uid=None, gid=None, groups=()):
+        self._ours, theirs = multiprocessing.Pipe()
+        self.process = Call(self._serve, theirs, uid=uid, gid=gid, groups=groups)
+        self.pid = self.process.pid
+        theirs.close()
+        assert self.result() == "ready"
+
+    @classmethod
+    def with_pid(cls, pid):
+        """One whose pid is this, which is free; None where that can't be had."""
+        with contextlib.suppress(OSError), open("/proc/sys/kernel/ns_last_pid", "w", encoding="ascii") as last:
+            last.write(str(pid - 1))
+        peer = cls()
+        return peer if peer.pid == pid else None
+
+    def _serve(self, orders):
+        self._ours.close()
+        orders.send((None, "ready"))
+        with contextlib.suppress(EOFError):
+            while True:
+                function, args = orders.recv()
+                try:
+                    outcome = (None, function(*args))
+                except OSError as error:
+                    outcome = (error, None)
+                orders.send(outcome)
+
+    def start(self, function, *args):
+        """May wait: then result() has it."""
+        self._ours.send((function, args))
+        return self
+
+    def result(self):
+        assert self._ours.poll(PATIENCE), f"peer {self.pid} does not answer"
+        error, value = self._ours.recv()
+        if error:
+            raise error
+        return value
+
+    def call(self, function, *args):
+        return self.start(function, *args).result()
+
+    def has_result(self):
+        return self._ours.poll()
+
+    def kill(self, number=signal.SIGKILL):
+        """Also waits for its end, so that there is not even a zombie."""
+        self.process.kill(number)
+        self.process.wait()
+
+
 class Command(subprocess.Popen):
     """A program in a session of its own."""
 
@@ -228,6 +287,8 @@ def become(uid, gid=None, groups=()):
     os.setgroups(groups)
     os.setgid(uid if gid is None else gid)
     os.setuid(uid)
+    # As any process of that user: else its /proc/PID would stay root's.
+    libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
 
 
 def as_user(uid, function, *args, gid=None, groups=()):
@@ -401,10 +462,16 @@ def kill_daemons():
         mount.process.kill()
 
 
-def stop_mounts(kept=None):
+def stop_mounts(kept=()):
     """Ends the mounts that a test has made; fails where one of them has failed."""
-    for mount in [m for m in _mounts if m is not kept]:
+    for mount in [m for m in _mounts if m not in kept]:
         mount.stop()
+
+
+def forget_inherited():
+    """For a child process that goes on with the test: what its parent has started is not its own."""
+    _running.clear()
+    _mounts.clear()
 
 
 def mount_line(path):
@@ -425,25 +492,31 @@ def mount_point():
     try:
         yield path
     finally:
+        unmount = ["umount", "-l"] if os.getuid() == 0 else ["fusermount3", "-uz"]
         while mount_line(path):
-            if subprocess.run(["umount", "-l", path], check=False, timeout=PATIENCE).returncode != 0:
+            if subprocess.run([*unmount, path], check=False, timeout=PATIENCE).returncode != 0:
                 break
         os.rmdir(path)
 
 
 class Mount:
-    """ipcfs in the foreground on a fresh directory."""
+    """ipcfs in the foreground on a fresh directory; of another user's, if asked, who must be let to /dev/fuse."""
 
-    def __init__(self, *options):
+    def __init__(self, *options, uid=None, program=IPCFS):
         self._cleanup = contextlib.ExitStack()
         self.path = self._cleanup.enter_context(mount_point())
+        user = []
+        if uid is not None and uid != os.getuid():
+            os.chown(self.path, uid, uid)
+            user = ["--reuid", str(uid), "--regid", str(uid), "--clear-groups"]
         self.mbox = os.path.join(self.path, "mbox")
+        self.proc = os.path.join(self.path, "proc")
         self._log = self._cleanup.enter_context(tempfile.TemporaryFile())
         self.expected_status = 0
         self._n_boxes = 0
         # Whatever ends the tests ends the daemon.
         self.process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "TERM", IPCFS, "-f", *options, self.path],
+            ["setpriv", *user, "--pdeathsig", "TERM", program, "-f", *options, self.path],
             stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, cwd="/")
         _mounts.append(self)
         wait_until(lambda: mount_line(self.path) or self.process.poll() is not None,
@@ -466,12 +539,23 @@ class Mount:
     def mailbox(self, name):
         return Mailbox(os.path.join(self.mbox, name))
 
+    def direct(self, pid):
+        """What is in proc/PID, used as a mailbox."""
+        return Mailbox(os.path.join(self.proc, str(pid)))
+
     def is_mounted(self):
         return mount_line(self.path) is not None
 
     def n_threads(self):
         with open(f"/proc/{self.pid}/status", encoding="utf-8") as lines:
             return next(int(line.split()[1]) for line in lines if line.startswith("Threads:"))
+
+    def n_fds(self):
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def metric(self, name):
+        with open(os.path.join(self.path, ".ipcfs", "metrics"), encoding="utf-8") as lines:
+            return next(int(line.split()[1]) for line in lines if line.startswith(name + " "))
 
     def cpu_ticks(self):
         """How much time the daemon has taken, on processors."""

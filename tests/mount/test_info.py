@@ -9,7 +9,7 @@ import stat
 
 import pytest
 
-from harness import ALICE, IPCFS, Call, Handle, as_user, fails_with, run, sh
+from harness import ALICE, IPCFS, Call, Handle, as_user, fails_with, read_settings, run, sh
 
 NAMES = ["version", "metrics"]
 
@@ -22,6 +22,15 @@ MAILBOX_FAMILIES = {
     "ipcfs_mailbox_rejected_total": "rejected",
     "ipcfs_mailbox_senders_waiting": "senders_waiting",
     "ipcfs_mailbox_receivers_waiting": "receivers_waiting",
+}
+
+RING_FAMILIES = {
+    "ipcfs_ring_messages": "messages",
+    "ipcfs_ring_map_bytes": "map_bytes",
+    "ipcfs_ring_sent_total": "sent",
+    "ipcfs_ring_received_total": "received",
+    "ipcfs_ring_senders_waiting": "senders_waiting",
+    "ipcfs_ring_receivers_waiting": "receivers_waiting",
 }
 
 
@@ -162,6 +171,30 @@ def test_metrics_tell_what_stat_tells(mnt, box):
     assert (told["dropped"], told["rejected"], told["senders_waiting"]) == (1, 1, 1)
     assert metrics.value("ipcfs_used_bytes") > 0
     assert metrics.value("ipcfs_mailboxes") == len(os.listdir(mnt.mbox)) == len(metrics.mailboxes())
+
+
+def test_metrics_tell_what_stat_of_a_ring_tells(mnt):
+    ring = f"{mnt.path}/ring/so \\ \"many\""
+    os.mkdir(ring)
+    try:
+        for text in (b"one", b"two", b"three"):
+            with Handle(f"{ring}/send", os.O_WRONLY) as send:
+                send.write(text)
+        with Handle(f"{ring}/recv", os.O_RDONLY) as recv:
+            assert recv.read() == b"one"
+        told = read_settings(f"{ring}/stat")
+        metrics = read_metrics(mnt)
+        assert {key: metrics.value(family, ring=os.path.basename(ring)) for family, key in RING_FAMILIES.items()} == \
+            {key: int(told[key]) for key in RING_FAMILIES.values()}
+        assert (int(told["messages"]), int(told["sent"]), int(told["received"])) == (2, 3, 1)
+        assert metrics.value("ipcfs_rings") == 1
+        assert metrics.value("ipcfs_used_bytes") >= int(told["map_bytes"])
+    finally:
+        with Handle(f"{ring}/recv", os.O_RDONLY | os.O_NONBLOCK) as recv, contextlib.suppress(BlockingIOError):
+            while True:
+                recv.read()
+        os.rmdir(ring)
+    assert read_metrics(mnt).value("ipcfs_rings") == 0
 
 
 def test_waiting_receiver_is_counted(mnt, box):

@@ -281,9 +281,9 @@ def test_user_mount_is_unmounted_by_a_signal(in_world, number):
     done = in_world(
         # A shell's background children ignore SIGINT where nobody says otherwise.
         "$user env --default-signal=INT ./ipcfs -f mnt & daemon=$!",
-        "until [ $(n_mounts) = 1 ]; do sleep 0.01; done", "$user ls mnt",
+        "until [ $(n_mounts) = 1 ]; do sleep 0.01; done", "$user ls -d mnt/mbox",
         f"kill -{number} $daemon", "wait $daemon && echo $?", "n_mounts")
-    assert done.stdout.splitlines() == ["mbox", "0", "0"], done.stderr
+    assert done.stdout.splitlines() == ["mnt/mbox", "0", "0"], done.stderr
 
 
 def test_private_keeps_other_users_out(mount):

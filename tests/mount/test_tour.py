@@ -454,15 +454,15 @@ def test_listing_is_linear(box):
     import time
     seconds = {}
     box.configure(messages="max")
-    for n in (10_000, 100_000):
+    for n in (4_000, 40_000):
         box.send(b"x\n" * (n - box.stat()["messages"]), name="send.lines")
         start_time = time.monotonic()
         assert len(os.listdir(box.file("queue"))) == n
         seconds[n] = time.monotonic() - start_time
     # Ten times as many; quadratic it would be a hundred times as long.
-    assert seconds[100_000] < 40 * max(seconds[10_000], 0.005)
+    assert seconds[40_000] < 40 * max(seconds[4_000], 0.005)
     run("find", box.file("queue"), "-type", "f", "-delete", timeout=100)
-    assert box.counts("messages", "received") == (0, 100_000)
+    assert box.counts("messages", "received") == (0, 40_000)
 
 
 # --- owners ---

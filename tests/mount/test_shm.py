@@ -1,0 +1,761 @@
+"""Regions: files of shared memory, as in /dev/shm, counted against the quotas."""
+
+import ctypes
+import errno
+import fcntl
+import mmap
+import os
+import stat
+import struct
+
+import pytest
+
+from harness import (ALICE, BOB, TOOLS, Call, Handle, Peer, as_user, fails_with, libc, run, sh,
+                     try_open, wait_until)
+from modes import ROOTS, at_end
+
+KIB, MIB = 1 << 10, 1 << 20
+PAGE = mmap.PAGESIZE
+RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2
+AT_FDCWD = -100
+FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE = 1, 2, 16
+
+
+class Room:
+    """shm/ of a mount."""
+
+    def __init__(self, mnt):
+        self.mnt = mnt
+        self.path = os.path.join(mnt.path, "shm")
+
+    def at(self, name):
+        return os.path.join(self.path, name)
+
+    def make(self, name="region", data=b"", mode=0o644):
+        path = self.at(name)
+        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode)
+        with open(fd, "wb") as file:
+            file.write(data)
+        return path
+
+    def free(self):
+        size = os.statvfs(self.path)
+        return size.f_bfree * size.f_frsize
+
+    def empty(self):
+        for name in os.listdir(self.path):
+            os.unlink(self.at(name))
+
+
+@pytest.fixture
+def shm(mode, shared_mounts):
+    room = Room(mode.shared(shared_mounts))
+    at_end(room.empty)
+    return room
+
+
+@pytest.fixture
+def quota_shm(mode):
+    """Makes mounts that hold as much as it is told."""
+    return lambda options: Room(mode.mount("-o", options))
+
+
+def read(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def write(path, data, flags=os.O_TRUNC):
+    with Handle(path, os.O_WRONLY | flags) as file:
+        assert file.write(data) == len(data)
+
+
+def mapped(path, length=0, access=mmap.ACCESS_WRITE):
+    """Outlives its descriptor."""
+    with open(path, "r+b" if access == mmap.ACCESS_WRITE else "rb", buffering=0) as file:
+        return mmap.mmap(file.fileno(), length, access=access)
+
+
+def fallocate(fd, mode, offset, length):
+    if libc.fallocate(fd, mode, ctypes.c_long(offset), ctypes.c_long(length)) < 0:
+        raise OSError(ctypes.get_errno(), "fallocate")
+
+
+def rename2(old, new, flags):
+    if libc.renameat2(AT_FDCWD, os.fsencode(old), AT_FDCWD, os.fsencode(new), flags) < 0:
+        raise OSError(ctypes.get_errno(), "renameat2")
+
+
+# --- files ---
+
+def test_room_is_for_all_and_sticky(shm):
+    st = os.stat(shm.path)
+    assert stat.S_IMODE(st.st_mode) == 0o1777
+
+
+def test_a_new_region_is_an_empty_file(shm):
+    path = shm.make("new", mode=0o640)
+    st = os.stat(path)
+    assert stat.S_ISREG(st.st_mode) and stat.S_IMODE(st.st_mode) == 0o640
+    assert (st.st_size, st.st_blocks, st.st_nlink, st.st_uid) == (0, 0, 1, os.getuid())
+    assert os.listdir(shm.path).count("new") == 1
+    assert read(path) == b""
+
+
+def test_shell_writes_appends_reads_and_truncates(shm, shell):
+    out = sh(shell, "echo one > sh; echo two >> sh; cat sh; echo new > sh; cat sh; : > sh; cat sh; rm sh; test ! -e sh",
+             cwd=shm.path)
+    assert out == "one\ntwo\nnew\n"
+
+
+def test_read_and_write_at_any_offset(shm):
+    path = shm.make("offsets", b"0123456789")
+    with Handle(path, os.O_RDWR) as file:
+        assert os.pread(file.fd, 4, 3) == b"3456"
+        assert os.pwrite(file.fd, b"xyz", 8) == 3
+        assert os.pread(file.fd, 100, 0) == b"01234567xyz"
+        assert os.pread(file.fd, 100, 11) == b""
+        assert os.pread(file.fd, 100, 1 << 40) == b""
+        assert os.pwrite(file.fd, b"far", 3 * PAGE) == 3
+        assert os.pread(file.fd, PAGE, PAGE) == bytes(PAGE)
+        assert os.fstat(file.fd).st_size == 3 * PAGE + 3
+        assert os.lseek(file.fd, 0, os.SEEK_END) == 3 * PAGE + 3
+
+
+def test_append_goes_to_the_end_whoever_else_appends(shm):
+    path = shm.make("appended")
+    n = 100
+
+    def append(who):
+        with Handle(path, os.O_WRONLY | os.O_APPEND) as file:
+            for i in range(n):
+                file.write(b"%d %04d\n" % (who, i))
+
+    writers = [Call(append, who) for who in range(4)]
+    for writer in writers:
+        writer.result()
+    lines = read(path).splitlines()
+    assert sorted(lines) == [b"%d %04d" % (who, i) for who in range(4) for i in range(n)]
+
+
+@pytest.mark.parametrize("size", [0, 1, PAGE - 1, PAGE, PAGE + 1, 3 * PAGE + 7])
+def test_truncate_cuts_and_what_grows_is_zero(shm, size):
+    path = shm.make(f"cut{size}", b"x" * (2 * PAGE))
+    os.truncate(path, size)
+    assert os.stat(path).st_size == size
+    assert read(path) == (b"x" * (2 * PAGE)).ljust(size, b"\0")[:size]
+    os.truncate(path, 4 * PAGE)
+    assert read(path) == (b"x" * min(size, 2 * PAGE)).ljust(4 * PAGE, b"\0")
+    with Handle(path, os.O_RDWR) as file:
+        os.ftruncate(file.fd, 5)
+        assert os.fstat(file.fd).st_size == 5
+    try_open(path, os.O_WRONLY | os.O_TRUNC)
+    assert os.stat(path).st_size == 0
+
+
+def test_truncate_to_what_is_no_size(shm):
+    path = shm.make("sizes", b"data")
+    with fails_with(errno.EINVAL):
+        os.truncate(path, -1)
+    with fails_with(errno.EDQUOT, errno.ENOSPC, errno.EFBIG):
+        os.truncate(path, (1 << 63) - 1)
+    with Handle(path, os.O_WRONLY) as file, fails_with(errno.EDQUOT, errno.ENOSPC, errno.EFBIG):
+        os.pwrite(file.fd, b"x", (1 << 63) - 2)
+    assert read(path) == b"data"
+
+
+def test_fallocate_grows_and_punches(shm):
+    path = shm.make("holes", b"x" * (4 * PAGE))
+    with Handle(path, os.O_RDWR) as file:
+        fallocate(file.fd, 0, 0, 6 * PAGE)
+        assert os.fstat(file.fd).st_size == 6 * PAGE
+        os.posix_fallocate(file.fd, 0, PAGE)
+        assert os.fstat(file.fd).st_size == 6 * PAGE
+        blocks = os.fstat(file.fd).st_blocks
+        fallocate(file.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, PAGE, 2 * PAGE)
+        assert os.fstat(file.fd).st_blocks == blocks - 2 * PAGE // 512
+        with fails_with(errno.EOPNOTSUPP):
+            fallocate(file.fd, FALLOC_FL_KEEP_SIZE, 0, 100 * PAGE)
+    assert read(path) == b"x" * PAGE + bytes(2 * PAGE) + b"x" * PAGE + bytes(2 * PAGE)
+    done = run("fallocate", "-p", "-o", "0", "-l", str(PAGE), path)
+    assert done.returncode == 0, done.stderr
+    assert read(path)[:PAGE] == bytes(PAGE)
+
+
+def test_punching_is_seen_by_who_maps(shm):
+    path = shm.make("punched", b"x" * (2 * PAGE))
+    with mapped(path) as memory, Handle(path, os.O_RDWR) as file:
+        assert memory[0] == ord("x")
+        fallocate(file.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, PAGE)
+        assert memory[0] == 0 and memory[PAGE] == ord("x")
+
+
+def test_blocks_are_what_is_there(shm):
+    path = shm.make("sparse")
+    os.truncate(path, 64 * PAGE)
+    assert os.stat(path).st_blocks == 0
+    with Handle(path, os.O_WRONLY) as file:
+        os.pwrite(file.fd, b"x" * PAGE, 10 * PAGE)
+    wait_until(lambda: os.stat(path).st_blocks == PAGE // 512, "one page is there")
+
+
+def test_times_change_with_what_is_done(shm):
+    path = shm.make("times", b"data")
+    os.utime(path, (1, 1))
+    assert (os.stat(path).st_atime, os.stat(path).st_mtime) == (1, 1)
+    write(path, b"more")
+    assert os.stat(path).st_mtime > 1000
+    os.utime(path, (1, 1))
+    os.truncate(path, 2)
+    assert os.stat(path).st_mtime > 1000
+    os.utime(path, (1, 1))
+    os.chmod(path, 0o600)
+    assert os.stat(path).st_mtime == 1 and os.stat(path).st_ctime > 1000
+
+
+# --- mmap ---
+
+def test_mapping_is_shared_between_processes(shm):
+    path = shm.make("shared", bytes(2 * PAGE))
+
+    def answer():
+        with mapped(path) as memory:
+            wait_until(lambda: memory[0] == 1, "the question is there")
+            memory[PAGE] = 42
+            wait_until(lambda: memory[0] == 2, "the end")
+            return bytes(memory[10:15])
+
+    with mapped(path) as memory:
+        other = Call(answer)
+        memory[0] = 1
+        wait_until(lambda: memory[PAGE] == 42, "the answer is there")
+        memory[10:15] = b"hello"
+        memory[0] = 2
+        assert other.result() == b"hello"
+
+
+def test_mapping_read_and_write_are_one(shm):
+    path = shm.make("one", bytes(2 * PAGE))
+    with mapped(path) as memory, Handle(path, os.O_RDWR) as file:
+        for i in range(50):
+            at = i * 131
+            memory[at:at + 4] = struct.pack("I", i)
+            assert os.pread(file.fd, 4, at) == struct.pack("I", i)
+            assert read(path)[at:at + 4] == struct.pack("I", i)
+            os.pwrite(file.fd, struct.pack("I", i + 1000), at)
+            assert memory[at:at + 4] == struct.pack("I", i + 1000)
+
+
+def test_mapping_and_another_process_that_writes_are_one(shm):
+    path = shm.make("other", bytes(PAGE))
+    with mapped(path) as memory:
+        peer = Peer()
+        for i in range(20):
+            peer.call(write, path, struct.pack("I", i), 0)
+            assert memory[:4] == struct.pack("I", i)
+            memory[:4] = struct.pack("I", i + 1000)
+            assert peer.call(read, path)[:4] == struct.pack("I", i + 1000)
+
+
+def test_mapping_outlives_close_unlink_and_the_daemon(mode):
+    shm = Room(mode.mount())
+    path = shm.make("outlives", b"x" * PAGE)
+    one, other = mapped(path), mapped(path)
+    os.unlink(path)
+    one[0] = 1
+    assert other[0] == 1
+    if mode.name == "passthrough":
+        shm.mnt.process.terminate()
+        shm.mnt.wait_end()
+        one[0] = 2
+        assert other[0] == 2
+    one.close()
+    other.close()
+
+
+def test_private_mapping_keeps_to_itself(shm):
+    path = shm.make("private", b"x" * PAGE)
+    with mapped(path, access=mmap.ACCESS_COPY) as mine:
+        mine[0] = 0
+        assert read(path)[:1] == b"x"
+
+
+def test_growing_is_seen_by_who_maps_beyond(shm):
+    """A mapping may be longer than the file; once that has grown, what is there can be used."""
+    path = shm.make("grows", bytes(PAGE))
+    with Handle(path, os.O_RDWR) as file:
+        os.ftruncate(file.fd, 4 * PAGE)
+        with mmap.mmap(file.fd, 4 * PAGE) as memory:
+            os.ftruncate(file.fd, PAGE)
+            os.ftruncate(file.fd, 4 * PAGE)
+            assert memory[3 * PAGE] == 0
+            memory[3 * PAGE] = 7
+            assert os.pread(file.fd, 1, 3 * PAGE) == b"\7"
+
+
+def test_readers_get_no_signal_when_others_truncate(shm):
+    """read says what is there, however short it has become, and the daemon lives on."""
+    path = shm.make("shrinks", b"x" * MIB)
+
+    def shrink(n):
+        for _ in range(n):
+            os.truncate(path, 0)
+            os.truncate(path, MIB)
+
+    def look(n):
+        with Handle(path, os.O_RDWR) as file:
+            for _ in range(n):
+                got = os.pread(file.fd, MIB, 0)
+                assert len(got) <= MIB
+                os.pwrite(file.fd, b"y" * PAGE, 7 * PAGE)
+
+    callers = [Call(shrink, 100), Call(look, 60), Call(look, 60)]
+    for caller in callers:
+        caller.result()
+    assert os.stat(path).st_size == MIB
+
+
+def test_msync_and_fsync_succeed(shm):
+    path = shm.make("synced", bytes(PAGE))
+    with mapped(path) as memory, Handle(path, os.O_RDWR) as file:
+        memory[0] = 1
+        memory.flush()
+        os.fsync(file.fd)
+        os.fdatasync(file.fd)
+        assert os.pread(file.fd, 1, 0) == b"\1"
+
+
+def test_numpy_memmap_shares(shm):
+    numpy = pytest.importorskip("numpy")
+    path = shm.at("numpy")
+    one = numpy.memmap(path, dtype="float64", mode="w+", shape=(64, 64))
+    other = numpy.memmap(path, dtype="float64", mode="r+", shape=(64, 64))
+    one[:] = numpy.arange(64 * 64).reshape(64, 64)
+    assert (other == one).all()
+    other[3, 4] = -1
+    assert one[3, 4] == -1
+    one.flush()
+    assert numpy.fromfile(path, dtype="float64")[3 * 64 + 4] == -1
+
+
+# --- names ---
+
+def test_rename_and_replace_while_open(shm):
+    one, two = shm.make("rename-one", b"one"), shm.make("rename-two", b"two")
+    with Handle(one, os.O_RDWR) as first, Handle(two, os.O_RDWR) as second:
+        os.rename(one, two)
+        assert read(two) == b"one"
+        assert not os.path.exists(one)
+        assert os.fstat(second.fd).st_nlink == 0
+        assert os.pread(second.fd, 10, 0) == b"two"
+        os.pwrite(first.fd, b"new", 0)
+        assert read(two) == b"new"
+        os.pwrite(second.fd, b"old", 0)
+        assert read(two) == b"new"
+
+
+def test_rename_noreplace_exchange_and_onto_itself(shm):
+    one, two = shm.make("swap-one", b"one"), shm.make("swap-two", b"two")
+    with fails_with(errno.EEXIST):
+        rename2(one, two, RENAME_NOREPLACE)
+    with mapped(one) as memory:
+        rename2(one, two, RENAME_EXCHANGE)
+        assert (read(one), read(two)) == (b"two", b"one")
+        memory[:3] = b"ONE"
+        assert read(two) == b"ONE"
+    with fails_with(errno.ENOENT):
+        rename2(one, shm.at("swap-none"), RENAME_EXCHANGE)
+    os.rename(one, one)
+    rename2(one, shm.at("swap-three"), RENAME_NOREPLACE)
+    assert read(shm.at("swap-three")) == b"two"
+
+
+def test_unlinked_region_lives_while_it_is_open(shm):
+    path = shm.make("unlinked", b"data")
+    with Handle(path, os.O_RDWR) as file:
+        os.unlink(path)
+        with fails_with(errno.ENOENT):
+            os.stat(path)
+        assert os.fstat(file.fd).st_nlink == 0
+        os.pwrite(file.fd, b"more data", 0)
+        assert os.pread(file.fd, 100, 0) == b"more data"
+        again = shm.make("unlinked", b"another")
+        assert read(again) == b"another"
+        assert os.pread(file.fd, 100, 0) == b"more data"
+        os.ftruncate(file.fd, 4)
+        assert os.fstat(file.fd).st_size == 4
+
+
+@pytest.mark.parametrize("name", ["häß-лич-領域", "two words", "x" * 255, ".hidden", "-f", "new\nline", "\udcff"], ids=ascii)
+def test_any_bytes_but_slash_and_nul_make_a_name(shm, name):
+    path = shm.make(name, b"data")
+    assert name in os.listdir(shm.path)
+    assert read(path) == b"data"
+    os.unlink(path)
+
+
+def test_names_that_can_not_be(shm):
+    with fails_with(errno.ENAMETOOLONG):
+        shm.make("x" * 256)
+    with fails_with(errno.ENOENT):
+        read(shm.at("nothing"))
+    with fails_with(errno.ENOENT):
+        os.unlink(shm.at("nothing"))
+
+
+@pytest.mark.parametrize("make", [
+    os.mkdir, os.mkfifo, lambda path: os.symlink("target", path),
+    lambda path: os.mknod(path, stat.S_IFSOCK | 0o644),
+], ids=["mkdir", "mkfifo", "symlink", "socket"])
+def test_only_files_are_made_there(shm, make):
+    with fails_with(errno.EPERM):
+        make(shm.at("thing"))
+
+
+def test_link_is_refused_and_a_region_does_not_leave(shm, mode):
+    path = shm.make("stays")
+    with fails_with(errno.EPERM):
+        os.link(path, shm.at("link"))
+    with fails_with(errno.EPERM, errno.EXDEV):
+        os.rename(path, os.path.join(shm.mnt.mbox, "stays"))
+    with fails_with(errno.EXDEV):
+        os.rename(path, "/tmp/stays")
+    assert os.path.exists(path)
+
+
+def test_a_thousand_regions_are_listed_once_each(shm):
+    names = [f"many{i}" for i in range(1000)]
+    for name in names:
+        os.close(os.open(shm.at(name), os.O_CREAT | os.O_WRONLY))
+    assert sorted(n for n in os.listdir(shm.path) if n.startswith("many")) == sorted(names)
+    for name in names:
+        os.unlink(shm.at(name))
+
+
+def test_one_of_many_that_create_exclusively_succeeds(shm):
+    def create(round_):
+        try:
+            os.close(os.open(shm.at(f"race{round_}"), os.O_CREAT | os.O_EXCL | os.O_RDWR))
+            return 1
+        except FileExistsError:
+            return 0
+
+    def create_all():
+        return [create(i) for i in range(50)]
+
+    callers = [Call(create_all) for _ in range(8)]
+    outcomes = [caller.result() for caller in callers]
+    assert [sum(one[i] for one in outcomes) for i in range(50)] == [1] * 50
+
+
+def test_all_of_many_that_create_the_same_name_get_the_same_region(shm):
+    def create(who):
+        for i in range(50):
+            with Handle(shm.at(f"same{i}"), os.O_CREAT | os.O_RDWR) as file:
+                os.pwrite(file.fd, b"%d" % who, who)
+
+    callers = [Call(create, who) for who in range(8)]
+    for caller in callers:
+        caller.result()
+    assert {read(shm.at(f"same{i}")) for i in range(50)} == {b"01234567"}
+
+
+def test_creating_and_unlinking_race(shm):
+    def churn():
+        for _ in range(150):
+            with Handle(shm.at("churn"), os.O_CREAT | os.O_RDWR) as file:
+                file.write(b"data")
+                try:
+                    os.unlink(shm.at("churn"))
+                except FileNotFoundError:
+                    pass
+
+    callers = [Call(churn) for _ in range(4)]
+    for caller in callers:
+        caller.result()
+    assert not os.path.exists(shm.at("churn"))
+
+
+# --- rights ---
+
+@ROOTS
+def test_permission_bits_count(shm):
+    path = shm.make("rights", b"data", 0o640)
+    os.chown(path, ALICE, ALICE)
+    as_user(ALICE, try_open, path, os.O_RDWR)
+    for flags in (os.O_RDONLY, os.O_WRONLY):
+        with fails_with(errno.EACCES):
+            as_user(BOB, try_open, path, flags)
+    with fails_with(errno.EACCES):
+        as_user(BOB, os.truncate, path, 0)
+    with fails_with(errno.EPERM):
+        as_user(BOB, os.chmod, path, 0o666)
+    with fails_with(errno.EPERM):
+        as_user(ALICE, os.chown, path, BOB, BOB)
+    as_user(ALICE, os.chmod, path, 0o604)
+    assert as_user(BOB, read, path) == b"data"
+    with fails_with(errno.EACCES):
+        as_user(BOB, try_open, path, os.O_WRONLY)
+
+
+@ROOTS
+def test_sticky_directory_keeps_others_regions(shm):
+    path = shm.at("alices")
+    as_user(ALICE, write, path, b"data", os.O_CREAT)
+    assert os.stat(path).st_uid == ALICE
+    os.chmod(path, 0o666)
+    bobs = shm.at("bobs")
+    as_user(BOB, write, bobs, b"data", os.O_CREAT)
+    for call, *args in [(os.unlink, path), (os.rename, path, shm.at("taken")), (os.rename, bobs, path)]:
+        with fails_with(errno.EPERM, errno.EACCES):
+            as_user(BOB, call, *args)
+    assert as_user(BOB, read, path) == b"data"
+    as_user(ALICE, os.unlink, path)
+
+
+def test_umask_counts(shm, shell):
+    sh(shell, "umask 027; : > umask", cwd=shm.path)
+    assert stat.S_IMODE(os.stat(shm.at("umask")).st_mode) == 0o640
+
+
+def test_who_maps_read_only_may_not_write(shm):
+    path = shm.make("readonly", b"x" * PAGE)
+    with Handle(path, os.O_RDONLY) as file:
+        with fails_with(errno.EACCES):
+            mmap.mmap(file.fd, PAGE, access=mmap.ACCESS_WRITE)
+        with mmap.mmap(file.fd, PAGE, access=mmap.ACCESS_READ) as memory, Handle(path, os.O_RDWR) as writer:
+            os.pwrite(writer.fd, b"y", 0)
+            assert memory[0] == ord("y")
+
+
+@ROOTS
+def test_writing_by_others_takes_setuid_away(shm):
+    path = shm.make("setuid", b"data")
+    os.chmod(path, 0o6777)
+    as_user(ALICE, write, path, b"more", 0)
+    assert stat.S_IMODE(os.stat(path).st_mode) & 0o6000 == 0
+
+
+# --- tools ---
+
+@pytest.mark.parametrize("maker", TOOLS)
+def test_cp_and_dd_copy_in_and_out(shm, maker):
+    data = os.urandom(300 * KIB + 17)
+    source = os.path.join("/tmp", f"ipcfs-shm-{os.getpid()}")
+    with open(source, "wb") as file:
+        file.write(data)
+    try:
+        tool = TOOLS[maker]
+        for command in ([*tool, "cp", source, shm.at("cp")],
+                        [*tool, "dd", f"if={source}", f"of={shm.at('dd')}", "bs=4096"],
+                        [*tool, "cp", shm.at("cp"), shm.at("cp2")]):
+            done = run(*command)
+            assert done.returncode == 0, done.stderr
+        for name in ("cp", "dd", "cp2"):
+            assert read(shm.at(name)) == data
+        assert run(*tool, "cmp", source, shm.at("cp2")).returncode == 0
+        done = run(*tool, "dd", f"if={shm.at('cp')}", f"of={source}", "bs=1000")
+        assert done.returncode == 0, done.stderr
+        assert read(source) == data
+        # In the middle, and nothing else.
+        done = run(*tool, "dd", "if=/dev/zero", f"of={shm.at('dd')}", "bs=1024", "seek=10", "count=2", "conv=notrunc")
+        assert done.returncode == 0, done.stderr
+        assert read(shm.at("dd")) == data[:10 * KIB] + bytes(2 * KIB) + data[12 * KIB:]
+    finally:
+        os.unlink(source)
+
+
+def test_tools_change_files_in_place(shm, shell):
+    out = sh(shell, "printf 'b\\na\\n' > list; sort -o list list; cat list; truncate -s 3 list; wc -c < list; "
+             "mv list moved; ls moved; rm -r moved", cwd=shm.path)
+    assert out.split() == ["a", "b", "3", "moved"]
+
+
+def test_flock_and_record_locks_work(shm):
+    path = shm.make("locked", b"data")
+    with Handle(path, os.O_RDWR) as one, Handle(path, os.O_RDWR) as other:
+        fcntl.flock(one.fd, fcntl.LOCK_EX)
+        with fails_with(errno.EAGAIN):
+            fcntl.flock(other.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(one.fd, fcntl.LOCK_UN)
+        fcntl.flock(other.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+# --- quotas ---
+
+LIMITS = pytest.mark.parametrize("options, code", [("max_bytes=8M,uid_bytes=1M", errno.EDQUOT),
+                                                   ("max_bytes=1M,uid_bytes=8M", errno.ENOSPC)], ids=["uid", "max"])
+
+
+def write_until_refused(path, chunk=64 * KIB):
+    """How much went in, and the error then."""
+    n = 0
+    with Handle(path, os.O_WRONLY) as file:
+        try:
+            while n < 64 * MIB:
+                n += file.write(b"x" * chunk)
+        except OSError as error:
+            return n, error.errno
+    return n, 0
+
+
+@LIMITS
+def test_write_counts(quota_shm, options, code):
+    shm = quota_shm(options)
+    path = shm.make()
+    assert write_until_refused(path) == (MIB, code)
+    assert os.stat(path).st_size == MIB
+    # What is there can be written again.
+    write(path, b"y" * MIB, 0)
+    other = shm.make("other")
+    with Handle(other, os.O_WRONLY) as file, fails_with(code):
+        file.write(b"x")
+    assert os.stat(other).st_size == 0
+
+
+@LIMITS
+def test_truncate_counts(quota_shm, options, code):
+    shm = quota_shm(options)
+    path = shm.make()
+    os.truncate(path, MIB)
+    with fails_with(code):
+        os.truncate(path, MIB + 1)
+    assert os.stat(path).st_size == MIB
+    os.truncate(path, MIB // 2)
+    with fails_with(code):
+        os.truncate(shm.make("other"), MIB // 2 + 1)
+    os.truncate(shm.at("other"), MIB // 2)
+
+
+@LIMITS
+def test_fallocate_counts(quota_shm, options, code):
+    shm = quota_shm(options)
+    path = shm.make()
+    with Handle(path, os.O_RDWR) as file:
+        fallocate(file.fd, 0, 0, MIB // 2)
+        with fails_with(code):
+            fallocate(file.fd, 0, MIB // 2, MIB // 2 + 1)
+        assert os.fstat(file.fd).st_size == MIB // 2
+        with fails_with(code, errno.EFBIG):
+            fallocate(file.fd, 0, (1 << 62), (1 << 62))
+        fallocate(file.fd, 0, MIB // 2, MIB // 2)
+        # A hole gives nothing back: the size counts.
+        fallocate(file.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, MIB // 2)
+    with fails_with(code):
+        os.truncate(shm.make("other"), 1)
+
+
+@LIMITS
+@pytest.mark.parametrize("maker", TOOLS)
+def test_cp_and_dd_of_too_much_fail(quota_shm, options, code, maker):
+    shm = quota_shm(options)
+    done = run(*TOOLS[maker], "dd", "if=/dev/zero", f"of={shm.at('dd')}", "bs=65536", "count=17")
+    assert done.returncode != 0
+    assert os.strerror(code) in done.stderr
+    assert os.stat(shm.at("dd")).st_size == MIB
+    os.unlink(shm.at("dd"))
+    done = run(*TOOLS[maker], "cp", "/proc/self/exe" if os.stat("/bin/bash").st_size <= MIB else "/bin/bash", shm.at("cp"))
+    assert done.returncode != 0
+    assert os.strerror(code) in done.stderr
+
+
+def test_mapped_growth_is_none(quota_shm):
+    """A mapping does not grow a file: beyond it is a signal, and nothing is charged."""
+    shm = quota_shm("max_bytes=8M,uid_bytes=1M")
+    path = shm.make("mapped", bytes(PAGE))
+    free = shm.free()
+
+    def touch():
+        with Handle(path, os.O_RDWR) as file:
+            os.ftruncate(file.fd, 2 * PAGE)
+            memory = mmap.mmap(file.fd, 2 * PAGE)
+            os.ftruncate(file.fd, PAGE)
+            memory[PAGE + 5] = 1
+
+    toucher = Call(touch)
+    assert toucher.wait() == -7
+    assert os.stat(path).st_size == PAGE
+    wait_until(lambda: shm.free() == free, "nothing more is charged")
+
+
+def test_sparse_region_counts_its_size(quota_shm):
+    shm = quota_shm("max_bytes=8M,uid_bytes=1M")
+    free = shm.free()
+    os.truncate(shm.make("sparse"), MIB)
+    assert shm.free() == free - MIB
+    with fails_with(errno.EDQUOT):
+        write(shm.make("other"), b"x", 0)
+
+
+def test_what_is_unlinked_and_closed_is_given_back(quota_shm):
+    shm = quota_shm("max_bytes=8M,uid_bytes=1M")
+    free = shm.free()
+    for _ in range(3):
+        path = shm.make("region", b"x" * MIB)
+        with Handle(path, os.O_RDWR) as file:
+            os.unlink(path)
+            # Whoever has it open still holds it.
+            with fails_with(errno.EDQUOT):
+                os.truncate(shm.make("other"), 1)
+            assert os.fstat(file.fd).st_size == MIB
+        os.unlink(shm.at("other"))
+        wait_until(lambda: shm.free() == free, "it is given back")
+
+
+def test_what_is_replaced_or_truncated_is_given_back(quota_shm):
+    shm = quota_shm("max_bytes=8M,uid_bytes=1M")
+    free = shm.free()
+    big, small = shm.make("big", b"x" * (MIB - PAGE)), shm.make("small", b"x" * PAGE)
+    os.rename(small, big)
+    wait_until(lambda: shm.free() == free - PAGE, "what gave way is given back")
+    try_open(big, os.O_WRONLY | os.O_TRUNC)
+    wait_until(lambda: shm.free() == free, "what was cut off is given back")
+
+
+def test_df_tells_what_regions_hold(quota_shm):
+    shm = quota_shm("max_bytes=8M,uid_bytes=4M")
+    os.truncate(shm.make(), 3 * MIB)
+    done = run("df", "--output=size,used,avail", "-B1", shm.path)
+    assert [int(n) for n in done.stdout.splitlines()[1].split()] == [8 * MIB, 3 * MIB, 5 * MIB]
+
+
+@ROOTS
+def test_chown_moves_the_charge(quota_shm):
+    shm = quota_shm("max_bytes=8M,uid_bytes=1M")
+    path = shm.make("region", b"x" * MIB)
+    os.chown(path, ALICE, -1)
+    os.truncate(shm.make("another"), MIB)
+    with fails_with(errno.EDQUOT):
+        os.chown(shm.at("another"), ALICE, -1)
+    assert os.stat(shm.at("another")).st_uid == 0
+    with fails_with(errno.EDQUOT):
+        as_user(ALICE, write, shm.at("alices"), b"x", os.O_CREAT)
+    os.unlink(path)
+    wait_until(lambda: as_user(ALICE, write_until_refused, shm.at("alices")) == (MIB, errno.EDQUOT), "Alice may again")
+
+
+@ROOTS
+def test_a_region_counts_for_its_owner_whoever_writes(quota_shm):
+    shm = quota_shm("max_bytes=8M,uid_bytes=1M")
+    path = shm.make("roots")
+    os.chmod(path, 0o666)
+    assert as_user(ALICE, write_until_refused, path) == (MIB, errno.EDQUOT)
+    with fails_with(errno.EDQUOT):
+        write(shm.make("more"), b"x", 0)
+    assert as_user(ALICE, write_until_refused, shm.at("roots")) == (MIB, errno.EDQUOT)
+
+
+def test_write_that_fits_in_part_is_refused_or_short(quota_shm):
+    """And what is told is what is charged."""
+    shm = quota_shm("max_bytes=8M,uid_bytes=1M")
+    path = shm.make()
+    free = shm.free()
+    with Handle(path, os.O_WRONLY) as file:
+        try:
+            n = file.write(b"x" * (MIB + 5 * PAGE))
+        except OSError as error:
+            assert error.errno == errno.EDQUOT
+            n = 0
+    assert os.stat(path).st_size == n
+    # In whole pages, as statvfs counts.
+    assert shm.free() == free - (n + PAGE - 1) // PAGE * PAGE
