@@ -12,6 +12,7 @@
 #include "drop.h"
 #include "fs.h"
 #include "lines.h"
+#include "link.h"
 #include "listing.h"
 #include "owner.h"
 #include "queue.h"
@@ -376,6 +377,11 @@ static const struct box_file_kind kinds[BOX_N_FILES] = {
     [BOX_OWNER] = { "owner", S_IFREG | 0644, 0, false, FILE_OPS, open_owner },
     [BOX_CONFIG] = { "config", S_IFREG | 0644, 0, false, FILE_OPS, open_config },
     [BOX_STAT] = { "stat", S_IFREG | 0444, 0, false, FILE_OPS, open_stat },
+    [BOX_LINK] = { "link",
+                   S_IFDIR | 0500,
+                   0,
+                   false,
+                   { COMMON_OPS, .lookup = link_lookup, .list = link_list } },
     [BOX_MAP] = { "map", S_IFREG | 0600, 0, false, { COMMON_OPS } }, /* its node is map.h's */
     [BOX_BELL] = { "bell", S_IFREG | 0600, ALL_READ | ALL_WRITE, true, FILE_OPS, open_own },
 };

@@ -1,9 +1,9 @@
 /* A mailbox as a directory: the engine's mailbox, the attributes of its files, and their nodes.
  *
- * Its files are a table (box.c); a new file is a line there, and two are directories themselves.
+ * Its files are a table (box.c); a new file is a line there, and three are directories themselves.
  * It lives as long as its mailbox, by the mailbox's references; each of its nodes holds one.
  *
- * There are two kinds: those of mbox/, and rings (ring.h). */
+ * There are three kinds: those of mbox/, those of processes (process.h), and rings (ring.h). */
 #ifndef IPCFS_FS_BOX_H
 #define IPCFS_FS_BOX_H
 
@@ -20,6 +20,7 @@ enum box_file {
     BOX_OWNER,
     BOX_CONFIG,
     BOX_STAT,
+    BOX_LINK,
     BOX_MAP,
     BOX_BELL,
     BOX_N_FILES,

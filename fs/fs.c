@@ -11,6 +11,7 @@
 int fs_init(struct fs *fs, const struct fs_options *options)
 {
     struct caller owner = { .uid = geteuid(), .gid = getegid() };
+    int r;
 
     *fs = (struct fs){
         .max_bytes = options->max_bytes,
@@ -27,15 +28,16 @@ int fs_init(struct fs *fs, const struct fs_options *options)
     listings_init(&fs->listings);
     deferred_init(&fs->deferred);
     pthread_mutex_init(&fs->telling, NULL);
-    return tree_init(&fs->tree, fs, &owner);
+    r = processes_init(&fs->processes);
+    return r < 0 ? r : tree_init(&fs->tree, fs, &owner);
 }
 
 /* The directories in a box's in which something is found. */
-static const enum box_file subdirs[] = { BOX_QUEUE };
+static const enum box_file subdirs[] = { BOX_QUEUE, BOX_LINK };
 
 #define N_SUBDIRS (sizeof(subdirs) / sizeof(subdirs[0]))
 
-/* What the kernel is to be told about a directory of mbox/. */
+/* What the kernel is to be told about a directory of mbox/ or proc/. */
 struct notice {
     struct deferred_work work;
     struct fs *fs;
@@ -157,6 +159,7 @@ void fs_end_mailboxes(struct fs *fs)
     pthread_mutex_unlock(&fs->telling);
     names_remove_all(&fs->names, &ready);
     names_remove_all(&fs->rings, &ready);
+    processes_end_all(fs, &ready);
     mbox_ready_run(&ready);
 }
 
@@ -166,6 +169,7 @@ void fs_stop(struct fs *fs)
         return;
     fs->is_stopped = true;
     fs_end_mailboxes(fs);
+    processes_stop(&fs->processes);
     ring_waiters_deinit(&fs->ring_waiters);
     deferred_stop(&fs->deferred);
 }
@@ -181,6 +185,7 @@ void fs_deinit(struct fs *fs)
     names_deinit(&fs->names);
     names_deinit(&fs->rings);
     ring_dir_deinit(&fs->ring_dir);
+    processes_deinit(&fs->processes);
     deferred_deinit(&fs->deferred);
     pthread_mutex_destroy(&fs->telling);
     mbox_domain_deinit(&fs->domain);

@@ -1,7 +1,7 @@
 /* What one mount is made of: the mailboxes, the kernel's view of them, and who works for it.
  *
  * Made before the first request and freed after the last; each part has its own lock. Locks are
- * taken in this order: a file's, the name table's, a mailbox's, then the leaves
+ * taken in this order: a file's, the table's of names or of processes, a mailbox's, then the leaves
  * (quota, nodes, a box's attributes, the deferred work's). None of these is held while the kernel is
  * told anything. */
 #ifndef IPCFS_FS_FS_H
@@ -15,6 +15,7 @@
 #include "file.h"
 #include "listing.h"
 #include "node.h"
+#include "process.h"
 #include "regions.h"
 #include "ring_dir.h"
 #include "tree.h"
@@ -32,6 +33,7 @@ struct fs {
     struct names rings;
     struct ring_waiters ring_waiters;
     struct ring_dir ring_dir;
+    struct processes processes;
     struct regions regions;
     struct nodes nodes;
     struct tree tree;
@@ -74,7 +76,7 @@ void fs_announce_expiry(struct fs *fs, struct node *const *parent, const char *n
 /* Ends @box, messages or not, and tells the kernel that it is gone. */
 void fs_remove_box(struct fs *fs, struct box *box, struct mbox_ready *ready);
 
-/* Ends every mailbox: who waits gets EIDRM. Requests are still answered. The
+/* Ends every mailbox, those of processes too: who waits gets EIDRM. Requests are still answered. The
  * kernel is told of no more deletions. */
 void fs_end_mailboxes(struct fs *fs);
 

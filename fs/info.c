@@ -21,7 +21,7 @@ static int make_version(struct file *file, char **ret_text)
             ret_text,
             "version=" IPCFS_VERSION "\n"
             "libfuse=%s\n"
-            "features=mbox,lines,json,priorities,drop,queue,owner,poll,packet,metrics,ring,shm\n"
+            "features=mbox,lines,json,priorities,drop,queue,owner,poll,packet,metrics,ring,shm,proc,link\n"
             "passthrough=%s\n",
             fuse_pkgversion(), backing_works(file->fs) ? "yes" : "no") < 0)
         return -ENOMEM;
@@ -204,6 +204,10 @@ static void print_totals(FILE *out, struct fs *fs)
     fprintf(out, "ipcfs_info{version=\"" IPCFS_VERSION "\"} 1\n");
     print_single(out, "ipcfs_mailboxes", "Mailboxes in mbox/.", names_count(&fs->names));
     print_single(out, "ipcfs_rings", "Rings in ring/.", names_count(&fs->rings));
+    print_single(out, "ipcfs_processes", "Processes in proc/ that are in use.",
+                 processes_count(&fs->processes));
+    print_single(out, "ipcfs_links", "Links between two processes.",
+                 processes_count_links(&fs->processes));
     print_single(out, "ipcfs_used_bytes", "Bytes charged for what waits.",
                  quota_used(&fs->domain.quota));
     print_single(out, "ipcfs_max_bytes", "The bound on what may wait.", fs->max_bytes);

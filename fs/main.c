@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -140,6 +141,8 @@ static enum exit_status serve(struct mount *mount)
 
     r = deferred_start(&mount->fs.deferred);
     if (r == 0)
+        r = processes_start(&mount->fs);
+    if (r == 0)
         r = -pthread_create(&signal_thread, NULL, wait_for_signal, mount);
     if (r != 0) {
         say("can't start a thread: %s", strerror(-r));
@@ -196,6 +199,17 @@ static enum exit_status run(struct mount *mount)
     return status;
 }
 
+/* Each process in proc/ takes a file descriptor. */
+static void allow_many_files(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 /* Messages come and go: memory that was freed is kept for the next ones, where it would otherwise
  * be given back and faulted in again page by page, which takes longer than to copy a message. */
 static void keep_freed_memory(void)
@@ -215,6 +229,7 @@ static enum exit_status start(struct mount *mount)
     sigaddset(&mount->ending_signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &mount->ending_signals, NULL);
     signal(SIGPIPE, SIG_IGN);
+    allow_many_files();
     if (fs_init(&mount->fs, &mount->options.fs) < 0) {
         say("out of memory");
         return EXIT_STATUS_FAILED;

@@ -5,6 +5,7 @@
  *   ENAMETOOLONG  a name over NAME_BYTES_MAX
  *   EINVAL        a size other than 0 given to a file; unknown rename flags
  *   EACCES        (a node's open) a file opened the wrong way round
+ *   EACCES        (process.h) receiving what is another process's
  *   EBUSY         (owner.h) receiving from a mailbox that another process owns
  *
  * No handler waits. Names and attributes are valid for no time at the kernel's, so that each use

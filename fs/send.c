@@ -5,6 +5,7 @@
 #include <linux/fuse.h>
 
 #include "caller.h"
+#include "core/link.h"
 #include "fs.h"
 #include "parked.h"
 
@@ -21,6 +22,8 @@ static struct mbox *destination(struct file *file)
 
 static void answer(struct file *file, fuse_req_t req, int result, size_t size)
 {
+    if (file->out)
+        result = link_send_result(result);
     if (result < 0)
         fuse_reply_err(req, -result);
     else

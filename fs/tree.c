@@ -8,6 +8,7 @@
 #include "info.h"
 #include "listing.h"
 #include "mboxes.h"
+#include "procs.h"
 #include "regions.h"
 
 /* What the root holds: a new room is a line here, and a struct room in struct tree. */
@@ -20,6 +21,7 @@ static const struct {
     { "mbox", 01777, offsetof(struct tree, mboxes), &mboxes_ops },
     { "ring", 01777, offsetof(struct tree, rings), &rings_ops },
     { "shm", 01777, offsetof(struct tree, regions), &regions_ops },
+    { "proc", 0555, offsetof(struct tree, procs), &procs_ops },
     { ".ipcfs", 0555, offsetof(struct tree, info), &info_ops },
 };
 

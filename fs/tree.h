@@ -9,6 +9,7 @@ struct tree {
     struct room mboxes;  /* mbox/ */
     struct room rings;   /* ring/ */
     struct room regions; /* shm/ */
+    struct room procs;   /* proc/ */
     struct room info;    /* .ipcfs/ */
 };
 

@@ -1,0 +1,417 @@
+/* A process's sides are in a table of its own, by the other's pid: both sides of a link, or none; they
+ * hold the link by a reference to each inbox. What has left them lives on as long as files are open.
+ * When a process ends its peers' sides leave at once, so that who gets its pid does not find them.
+ *
+ * Nodes know the two processes, not the link: to look for an end does not make one. */
+#include "link.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fuse.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/link.h"
+#include "fs.h"
+#include "listing.h"
+#include "procs.h"
+#include "recv.h"
+#include "send.h"
+
+/* Inode numbers of ends lie below those of processes. */
+#define INO_BASE (UINT64_C(1) << 60)
+#define PID_BITS 24
+
+/* What fs/ adds to an end of a link. */
+struct side {
+    struct link_end *end;
+    struct process *process; /* a reference: whose end it is */
+    pid_t peer;
+    atomic_bool was_opened;
+    /* Under the table's lock: in process->sides. */
+    UT_hash_handle hh;
+    SLIST_ENTRY(side) detached_link; /* in process->detached */
+};
+
+struct pair {
+    struct link link;
+    struct side sides[2];
+};
+
+/* A node's object: the name of an end. A reference to each. */
+struct end_name {
+    struct process *process;
+    struct process *peer;
+    LIST_ENTRY(end_name) entry; /* in peer->names, under the table's lock */
+};
+
+struct link_file {
+    struct recv_file recv;
+
+    struct side *other;
+    _Atomic pid_t last_pid; /* as send_message has it */
+};
+
+static struct process *process_ref(struct process *process)
+{
+    mbox_ref(&process->box.mbox);
+    return process;
+}
+
+static void process_unref(struct process *process)
+{
+    mbox_unref(&process->box.mbox);
+}
+
+static void pair_release(struct link *link)
+{
+    struct pair *pair = (struct pair *)link;
+
+    process_unref(pair->sides[0].process);
+    process_unref(pair->sides[1].process);
+    free(pair);
+}
+
+/* Return: a link of the two, that is in no table, with a reference to each inbox; NULL: no memory. */
+static struct pair *pair_new(const struct end_name *name)
+{
+    struct process *processes[2] = { name->process, name->peer };
+    struct pair *pair = calloc(1, sizeof(*pair));
+
+    if (!pair)
+        return NULL;
+    link_init(&pair->link, &name->process->fs->domain, pair_release);
+    for (unsigned int i = 0; i < 2; i++) {
+        pair->sides[i].end = &pair->link.ends[i];
+        pair->sides[i].process = process_ref(processes[i]);
+        pair->sides[i].peer = processes[!i]->pid;
+    }
+    return pair;
+}
+
+static void pair_ref(struct pair *pair)
+{
+    mbox_ref(&pair->link.ends[0].inbox);
+    mbox_ref(&pair->link.ends[1].inbox);
+}
+
+static void pair_unref(struct pair *pair)
+{
+    mbox_unref(&pair->link.ends[0].inbox);
+    mbox_unref(&pair->link.ends[1].inbox);
+}
+
+static struct pair *pair_of(const struct side *side)
+{
+    return (struct pair *)side->end->link;
+}
+
+static struct side *other_side(struct side *side)
+{
+    struct side *sides = pair_of(side)->sides;
+
+    return side == &sides[0] ? &sides[1] : &sides[0];
+}
+
+/* Under the table's lock. */
+static struct side *find_side(const struct end_name *name)
+{
+    struct side *side;
+
+    HASH_FIND(hh, name->process->sides, &name->peer->pid, sizeof(name->peer->pid), side);
+    return side;
+}
+
+/* Under the table's lock. Return: whether there was memory for it. */
+static bool add_side(struct side *side)
+{
+    HASH_ADD(hh, side->process->sides, peer, sizeof(side->peer), side);
+    return hash_added(side, hh);
+}
+
+/* Under the table's lock. */
+static void remove_side(struct side *side)
+{
+    HASH_DELETE(hh, side->process->sides, side);
+}
+
+/* Under the table's lock: enters @pair, taking over its references. Return: 0; -ENOMEM. */
+static int enter(struct processes *processes, struct pair *pair)
+{
+    if (!add_side(&pair->sides[0]))
+        return -ENOMEM;
+    if (!add_side(&pair->sides[1])) {
+        remove_side(&pair->sides[0]);
+        return -ENOMEM;
+    }
+    processes->n_links++;
+    return 0;
+}
+
+/* Under the table's lock. Return: 0 with the side of @name, of @made if the link of the two is new;
+ * -ENOENT: one of them has ended; -ENOMEM. */
+static int find_or_enter(const struct end_name *name, struct pair *made, struct side **ret_side)
+{
+    struct side *side = find_side(name);
+    int r = 0;
+
+    if (!side && (name->process->ended || name->peer->ended))
+        return -ENOENT;
+    if (!side) {
+        side = &made->sides[0];
+        r = enter(&name->process->fs->processes, made);
+    }
+    if (r == 0)
+        *ret_side = side;
+    return r;
+}
+
+/* Finds or makes the link. Return: as find_or_enter, with references to both inboxes. */
+static int obtain_side(const struct end_name *name, struct side **ret_side)
+{
+    struct processes *processes = &name->process->fs->processes;
+    struct pair *made = pair_new(name);
+    int r;
+
+    if (!made)
+        return -ENOMEM;
+    pthread_mutex_lock(&processes->lock);
+    r = find_or_enter(name, made, ret_side);
+    if (r == 0)
+        pair_ref(pair_of(*ret_side));
+    pthread_mutex_unlock(&processes->lock);
+    /* The table has taken over one reference to it, or none. */
+    if (r < 0 || pair_of(*ret_side) != made)
+        pair_unref(made);
+    return r;
+}
+
+void links_forget_names(struct process *process)
+{
+    const struct end_name *end;
+    char name[16];
+
+    snprintf(name, sizeof(name), "%d", (int)process->pid);
+    LIST_FOREACH(end, &process->names, entry) {
+        fs_announce_expiry(process->fs, &end->process->box.file_nodes[BOX_LINK], name);
+    }
+}
+
+void links_detach(struct process *process)
+{
+    struct side *side;
+    struct side *next;
+
+    links_forget_names(process);
+    HASH_ITER(hh, process->sides, side, next) {
+        remove_side(other_side(side));
+        remove_side(side);
+        SLIST_INSERT_HEAD(&process->detached, side, detached_link);
+        process->fs->processes.n_links--;
+    }
+}
+
+void links_end(struct process *process, struct mbox_ready *ready)
+{
+    struct side *side;
+
+    while ((side = SLIST_FIRST(&process->detached))) {
+        SLIST_REMOVE_HEAD(&process->detached, detached_link);
+        link_leave(side->end, ready);
+        pair_unref(pair_of(side));
+    }
+}
+
+/* Who does not know the other's process, and is another user, does not fill its memory. */
+static bool is_welcome(const struct side *other, uid_t uid)
+{
+    return atomic_load(&other->was_opened) || process_uid(other->process) == uid;
+}
+
+static void link_write(struct file *file, fuse_req_t req, const char *data, size_t size,
+                       off_t offset, int flags)
+{
+    struct link_file *link = (struct link_file *)file;
+
+    /* Who has waited for the other's death may be quicker than the thread that waits for it here. */
+    if (!process_is_alive(link->other->process))
+        fuse_reply_err(req, EPIPE);
+    else if (!is_welcome(link->other, fuse_req_ctx(req)->uid))
+        fuse_reply_err(req, ENXIO);
+    else
+        send_message(file, req, data, size, offset, flags, 0, &link->last_pid);
+}
+
+static const struct file_ops file_ops = {
+    .open_flags = FOPEN_DIRECT_IO | FOPEN_STREAM | FOPEN_NOFLUSH | FOPEN_PARALLEL_DIRECT_WRITES,
+    .events = MBOX_READABLE | MBOX_WRITABLE,
+    .read = recv_read,
+    .write = link_write,
+    .has_unread = recv_has_unread,
+    .close = recv_close,
+    .size = sizeof(struct link_file),
+};
+
+/* Return: 0 with an open file for the end of @side; -ENOMEM. */
+static int open_side(struct fs *fs, struct side *side, struct file **ret_file)
+{
+    struct side *other = other_side(side);
+    struct link_file *link;
+    int r = recv_file_new(fs, &file_ops, &side->end->inbox, ret_file);
+
+    if (r < 0)
+        return r;
+    file_set_out(*ret_file, &other->end->inbox);
+    link = (struct link_file *)*ret_file;
+    link->other = other;
+    atomic_store(&side->was_opened, true);
+    return 0;
+}
+
+/* Return: 0: @caller may open the end of @name, and both processes are in use; a negative errno. */
+static int check_open(const struct end_name *name, const struct caller *caller)
+{
+    int r = box_admit(&name->process->box, caller->tid);
+
+    if (r == 0)
+        r = box_use(&name->process->box);
+    if (r == 0)
+        r = box_use(&name->peer->box);
+    return r;
+}
+
+static int end_open(struct node *node, int flags, const struct caller *caller,
+                    struct file **ret_file)
+{
+    const struct end_name *name = node->object;
+    struct side *side;
+    int r = check_open(name, caller);
+
+    (void)flags;
+    if (r != 0)
+        return r;
+    r = obtain_side(name, &side);
+    if (r != 0)
+        return r;
+    r = open_side(node->fs, side, ret_file);
+    pair_unref(pair_of(side));
+    return r;
+}
+
+static uint64_t ino_of(pid_t pid, pid_t peer)
+{
+    return INO_BASE + ((uint64_t)pid << PID_BITS) + (uint64_t)peer;
+}
+
+/* As its directory, but a file that is read and written. */
+static void end_getattr(struct node *node, struct stat *ret_attr)
+{
+    const struct end_name *name = node->object;
+
+    box_refresh(&name->process->box);
+    box_file_attr(&name->process->box, BOX_LINK, ret_attr);
+    ret_attr->st_ino = ino_of(name->process->pid, name->peer->pid);
+    ret_attr->st_mode = S_IFREG | 0600;
+    ret_attr->st_nlink = 1;
+    ret_attr->st_size = BOX_SEND_SIZE_BYTES;
+}
+
+/* Truncated it may be, as `>` does it. Its mode would be of no use: only one process and its
+ * descendants may open it. */
+static int end_setattr(struct node *node, const struct node_change *change)
+{
+    (void)node;
+    return change->to_set & (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID) ? -EPERM
+                                                                                         : 0;
+}
+
+/* Makes the name of @process's end of the link to @peer, with a reference to each, of which that to @peer is
+ * the caller's until now. Return: 0; -ENOENT: one of them has ended; -ENOMEM. */
+static int name_new(struct process *process, struct process *peer, struct end_name **ret_name)
+{
+    struct processes *processes = &process->fs->processes;
+    struct end_name *name = malloc(sizeof(*name));
+    bool ended;
+
+    if (!name)
+        return -ENOMEM;
+    *name = (struct end_name){ .process = process, .peer = peer };
+    pthread_mutex_lock(&processes->lock);
+    ended = process->ended || peer->ended;
+    if (!ended)
+        LIST_INSERT_HEAD(&peer->names, name, entry);
+    pthread_mutex_unlock(&processes->lock);
+    if (ended) {
+        free(name);
+        return -ENOENT;
+    }
+    process_ref(process);
+    *ret_name = name;
+    return 0;
+}
+
+static void name_free(struct end_name *name)
+{
+    struct processes *processes = &name->process->fs->processes;
+
+    pthread_mutex_lock(&processes->lock);
+    LIST_REMOVE(name, entry);
+    pthread_mutex_unlock(&processes->lock);
+    process_unref(name->process);
+    process_unref(name->peer);
+    free(name);
+}
+
+static void end_release(struct node *node)
+{
+    name_free(node->object);
+}
+
+static const struct node_ops end_ops = {
+    .getattr = end_getattr,
+    .setattr = end_setattr,
+    .release = end_release,
+    .open = end_open,
+};
+
+int link_lookup(struct node *dir, const char *name, struct node **ret_node)
+{
+    struct process *process = process_of(dir->object);
+    pid_t pid = procs_parse_pid(name);
+    struct end_name *end;
+    struct process *peer;
+    int r = box_check(&process->box);
+
+    if (r < 0)
+        return r;
+    if (pid == process->pid)
+        return -EINVAL;
+    r = pid ? process_find(dir->fs, pid, &peer) : -ENOENT;
+    if (r < 0)
+        return r;
+    r = name_new(process, peer, &end);
+    if (r < 0) {
+        process_unref(peer);
+        return r;
+    }
+    r = node_obtain(dir->fs, &end_ops, end, NULL, ret_node);
+    if (r < 0)
+        name_free(end);
+    return r;
+}
+
+int link_list(struct node *dir, struct listing *listing)
+{
+    struct process *process = process_of(dir->object);
+    const struct side *side;
+    char name[16];
+    int r = 0;
+
+    pthread_mutex_lock(&dir->fs->processes.lock);
+    for (side = process->sides; side && r == 0; side = side->hh.next) {
+        snprintf(name, sizeof(name), "%d", (int)side->peer);
+        r = listing_add(listing, name, ino_of(process->pid, side->peer), S_IFREG);
+    }
+    pthread_mutex_unlock(&dir->fs->processes.lock);
+    return r;
+}
