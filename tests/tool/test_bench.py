@@ -1,0 +1,124 @@
+"""ipcctl bench: figures for all, whatever they are here; and nothing stays behind."""
+
+import json
+import os
+import re
+import signal
+import xml.etree.ElementTree
+
+import pytest
+
+from ctl import PLAIN, Ctl, complaint
+from harness import ALICE, SLOW, wait_until
+
+NAMES = ["ipcfs mailbox", "ipcfs lines", "ipcfs ring", "POSIX queue", "pipe", "SEQPACKET", "/dev/shm"]
+BENCH_SECONDS = 60 * SLOW
+
+
+@pytest.fixture
+def bench(ctl):
+    """Runs it for a short while, and sees that it cleans up."""
+    def run_bench(*args, **kwargs):
+        return ctl.run("bench", "--rounds", "1", *args, timeout=BENCH_SECONDS, **kwargs)
+
+    yield run_bench
+    for room in "mbox", "ring":
+        assert os.listdir(os.path.join(ctl.mount, room)) == []
+    assert [name for name in os.listdir("/dev/shm") if "ipcctl-bench" in name] == []
+
+
+def check_results(results):
+    assert [result["transport"] for result in results] == NAMES
+    for result in results:
+        assert result["error"] is None
+        assert result["messages_per_s"] > 0 and result["ratio"] > 0
+        if result["transport"] == "ipcfs lines":
+            assert result["round_trip_ns"] is None and result["round_trip_ratio"] is None
+        else:
+            assert result["round_trip_ns"] > 0 and result["round_trip_ratio"] > 0
+    [pipe] = [result for result in results if result["transport"] == "pipe"]
+    assert (pipe["ratio"], pipe["round_trip_ratio"]) == (1, 1)
+
+
+@pytest.mark.parametrize("uid", [None, ALICE], ids=["root", "user"])
+def test_json(bench, uid):
+    done = bench("--json", uid=uid)
+    assert (done.returncode, done.stderr) == (0, "")
+    report = json.loads(done.stdout)
+    assert (report["size"], report["rounds"], report["baseline"]) == (64, 1, "pipe")
+    assert report["cpus"] == os.sysconf("SC_NPROCESSORS_ONLN")
+    check_results(report["results"])
+
+
+@pytest.mark.parametrize("size", ["1", "1000", "8192"])
+def test_sizes(bench, size):
+    done = bench("--json", "--size", size)
+    assert (done.returncode, done.stderr) == (0, "")
+    report = json.loads(done.stdout)
+    assert report["size"] == int(size)
+    check_results(report["results"])
+
+
+def test_what_can_not_be_had_is_said(bench):
+    """A user's POSIX queue has no such long messages."""
+    done = bench("--json", "--size", "65536", uid=ALICE)
+    assert (done.returncode, done.stderr) == (0, "")
+    errors = {result["transport"]: result["error"] for result in json.loads(done.stdout)["results"]}
+    assert errors.pop("POSIX queue") == "Invalid argument"
+    assert set(errors.values()) == {None}
+
+
+@pytest.mark.parametrize("env, bar", [({"LC_ALL": "C.UTF-8"}, "█"), (PLAIN, "#")], ids=["utf8", "ascii"])
+def test_bars(bench, tmp_path, env, bar):
+    path = tmp_path / "chart.svg"
+    done = bench("--svg", str(path), env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines[2:])) <= 80
+    first, second = done.stdout.split("\n\n")[1:]
+    for chart, names in (first, NAMES), (second, [name for name in NAMES if name != "ipcfs lines"]):
+        rows = chart.splitlines()[1:]
+        assert [row[:14].rstrip() for row in rows] == names
+        assert [row for row in rows if not re.search(r" \d+\.\d\d$", row)] == []
+        # The longest is as long as the axis.
+        assert max(row.count(bar) for row in rows) == 34
+    texts = [element.text for element in xml.etree.ElementTree.parse(path).iter("{http://www.w3.org/2000/svg}text")]
+    assert [name for name in NAMES if name not in texts] == []
+
+
+def test_picture_that_can_not_be_written(bench):
+    done = bench("--svg", "/no such/chart.svg")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert complaint(done.stderr) == "can't write '/no such/chart.svg': No such file or directory"
+    done = bench("--svg", "/dev/full", "--json")
+    assert done.returncode == 1
+    assert complaint(done.stderr) == "can't write '/dev/full': No space left on device"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped(ctl, bench, number):
+    assert bench
+    running = ctl.start("bench", "--rounds", "1000")
+    wait_until(lambda: os.listdir(os.path.join(ctl.mount, "mbox")), "it has begun")
+    os.kill(running.pid, number)
+    assert running.wait() == -number
+
+
+def test_without_room(mount, ipcctl):
+    """What ipcfs refuses is said, and is a failure."""
+    other = mount("-o", "max_bytes=4K,uid_bytes=4K")
+    done = Ctl(ipcctl, other.path).run("bench", "--rounds", "1", "--json", timeout=BENCH_SECONDS)
+    assert done.returncode == 1
+    assert re.search(r"^ipcctl: can't measure ipcfs ring: (Disk quota exceeded|No space left on device)$", done.stderr, re.M)
+    [ring] = [result for result in json.loads(done.stdout)["results"] if result["transport"] == "ipcfs ring"]
+    assert ring["messages_per_s"] is None and ring["error"]
+
+
+@pytest.mark.parametrize("args, said", [
+    (["--size", "0"], "ipcctl bench: '0' is no size: a number from 1 to 65536"),
+    (["--size", "65537"], "ipcctl bench: '65537' is no size: a number from 1 to 65536"),
+    (["--rounds", "0"], "ipcctl bench: '0' is no number of rounds: a number from 1 to 1000"),
+    (["x"], "ipcctl bench: Too many arguments"),
+])
+def test_misuse(ctl, args, said):
+    assert ctl.misused("bench", *args) == said

@@ -1,0 +1,83 @@
+# Completion for bash. Names come from the mount, options from ipcctl's own help.
+
+# What ipcctl lists, of all rooms or of those named; without names that have a newline in them.
+_ipcctl_names() {
+    local name
+    while IFS= read -r -d '' name; do
+        [[ $name == *$'\n'* ]] || printf '%s\n' "$name"
+    done < <("${command[@]}" ls --null "$@" 2>/dev/null)
+}
+
+_ipcctl_options() { # VERB...
+    printf '%s\n' --help
+    "${command[@]}" help "$@" 2>/dev/null | grep -o -e ' --[a-z][a-z-]*' | tr -d ' '
+}
+
+# Offers the lines on stdin that begin with what was typed, quoted as that is, or else as the shell needs it.
+_ipcctl_offer() {
+    local line typed=${cur//\\/}
+    typed=${typed#[\'\"]}
+    while IFS= read -r line; do
+        [[ $line == "$typed"* ]] || continue
+        [[ $cur == [\'\"]* ]] || line=$(printf '%q' "$line")
+        COMPREPLY+=("$line")
+    done
+}
+
+_ipcctl_settings() { # NAME
+    compopt -o nospace
+    case $1 in
+    ring/*) printf '%s\n' slots= slot_bytes= producers= consumers= ;;
+    *) printf '%s\n' messages= bytes= message_bytes= overflow= ;;
+    esac
+}
+
+# By the arguments before this one, the verb first.
+_ipcctl_argument() {
+    case $* in
+    '') _ipcctl_offer < <(printf '%s\n' ls new rm config send recv ring top bench help) ;;
+    ring | 'help ring') _ipcctl_offer < <(printf '%s\n' dump put get) ;;
+    ring' '*) _ipcctl_offer < <(_ipcctl_names ring/ | sed 's,^ring/,,') ;;
+    help) _ipcctl_offer < <(printf '%s\n' ls new rm config send recv ring top bench) ;;
+    ls* | rm* | send | recv) _ipcctl_offer < <(_ipcctl_names) ;;
+    config) _ipcctl_offer < <(_ipcctl_names mbox/ ring/ proc/) ;;
+    new)
+        compopt -o nospace
+        _ipcctl_offer < <(printf '%s\n' ring/ shm/)
+        ;;
+    config' '* | new' '*) compopt -o nospace; _ipcctl_offer < <(_ipcctl_settings "$2") ;;
+    esac
+}
+
+_ipcctl() {
+    local cur=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]}
+    local command=(ipcctl) arguments=() i
+    COMPREPLY=()
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        case ${COMP_WORDS[i]} in
+        -m | --mount) command+=(-m "${COMP_WORDS[++i]}") ;;
+        -[tpnsrd] | --timeout | --prio | --count | --size | --rounds | --delay | --mode | --file | --svg) ((++i)) ;;
+        -f) [[ ${arguments[0]-} != send ]] || ((++i)) ;;
+        -*) ;;
+        *) arguments+=("${COMP_WORDS[i]}") ;;
+        esac
+    done
+
+    case $previous in
+    -m | --mount) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
+    --file | --svg) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+    -f) [[ ${arguments[0]-} != send ]] || { mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return; } ;;
+    -[tpnsrd] | --timeout | --prio | --count | --size | --rounds | --delay | --mode) return ;;
+    esac
+    if [[ $cur != -* ]]; then
+        _ipcctl_argument "${arguments[@]}"
+    elif ((${#arguments[@]} == 0)); then
+        _ipcctl_offer < <(printf '%s\n' --mount --help --version)
+    elif [[ ${arguments[0]} == ring ]]; then
+        _ipcctl_offer < <(_ipcctl_options "${arguments[@]:0:2}" | sort -u)
+    else
+        _ipcctl_offer < <(_ipcctl_options "${arguments[0]}" | sort -u)
+    fi
+}
+
+complete -F _ipcctl ipcctl

@@ -1,0 +1,97 @@
+# Completion for fish. Names come from the mount, options from ipcctl's own help.
+
+# The arguments before this one, the verb first.
+function __ipcctl_arguments
+    set -l words (commandline -opc)
+    set -l skip no
+    set -l arguments
+    for word in $words[2..-1]
+        if test $skip = yes
+            set skip no
+            continue
+        end
+        switch $word
+            case -m --mount -t --timeout -p --prio -n --count -s --size -r --rounds -d --delay --mode --file --svg
+                set skip yes
+            case -f
+                test "$arguments[1]" = send; and set skip yes
+            case '-*'
+            case '*'
+                set -a arguments $word
+        end
+    end
+    string join \n -- $arguments
+end
+
+# ipcctl on the mount that the line names.
+function __ipcctl
+    set -l words (commandline -opc)
+    set -l mount
+    for i in (seq 2 (count $words))
+        switch $words[$i]
+            case -m --mount
+                set mount -m $words[(math $i + 1)]
+        end
+    end
+    ipcctl $mount $argv 2>/dev/null
+end
+
+function __ipcctl_names
+    __ipcctl ls --null $argv | string split0
+end
+
+function __ipcctl_options
+    set -l arguments (__ipcctl_arguments)
+    set -l verb $arguments[1]
+    test "$verb" = ring; and set verb $arguments[1..2]
+    printf '%s\n' --help
+    if test -z "$verb"
+        printf '%s\n' --mount --version
+    else
+        __ipcctl help $verb | string match -ar ' --[a-z][a-z-]*' | string trim | sort -u
+    end
+end
+
+function __ipcctl_complete
+    set -l arguments (__ipcctl_arguments)
+    if string match -q -- '-*' (commandline -ct)
+        __ipcctl_options
+        return
+    end
+    switch "$arguments"
+        case ''
+            printf '%s\n' ls new rm config send recv ring top bench help
+        case ring 'help ring'
+            printf '%s\n' dump put get
+        case 'ring *'
+            __ipcctl_names ring/ | string replace -r '^ring/' ''
+        case help
+            printf '%s\n' ls new rm config send recv ring top bench
+        case 'ls*' 'rm*' send recv
+            __ipcctl_names
+        case config
+            __ipcctl_names mbox/ ring/ proc/
+        case new
+            printf '%s\n' ring/ shm/
+        case 'config ring/*' 'new ring/*'
+            printf '%s\n' slots= slot_bytes= producers= consumers=
+        case 'config *' 'new *'
+            printf '%s\n' messages= bytes= message_bytes= overflow=
+    end
+end
+
+function __ipcctl_wants_file
+    set -l words (commandline -opc)
+    switch "$words[-1]"
+        case --file --svg -m --mount
+            return 0
+        case -f
+            contains send $words
+            return
+    end
+    return 1
+end
+
+complete -c ipcctl -f
+complete -c ipcctl -n __ipcctl_wants_file -F
+complete -c ipcctl -n 'not __ipcctl_wants_file' -f -a '(__ipcctl_complete)'

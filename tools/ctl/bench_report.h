@@ -1,0 +1,33 @@
+/* What bench has found, for a terminal, as JSON and as a picture. */
+#ifndef IPCFS_TOOLS_CTL_BENCH_REPORT_H
+#define IPCFS_TOOLS_CTL_BENCH_REPORT_H
+
+#include <stddef.h>
+#include <stdio.h>
+
+#include "bench_transport.h"
+
+/* Medians over the rounds. 0: not measured. Ratios are to the baseline in the same round. */
+struct figure {
+    double value;
+    double ratio;
+};
+
+struct result {
+    int error;                /* 0; positive: it can't be had here, why */
+    struct figure rate;       /* messages a second */
+    struct figure round_trip; /* nanoseconds */
+};
+
+struct report {
+    size_t size_bytes;
+    size_t n_rounds;
+    long n_cpus;
+    struct result results[N_TRANSPORTS];
+};
+
+void report_print(const struct report *report);
+void report_print_json(const struct report *report);
+void report_print_svg(const struct report *report, FILE *out);
+
+#endif

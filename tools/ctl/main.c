@@ -1,0 +1,295 @@
+/* ipcctl: make, look into and use what an ipcfs mount holds. */
+#include <errno.h>
+#include <inttypes.h>
+#include <locale.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "ctl.h"
+#include "mount.h"
+#include "quote.h"
+#include "wait.h"
+
+static const struct verb *const verbs[] = {
+    &verb_ls,   &verb_new,  &verb_rm,  &verb_config, &verb_send,
+    &verb_recv, &verb_ring, &verb_top, &verb_bench,  NULL,
+};
+
+static const struct verb *find_verb(const struct verb *const *list, const char *name)
+{
+    while (*list && strcmp((*list)->name, name) != 0)
+        list++;
+    return *list;
+}
+
+/* --- options of all verbs --- */
+
+static const struct argp_option common_options[] = {
+    { "mount", 'm', "MOUNT", 0, "Where ipcfs is mounted; needed where it is mounted several times",
+      -1 },
+    { 0 },
+};
+
+static error_t parse_common(int key, char *arg, struct argp_state *state)
+{
+    struct common *common = state->input;
+
+    if (key != 'm')
+        return ARGP_ERR_UNKNOWN;
+    common->mount = arg;
+    return 0;
+}
+
+const struct argp common_argp = { common_options, parse_common, NULL, NULL, NULL, NULL, NULL };
+
+void ctl_parse_args(const struct argp *argp, const char *mount, int argc, char **argv,
+                    struct common *options)
+{
+    options->mount = mount;
+    argp_parse(argp, argc, argv, 0, NULL, options);
+}
+
+const char *ctl_mount(const struct common *options)
+{
+    static char *found; /* kept until the end */
+
+    if (!options->mount)
+        return found = mount_find();
+    mount_check(options->mount);
+    return options->mount;
+}
+
+const char *ctl_parse(const struct argp *argp, const char *mount, int argc, char **argv,
+                      struct common *options)
+{
+    ctl_parse_args(argp, mount, argc, argv, options);
+    return ctl_mount(options);
+}
+
+error_t ctl_parse_name(int key, char *arg, struct argp_state *state, struct common *common,
+                       char **name, const char *missing)
+{
+    int n_args;
+    char **args;
+
+    if (key != ARGP_KEY_ARG)
+        return key == ARGP_KEY_ARGS ? ARGP_ERR_UNKNOWN
+                                    : ctl_parse_list(key, state, common, &args, &n_args, missing);
+    if (*name)
+        argp_error(state, "one NAME at a time");
+    *name = arg;
+    return 0;
+}
+
+error_t ctl_parse_list(int key, struct argp_state *state, struct common *common, char ***args,
+                       int *n_args, const char *missing)
+{
+    switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = common;
+        return 0;
+    case ARGP_KEY_ARGS:
+        *args = state->argv + state->next;
+        *n_args = state->argc - state->next;
+        return 0;
+    case ARGP_KEY_NO_ARGS:
+        if (missing)
+            argp_error(state, "%s", missing);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+int64_t ctl_timeout(const struct argp_state *state, const char *text)
+{
+    int64_t ns = 0;
+
+    if (wait_parse(text, &ns) < 0) {
+        AUTO_FREE char *shown = quote(text, true);
+
+        argp_error(state, "%s is no time: seconds, or a number with ms, s, m or h", shown);
+    }
+    return ns;
+}
+
+uint64_t ctl_number(const struct argp_state *state, const char *what, const char *text,
+                    uint64_t min, uint64_t max)
+{
+    uint64_t n = 0;
+
+    errno = 0;
+    if (*text && !text[strspn(text, "0123456789")])
+        n = strtoull(text, NULL, 10);
+    else
+        errno = EINVAL;
+    if (errno != 0 || n < min || n > max) {
+        AUTO_FREE char *shown = quote(text, true);
+
+        argp_error(state, "%s is no %s: a number from %" PRIu64 " to %" PRIu64, shown, what, min,
+                   max);
+    }
+    return n;
+}
+
+/* --- verbs --- */
+
+/* Follows @argv down to a verb that can run, as far as it goes. *@name becomes "ipcctl VERB". Return:
+ * the verb; NULL: there is none of that name, and that was said. */
+static const struct verb *descend(int *argc, char ***argv, char **name)
+{
+    const struct verb *const *list = verbs;
+    const struct verb *verb = NULL;
+
+    *name = xstrdup("ipcctl");
+    while (list && *argc > 0) {
+        char *longer;
+
+        verb = find_verb(list, **argv);
+        if (!verb) {
+            AUTO_FREE char *shown = quote(**argv, true);
+
+            say("%s is no verb; see: %s", shown,
+                list == verbs ? "ipcctl help" : "ipcctl help ring");
+            return NULL;
+        }
+        longer = xasprintf("%s %s", *name, verb->name);
+        free(*name);
+        *name = longer;
+        list = verb->verbs;
+        (*argc)--;
+        (*argv)++;
+    }
+    return verb;
+}
+
+static void help_verb(const struct verb *verb, char *name)
+{
+    if (verb->argp)
+        argp_help(verb->argp, stdout, ARGP_HELP_STD_HELP & ~(unsigned int)ARGP_HELP_EXIT_OK, name);
+    for (const struct verb *const *sub = verb->verbs; sub && *sub; sub++) {
+        AUTO_FREE char *sub_name = xasprintf("%s %s", name, (*sub)->name);
+
+        if (sub != verb->verbs)
+            putchar('\n');
+        help_verb(*sub, sub_name);
+    }
+}
+
+static enum exit_status run_help(const struct argp *main_argp, int argc, char **argv)
+{
+    AUTO_FREE char *name = NULL;
+    const struct verb *verb;
+
+    if (argc == 0 || strcmp(argv[0], "help") == 0) {
+        argp_help(main_argp, stdout, ARGP_HELP_STD_HELP & ~(unsigned int)ARGP_HELP_EXIT_OK,
+                  (char *)"ipcctl");
+        return EXIT_STATUS_OK;
+    }
+    verb = descend(&argc, &argv, &name);
+    if (verb && argc > 0) {
+        AUTO_FREE char *shown = quote(argv[0], true);
+
+        say("%s is no verb; see: ipcctl help", shown);
+    }
+    if (!verb || argc > 0)
+        return EXIT_STATUS_USAGE;
+    help_verb(verb, name);
+    return EXIT_STATUS_OK;
+}
+
+static enum exit_status run_verb(const char *mount, int argc, char **argv)
+{
+    AUTO_FREE char *name = NULL;
+    const struct verb *verb = descend(&argc, &argv, &name);
+
+    if (!verb)
+        return EXIT_STATUS_USAGE;
+    if (verb->verbs) {
+        say("say what to do with it; see: ipcctl help %s", verb->name);
+        return EXIT_STATUS_USAGE;
+    }
+    /* In place of the verb itself, which stands there. */
+    argv[-1] = name;
+    return verb->run(mount, argc + 1, argv - 1);
+}
+
+/* Adds the verbs to the help text. */
+static char *filter_help(int key, const char *text, void *input)
+{
+    char *list;
+
+    (void)input;
+    if (key != ARGP_KEY_HELP_PRE_DOC)
+        return (char *)text;
+    list = xstrdup(text ? text : "");
+    for (const struct verb *const *verb = verbs; *verb; verb++) {
+        char *longer = xasprintf("%s\n  %-8s%s", list, (*verb)->name, (*verb)->summary);
+
+        free(list);
+        list = longer;
+    }
+    return list;
+}
+
+/* --- main --- */
+
+struct invocation {
+    struct common common;
+    int verb; /* index in argv; 0: none */
+};
+
+static error_t parse_main(int key, char *arg, struct argp_state *state)
+{
+    struct invocation *invocation = state->input;
+
+    switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &invocation->common;
+        return 0;
+    case ARGP_KEY_ARG:
+        /* What follows is the verb's. */
+        invocation->verb = state->next - 1;
+        state->next = state->argc;
+        return 0;
+    case ARGP_KEY_NO_ARGS:
+        argp_error(state, "say what to do: a verb");
+        return EINVAL;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+int main(int argc, char **argv)
+{
+    const struct argp argp = {
+        .parser = parse_main,
+        .args_doc = "VERB [ARGUMENT...]",
+        .doc =
+            "Make, look into and use what an ipcfs mount holds: mailboxes (NAME), rings (ring/NAME), "
+            "regions (shm/NAME) and processes (proc/PID).\n"
+            "\v'ipcctl help VERB' tells more of a verb, ipcctl(1) of all. Exit status: 0; 1: it "
+            "failed; 2: it was called wrongly.",
+        .children = COMMON_CHILDREN,
+        .help_filter = filter_help,
+    };
+    struct invocation what = { 0 };
+    enum exit_status status;
+
+    setlocale(LC_ALL, "");
+    /* Numbers are read and written with a point. */
+    setlocale(LC_NUMERIC, "C");
+    argp_program_version = "ipcctl " IPCFS_VERSION;
+    argp_err_exit_status = EXIT_STATUS_USAGE;
+    argv[0] = (char *)"ipcctl";
+    argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &what);
+    argc -= what.verb;
+    argv += what.verb;
+    if (strcmp(argv[0], "help") == 0)
+        status = run_help(&argp, argc - 1, argv + 1);
+    else
+        status = run_verb(what.common.mount, argc, argv);
+    if (finish_output() < 0 && status == EXIT_STATUS_OK)
+        status = EXIT_STATUS_FAILED;
+    return (int)status;
+}

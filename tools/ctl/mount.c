@@ -1,0 +1,160 @@
+#include "mount.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "quote.h"
+#include "util.h"
+
+#define FILESYSTEM "fuse.ipcfs"
+
+/* The mounts found so far. */
+struct mounts {
+    struct mount {
+        char *path;
+        char device[32]; /* MAJOR:MINOR */
+    } * list;
+    size_t n;
+};
+
+/* mountinfo has \NNN, octal, for white space and backslashes. In place. */
+static void unescape(char *text)
+{
+    char *to = text;
+
+    while (*text) {
+        unsigned int c;
+
+        if (*text == '\\' && sscanf(text + 1, "%3o", &c) == 1) {
+            *to++ = (char)c;
+            text += 4;
+        } else {
+            *to++ = *text++;
+        }
+    }
+    *to = '\0';
+}
+
+/* The same filesystem seen at two places is one mount; a later one hides an earlier at its place. */
+static void add(struct mounts *mounts, const char *path, const char *device)
+{
+    for (size_t i = 0; i < mounts->n; i++) {
+        struct mount *mount = &mounts->list[i];
+
+        if (strcmp(mount->path, path) == 0)
+            snprintf(mount->device, sizeof(mount->device), "%s", device);
+        if (strcmp(mount->device, device) == 0)
+            return;
+    }
+    mounts->list = xrealloc(mounts->list, mounts->n + 1, sizeof(*mounts->list));
+    mounts->list[mounts->n].path = xstrdup(path);
+    snprintf(mounts->list[mounts->n].device, sizeof(mounts->list->device), "%s", device);
+    mounts->n++;
+}
+
+/* A line of proc(5): ID PARENT MAJOR:MINOR ROOT MOUNTPOINT OPTIONS FIELDS... - TYPE SOURCE OPTIONS.
+ * Only whole filesystems, no directories of one that are bound elsewhere. */
+static void add_line(struct mounts *mounts, char *line)
+{
+    char *type = strstr(line, " - ");
+    AUTO_FREE char *device = NULL;
+    AUTO_FREE char *root = NULL;
+    AUTO_FREE char *path = NULL;
+
+    if (!type || strncmp(type + 3, FILESYSTEM " ", strlen(FILESYSTEM " ")) != 0 ||
+        sscanf(line, "%*s %*s %ms %ms %ms", &device, &root, &path) != 3 || strcmp(root, "/") != 0)
+        return;
+    unescape(path);
+    add(mounts, path, device);
+}
+
+static void read_mounts(struct mounts *mounts)
+{
+    FILE *file = fopen("/proc/self/mountinfo", "re");
+    AUTO_FREE char *line = NULL;
+    size_t n_allocated = 0;
+
+    if (!file)
+        die(EXIT_STATUS_FAILED,
+            "can't read /proc/self/mountinfo (%m); say where ipcfs is mounted: -m");
+    while (getline(&line, &n_allocated, file) >= 0)
+        add_line(mounts, line);
+    fclose(file);
+}
+
+static bool is_usable(const char *path)
+{
+    return access(path, X_OK) == 0;
+}
+
+static void free_mounts(struct mounts *mounts)
+{
+    for (size_t i = 0; i < mounts->n; i++)
+        free(mounts->list[i].path);
+    free(mounts->list);
+}
+
+/* Takes out those that are dead or another user's, but for one if that is all there is. */
+static void keep_usable(struct mounts *mounts)
+{
+    for (size_t i = 0; i < mounts->n && mounts->n > 1;) {
+        if (is_usable(mounts->list[i].path)) {
+            i++;
+            continue;
+        }
+        free(mounts->list[i].path);
+        mounts->list[i] = mounts->list[--mounts->n];
+    }
+}
+
+static void die_of_choice(const struct mounts *mounts)
+{
+    char *list = xstrdup("");
+
+    for (size_t i = 0; i < mounts->n; i++) {
+        AUTO_FREE char *shown = quote(mounts->list[i].path, false);
+        char *longer = xasprintf("%s%s -m %s", list, i > 0 ? " or" : "", shown);
+
+        free(list);
+        list = longer;
+    }
+    die(EXIT_STATUS_USAGE, "ipcfs is mounted %zu times; choose one:%s", mounts->n, list);
+}
+
+char *mount_find(void)
+{
+    struct mounts mounts = { 0 };
+    char *path;
+
+    read_mounts(&mounts);
+    keep_usable(&mounts);
+    if (mounts.n == 0)
+        die(EXIT_STATUS_FAILED, "ipcfs is not mounted; mount it (ipcfs DIRECTORY)");
+    if (mounts.n > 1)
+        die_of_choice(&mounts);
+    path = xstrdup(mounts.list[0].path);
+    free_mounts(&mounts);
+    mount_check(path);
+    return path;
+}
+
+void mount_check(const char *path)
+{
+    AUTO_FREE char *mailboxes = xasprintf("%s/mbox", path);
+    AUTO_FREE char *shown = quote(path, false);
+    struct stat st;
+
+    if (stat(mailboxes, &st) == 0)
+        return;
+    if (errno == ENOTCONN || errno == ECONNABORTED)
+        die(EXIT_STATUS_FAILED, "the ipcfs on %s has died; clear its mount: fusermount3 -u -z %s",
+            shown, shown);
+    if (errno == EACCES)
+        die(EXIT_STATUS_FAILED,
+            "the ipcfs on %s is another user's alone: this one may not enter it", shown);
+    die(EXIT_STATUS_FAILED, "there is no ipcfs on %s", shown);
+}

@@ -1,0 +1,25 @@
+/* The ring that an argument of `ipcctl ring` names: NAME or ring/NAME in the mount, or a map in a file:
+ * a path that begins with / or with a dot. */
+#ifndef IPCFS_TOOLS_CTL_RINGARG_H
+#define IPCFS_TOOLS_CTL_RINGARG_H
+
+#include <stdbool.h>
+
+#include "ctl.h"
+#include "object.h"
+
+struct ringarg {
+    bool in_mount; /* then object is valid */
+    struct object object;
+    char *map;   /* the path of the map */
+    char *shown; /* for messages */
+};
+
+/* Ends the program where @arg can't be a name, or the mount is not found. */
+void ringarg_init(struct ringarg *ring, const char *arg, const struct common *common);
+void ringarg_deinit(struct ringarg *ring);
+
+/* Says why @doing ("put into") has failed, with a negative errno of libipcring. */
+void ringarg_say(const struct ringarg *ring, const char *doing, int r);
+
+#endif

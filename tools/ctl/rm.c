@@ -1,0 +1,172 @@
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ctl.h"
+#include "quote.h"
+#include "settings.h"
+#include "why.h"
+
+/* No message that recv gives in one read is longer. */
+#define MESSAGE_BYTES_MAX (1 << 20)
+
+struct options {
+    struct common common;
+    bool force;
+    char **args;
+    int n_args;
+};
+
+static const struct argp_option option_list[] = {
+    { "force", 'f', NULL, 0, "With the messages that wait; and don't mind what does not exist" },
+    { 0 },
+};
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+    struct options *options = state->input;
+
+    switch (key) {
+    case 'f':
+        options->force = true;
+        return 0;
+    default:
+        return ctl_parse_list(key, state, &options->common, &options->args, &options->n_args,
+                              "say what to remove: a NAME");
+    }
+}
+
+static const struct argp argp = {
+    .options = option_list,
+    .parser = parse,
+    .args_doc = "NAME...",
+    .doc = "Remove mailboxes, rings (ring/NAME) and regions (shm/NAME). Who waits there is told.",
+    .children = COMMON_CHILDREN,
+};
+
+static void say_not_empty(const struct object *object)
+{
+    AUTO_FREE char *path = object_file(object, "stat");
+    AUTO_FREE char *arg = object_arg(object);
+    AUTO_FREE char *word = quote(arg, false);
+    struct settings stat = { 0 };
+
+    settings_read(AT_FDCWD, path, &stat);
+    say("can't remove %s: messages wait in it (%" PRIu64 "); to drop them: ipcctl rm -f %s%s",
+        object->shown, settings_number(&stat, "messages"), *word == '-' ? "-- " : "", word);
+    settings_deinit(&stat);
+}
+
+/* Return: how many messages were removed from the queue; a negative errno. */
+static int empty_queue(const struct object *object)
+{
+    AUTO_FREE char *path = object_file(object, "queue");
+    const struct dirent *dirent;
+    DIR *dir = opendir(path);
+    int n = 0;
+    int r = 0;
+
+    if (!dir)
+        return -errno;
+    while (r == 0 && (dirent = readdir(dir))) {
+        if (dirent->d_name[0] == '.')
+            continue;
+        if (unlinkat(dirfd(dir), dirent->d_name, 0) == 0)
+            n++;
+        else if (errno != ENOENT) /* then somebody has received it meanwhile */
+            r = -errno;
+    }
+    closedir(dir);
+    return r < 0 ? r : n;
+}
+
+/* A ring has no queue: its messages are received. Return: how many; a negative errno. */
+static int empty_ring(const struct object *object)
+{
+    AUTO_FREE char *path = object_file(object, "recv");
+    AUTO_FREE char *message = xrealloc(NULL, MESSAGE_BYTES_MAX, 1);
+    AUTO_CLOSE int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    int n = 0;
+
+    if (fd < 0)
+        return -errno;
+    for (;;) {
+        ssize_t r = read(fd, message, MESSAGE_BYTES_MAX);
+
+        if (r < 0)
+            return errno == EAGAIN ? n : -errno;
+        n += r == 0; /* each ends with an end of file */
+    }
+}
+
+static int empty(const struct object *object)
+{
+    return object->room == ROOM_RING ? empty_ring(object) : empty_queue(object);
+}
+
+/* By force until it is empty: senders that waited for room fill it again. One that is only just being
+ * written can't be taken out, and is not waited for. */
+static int remove_directory(const struct object *object, bool force)
+{
+    bool was_stuck = false;
+
+    for (;;) {
+        int r = rmdir(object->path) < 0 ? -errno : 0;
+
+        if (r != -ENOTEMPTY || !force)
+            return r;
+        if (was_stuck)
+            return -EINPROGRESS;
+        r = empty(object);
+        if (r < 0 && r != -EIDRM)
+            return r;
+        was_stuck = r == 0;
+    }
+}
+
+static int remove_object(const struct object *object, bool force)
+{
+    if (object->room == ROOM_SHM)
+        return unlink(object->path) < 0 ? -errno : 0;
+    return remove_directory(object, force);
+}
+
+static int remove_arg(const char *mount, const char *arg, bool force)
+{
+    struct object object;
+    int r;
+
+    object_init(&object, mount, arg, ROOM_MBOX);
+    if (object.room == ROOM_PROC)
+        die(EXIT_STATUS_USAGE, "%s has its mailbox while it lives", object.shown);
+    r = remove_object(&object, force);
+    if (r == -ENOENT && force)
+        r = 0;
+    if (r == -ENOTEMPTY)
+        say_not_empty(&object);
+    else if (r == -EINPROGRESS)
+        say("can't remove %s: a message is just being written into it", object.shown);
+    else if (r < 0)
+        why_say(&object, "remove", NULL, -r);
+    object_deinit(&object);
+    return r;
+}
+
+static enum exit_status run(const char *mount, int argc, char **argv)
+{
+    enum exit_status status = EXIT_STATUS_OK;
+    struct options options = { 0 };
+
+    mount = ctl_parse(&argp, mount, argc, argv, &options.common);
+    for (int i = 0; i < options.n_args; i++) {
+        if (remove_arg(mount, options.args[i], options.force) < 0)
+            status = EXIT_STATUS_FAILED;
+    }
+    return status;
+}
+
+const struct verb verb_rm = { "rm", "Remove mailboxes, rings or regions", &argp, run };

@@ -1,0 +1,51 @@
+/* What top shows, without the screen: each thing's figures, their rates since the last look, and how deep
+ * it was lately; sorted and filtered. */
+#ifndef IPCFS_TOOLS_CTL_TOP_ROWS_H
+#define IPCFS_TOOLS_CTL_TOP_ROWS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "object.h"
+
+#define HISTORY_MAX 12
+
+struct row {
+    enum room room;
+    char *name;
+    char *shown;     /* as quote() has it */
+    bool has_counts; /* a region has none, nor has what this user may not read */
+    uint64_t n_messages;
+    char *max_messages; /* NULL: none */
+    uint64_t n_bytes;
+    uint64_t n_sent;
+    uint64_t n_received;
+    uint64_t n_senders_waiting;
+    uint64_t n_receivers_waiting;
+    /* A second; negative: not known yet. */
+    double in;
+    double out;
+    uint64_t history[HISTORY_MAX]; /* messages, oldest first */
+    size_t n_history;
+};
+
+enum sort { SORT_NAME, SORT_MESSAGES, SORT_BYTES, SORT_IN, SORT_OUT, SORT_WAITERS, N_SORTS };
+
+struct rows {
+    struct row *list; /* by room and name */
+    size_t n;
+    int64_t looked_ns;
+    struct row **view; /* what is shown, in that order; into list */
+    size_t n_view;
+};
+
+/* Looks at @mount again. Return: 0; a negative errno: its rooms can't be read, and all is as before. */
+int rows_update(struct rows *rows, const char *mount, int64_t now_ns);
+void rows_deinit(struct rows *rows);
+
+/* Makes the view: rows whose name has @filter in it, sorted, largest first but for names; or the other way
+ * round. To be called after each update too. */
+void rows_view(struct rows *rows, enum sort sort, bool reversed, const char *filter);
+
+#endif

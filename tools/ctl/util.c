@@ -1,0 +1,135 @@
+#include "util.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define READ_CHUNK_BYTES 65536
+
+void util_free(void *pointer)
+{
+    free(*(void **)pointer);
+}
+
+void util_close(const int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+}
+
+__attribute__((format(printf, 1, 0))) static void say_args(const char *format, va_list args)
+{
+    /* After what was printed so far, where both go to the same place. */
+    fflush(stdout);
+    fputs("ipcctl: ", stderr);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+}
+
+void say(const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    say_args(format, args);
+    va_end(args);
+}
+
+void die(enum exit_status status, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    say_args(format, args);
+    va_end(args);
+    exit(status);
+}
+
+void *xrealloc(void *old, size_t n, size_t element_bytes)
+{
+    void *new = reallocarray(old, n ? n : 1, element_bytes);
+
+    if (!new)
+        die(EXIT_STATUS_FAILED, "out of memory");
+    return new;
+}
+
+char *xstrdup(const char *text)
+{
+    size_t n_bytes = strlen(text) + 1;
+
+    return memcpy(xrealloc(NULL, n_bytes, 1), text, n_bytes);
+}
+
+char *xasprintf(const char *format, ...)
+{
+    va_list args;
+    char *text;
+    int n;
+
+    va_start(args, format);
+    n = vasprintf(&text, format, args);
+    va_end(args);
+    if (n < 0)
+        die(EXIT_STATUS_FAILED, "out of memory");
+    return text;
+}
+
+int write_all(int fd, const void *data, size_t n_bytes)
+{
+    const char *rest = data;
+
+    while (n_bytes > 0) {
+        ssize_t n = write(fd, rest, n_bytes);
+
+        if (n < 0 && errno != EINTR)
+            return -errno;
+        if (n > 0) {
+            rest += n;
+            n_bytes -= (size_t)n;
+        }
+    }
+    return 0;
+}
+
+int read_all(int fd, char **ret_data, size_t *ret_n_bytes)
+{
+    size_t n_allocated = 0;
+    size_t n_bytes = 0;
+    char *data = NULL;
+
+    for (;;) {
+        ssize_t n;
+
+        if (n_bytes == n_allocated) {
+            n_allocated = n_allocated ? 2 * n_allocated : READ_CHUNK_BYTES;
+            data = xrealloc(data, n_allocated, 1);
+        }
+        n = read(fd, data + n_bytes, n_allocated - n_bytes);
+        if (n == 0)
+            break;
+        if (n < 0 && errno != EINTR) {
+            int r = -errno;
+
+            free(data);
+            return r;
+        }
+        if (n > 0)
+            n_bytes += (size_t)n;
+    }
+    *ret_data = data;
+    *ret_n_bytes = n_bytes;
+    return 0;
+}
+
+int finish_output(void)
+{
+    int had_failed = ferror(stdout);
+
+    if (fclose(stdout) == 0 && !had_failed)
+        return 0;
+    say("can't write the output: %s", strerror(errno));
+    return -1;
+}
