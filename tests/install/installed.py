@@ -15,11 +15,13 @@ def kept_log(directory):
     saved = os.path.join(directory, "install-log.txt")
     if os.path.exists(LOG):
         shutil.copy(LOG, saved)
-    yield
-    if os.path.exists(saved):
-        shutil.copy(saved, LOG)
-    elif os.path.exists(LOG):
-        os.remove(LOG)
+    try:
+        yield
+    finally:
+        if os.path.exists(saved):
+            shutil.copy(saved, LOG)
+        elif os.path.exists(LOG):
+            os.remove(LOG)
 
 
 class Installed:

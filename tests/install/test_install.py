@@ -100,7 +100,41 @@ def test_library_exports_what_its_header_declares_and_no_more(installed):
     assert all(name.startswith("ipcring_") for name in names)
 
 
+# In a machine of its own: /usr/local, /etc and ldconfig's notes are written to memory.
+FOR_GOOD = """
+mount --make-rprivate /
+mount -t tmpfs none "$1"
+for name in "$prefix" /etc /var/cache; do
+    mkdir -p "$1/upper$name" "$1/work$name" "$name"
+    mount -t overlay -o "lowerdir=$name,upperdir=$1/upper$name,workdir=$1/work$name" overlay "$name"
+done
+find "$prefix" | sort > "$1/before"
+"$MESON" install -C "$BUILD" --no-rebuild --quiet > /dev/null
+cd "$1"
+"$prefix/bin/ipcctl" -V
+$CC -o client "$CLIENT" $(pkg-config --cflags --libs ipcring)
+./client one two
+mkdir mnt
+mount -t fuse.ipcfs ipcfs mnt
+mkdir mnt/mbox/box; echo hello > mnt/mbox/box/send; cat mnt/mbox/box/recv
+umount mnt
+"$NINJA" -C "$BUILD" uninstall > /dev/null
+find "$prefix" | sort | diff before -
+"""
+
+
+def test_installed_for_good_it_works_at_once(installed, tmp_path):
+    """Without a word to the loader of where the library is."""
+    env = {name: value for name, value in os.environ.items() if name != "LD_LIBRARY_PATH"}
+    env["prefix"] = installed.prefix.removeprefix(installed.root)
+    (tmp_path / "log").mkdir()
+    (tmp_path / "world").mkdir()
+    with kept_log(tmp_path / "log"):
+        lines = run("unshare", "--mount", "sh", "-euc", FOR_GOOD, "sh", tmp_path / "world", env=env).splitlines()
+    assert lines[0].startswith("ipcctl ") and lines[1:] == ["one", "two", "hello"]
+
+
 # The last: nothing is there any more.
 def test_uninstall_leaves_nothing(installed):
     run(os.environ["NINJA"], "-C", BUILD, "uninstall")
-    assert installed.files() == []
+    assert os.listdir(installed.root) == []
