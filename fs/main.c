@@ -162,6 +162,11 @@ static bool say_known_reason(void)
         say("/dev/fuse is missing: load the kernel's module (modprobe fuse)");
         return true;
     }
+    if (access("/dev/fuse", R_OK | W_OK) < 0) {
+        say("/dev/fuse can't be opened: %s; let all users (as root: chmod 666 /dev/fuse)",
+            strerror(errno));
+        return true;
+    }
     return false;
 }
 

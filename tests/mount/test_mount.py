@@ -220,7 +220,7 @@ def test_without_dev_fuse_it_fails_and_says_so(point, foreground):
 @pytest.mark.parametrize("foreground", [[], ["-f"]], ids=["background", "foreground"])
 def test_user_who_may_not_use_dev_fuse_is_told(in_world, foreground):
     done = in_world("chmod 600 /dev/fuse", f"$user ./ipcfs {' '.join(foreground)} mnt")
-    expect_failure(done, 1)
+    expect_failure(done, 1, "chmod 666 /dev/fuse")
 
 
 def test_user_who_may_not_mount_there_is_told(in_world):
