@@ -484,6 +484,20 @@ def mount_line(path):
     return None
 
 
+def daemons_on(point):
+    """The processes that were started with this mount point."""
+    pids = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as cmdline:
+                words = cmdline.read().split(b"\0")
+        except OSError:
+            continue
+        if point.encode() in words and b"ipcfs" in os.path.basename(words[0]):
+            pids.append(int(pid))
+    return pids
+
+
 @contextlib.contextmanager
 def mount_point():
     """A directory that all users can reach, gone afterwards with what is mounted on it."""

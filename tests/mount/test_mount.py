@@ -8,8 +8,8 @@ import stat
 
 import pytest
 
-from harness import (ALICE, BOB, IPCFS, Call, Mailbox, as_user, expect_asleep, fails_with, mount_line,
-                     mount_point, run, wait_until)
+from harness import (ALICE, BOB, IPCFS, Call, Mailbox, as_user, daemons_on, expect_asleep, fails_with,
+                     mount_line, mount_point, run, wait_until)
 
 
 @pytest.fixture
@@ -35,20 +35,6 @@ def in_world():
                 "wait_end() { while pidof ipcfs > /dev/null; do sleep 0.01; done; }", *lines])
             return run("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", script)
         yield run_lines
-
-
-def daemons_on(point):
-    """The processes that were started with this mount point."""
-    pids = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/cmdline", "rb") as cmdline:
-                words = cmdline.read().split(b"\0")
-        except OSError:
-            continue
-        if point.encode() in words and b"ipcfs" in os.path.basename(words[0]):
-            pids.append(int(pid))
-    return pids
 
 
 def expect_unmounted(point):
