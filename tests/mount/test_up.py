@@ -55,6 +55,21 @@ def test_name_is_taken_from_where_it_was_called(up, point):
     expect_first_message(up(f"../{os.path.basename(parent)}/{name}", cwd=parent), f"mounted on {point}\n")
 
 
+@pytest.mark.parametrize("name", ["plain", "a b", "$HOME;"])
+def test_what_it_says_to_paste_works(up, point, name):
+    directory = os.path.join(point, name)
+    try:
+        done = up(directory)
+        expect_first_message(done)
+        pasted = run("bash", "-c", done.stdout.split("in a shell:\n")[1])
+        assert pasted.returncode == 0 and pasted.stderr == ""
+        assert pasted.stdout.startswith("two teas\n") and pasted.stdout.endswith("\none coffee\n")
+        assert not mount_line(directory.replace(" ", "\\040"))
+    finally:
+        subprocess.run(["umount", "-l", directory], check=False, stderr=subprocess.DEVNULL)
+        os.rmdir(directory)
+
+
 def test_dead_mount_is_cleared(up, point):
     up(point)
     os.kill(*daemons_on(point), signal.SIGKILL)
