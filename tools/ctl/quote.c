@@ -79,7 +79,7 @@ static char *quote_escaped(const char *bytes, size_t n_bytes)
         bytes += n;
         n_bytes -= n;
     }
-    strcpy(end, "'");
+    stpcpy(end, "'");
     return text;
 }
 
@@ -90,7 +90,7 @@ char *quote_bytes(const char *bytes, size_t n_bytes)
     if (memchr(bytes, '\'', n_bytes) || !all_printable(bytes, n_bytes))
         return quote_escaped(bytes, n_bytes);
     text = xrealloc(NULL, n_bytes + 3, 1);
-    strcpy(mempcpy(stpcpy(text, "'"), bytes, n_bytes), "'");
+    stpcpy(mempcpy(stpcpy(text, "'"), bytes, n_bytes), "'");
     return text;
 }
 
