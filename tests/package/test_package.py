@@ -51,7 +51,7 @@ def apt(arguments):
 
 
 def install_packages():
-    apt("install /tmp/*.deb")
+    apt("install /var/tmp/*.deb")
 
 
 def purge_packages():
@@ -85,7 +85,7 @@ def changes(before):
 
 @pytest.fixture(scope="module", autouse=True)
 def debian():
-    """A new one, with the packages in its /tmp. Whatever of the host's leads to the archive is lent."""
+    """A new one, with the packages in its /var/tmp. Whatever of the host's leads to the archive is lent."""
     run("debootstrap", "--variant=minbase", codename(), ROOT, os.environ["ARCHIVE"], timeout=900,
         env=dict(os.environ, **proxies()))
     shutil.copy("/etc/resolv.conf", os.path.join(ROOT, "etc/resolv.conf"))
@@ -93,7 +93,7 @@ def debian():
         conf.writelines(line + "\n" for line in run("apt-config", "dump").splitlines()
                         if line.startswith(("Acquire::http::Proxy", "Acquire::https::Proxy", "Acquire::Check")))
     for package in glob.glob(os.path.join(os.environ["PACKAGES"], "*.deb")):
-        shutil.copy(package, os.path.join(ROOT, "tmp"))
+        shutil.copy(package, os.path.join(ROOT, "var/tmp"))
     # As on every Debian that was booted once; fusermount3 wants it.
     os.symlink("../proc/self/mounts", os.path.join(ROOT, "etc/mtab"))
     inside("apt-get -qq update", timeout=300)
@@ -252,6 +252,14 @@ def test_service_mounts(booted):
     booted.run("systemctl enable --now ipcfs@mnt-ipc")
     assert booted.run(f"systemctl is-active ipcfs@mnt-ipc; {FIRST_MESSAGE}") == "active\nhello\n"
     assert booted.run("cat /proc/$(systemctl show -P MainPID ipcfs@mnt-ipc)/comm") == "ipcfs\n"
+
+
+def test_installing_again_leaves_what_waits(booted):
+    booted.run("mkdir /mnt/ipc/mbox/kept; echo kept > /mnt/ipc/mbox/kept/send")
+    before = main_pid(booted)
+    booted.run("apt-get -qq -y install --reinstall /var/tmp/*.deb")
+    assert booted.run("cat /mnt/ipc/mbox/kept/recv; rmdir /mnt/ipc/mbox/kept") == "kept\n"
+    assert main_pid(booted) == before
 
 
 def test_service_that_is_killed_comes_back_and_its_dead_mount_goes(booted):
