@@ -289,6 +289,15 @@ def test_service_clears_what_a_killed_daemon_has_left(booted):
     assert booted.run("grep -c ' fuse.ipcfs ' /proc/mounts") == "1\n"
 
 
+def test_service_leaves_a_users_mount_alone(booted):
+    """Which answers root nothing, but is not dead."""
+    user = "setpriv --reuid nobody --regid nogroup --clear-groups"
+    booted.run(f"systemctl stop ipcfs@mnt-ipc; chmod 777 /mnt/ipc; {user} ipcfs /mnt/ipc")
+    assert not booted.run("systemctl start ipcfs@mnt-ipc", check=False)
+    booted.run("systemctl stop ipcfs@mnt-ipc; systemctl reset-failed")
+    assert booted.run(f"{user} sh -euc '{FIRST_MESSAGE}; fusermount3 -u /mnt/ipc'; chmod 755 /mnt/ipc") == "hello\n"
+
+
 def test_service_takes_any_path_and_options(booted):
     booted.run("mkdir -p '/etc/systemd/system/ipcfs@.service.d' && printf '[Service]\\nEnvironment=IPCFS_OPTIONS=max_bytes=1M\\n'"
                " > /etc/systemd/system/ipcfs@.service.d/size.conf; systemctl daemon-reload")
