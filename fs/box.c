@@ -443,8 +443,9 @@ static int dir_lookup(struct node *dir, const char *name, struct node **ret_node
     int r;
 
     r = box_check(box);
-    if (r == 0)
-        r = find_file(box, name, &file, &prio);
+    if (r < 0)
+        return r;
+    r = find_file(box, name, &file, &prio);
     if (r < 0)
         return r;
     if (file == BOX_MAP)
