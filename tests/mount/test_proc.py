@@ -230,6 +230,17 @@ def test_queue_is_looked_at_and_picked_from(mnt, peer, box):
     assert peer.call(list_queue, own) == {}
 
 
+def test_message_moved_to_a_process_stays_with_it(mnt, peer, box):
+    """Also when that is the first thing ever done with its directory."""
+    box.send(b"moved here")
+    peer.call(move_first, box.file("queue"), f"{mnt.proc}/self/queue")
+    assert str(peer.pid) in listed(mnt)
+    # The kernel forgets it if it was only looked at.
+    for other in [Peer() for _ in range(20)]:
+        os.stat(mnt.direct(other.pid).path)
+    assert peer.call(read_own, mnt.path) == b"moved here"
+
+
 def test_config_and_packets(mnt, peer):
     box = mnt.direct(peer.pid)
     box.configure(messages=2, overflow="reject")
