@@ -108,6 +108,19 @@ int box_admit(struct box *box, pid_t tid)
     return box->kind->admit(box, tid);
 }
 
+static void file_notice_end(struct file *file)
+{
+    struct box *box = box_of(file->mbox);
+
+    box->kind->notice_end(box);
+}
+
+void box_add_file(struct box *box, struct file *file)
+{
+    if (box->kind->notice_end)
+        file->notice_end = file_notice_end;
+}
+
 int box_check(struct box *box)
 {
     return mbox_poll(&box->mbox, NULL) & MBOX_REMOVED ? -ESTALE : 0;
@@ -343,11 +356,13 @@ static int file_open(struct node *node, int flags, const struct caller *caller,
     if (r < 0)
         return r;
     r = box_use(node->object);
-    if (r < 0)
+    if (r < 0) {
         file_discard(file);
-    else
-        *ret_file = file;
-    return r;
+        return r;
+    }
+    box_add_file(node->object, file);
+    *ret_file = file;
+    return 0;
 }
 
 #define COMMON_OPS .getattr = file_getattr, .setattr = file_setattr, .release = release

@@ -55,6 +55,8 @@ struct box_kind {
     /* A file of it is open now, or changed. NULL: that is nothing to it.
      * Return: 0; a negative errno: it is not to be. */
     int (*use)(struct box *box);
+    /* It may have ended without a word: then it is removed. May be NULL. */
+    void (*notice_end)(struct box *box);
     /* Its attributes are about to be told. May be NULL. */
     void (*refresh)(struct box *box);
     /* Opens @file where it is this kind's own: `config`, `stat`, `bell`. NULL: they are a mailbox's. */
@@ -110,6 +112,9 @@ void box_refresh(struct box *box);
 /* Something is looked up in one of its directories. Return: 0; -ESTALE: it has been removed: told ENOENT,
  * the kernel would remember that, and with it the directory; told this, it looks for that again. */
 int box_check(struct box *box);
+
+/* Makes @file, a new one of @box, notice when that ends. */
+void box_add_file(struct box *box, struct file *file);
 
 /* A file of it is open now, or changed. Return: 0; a negative errno: it is not to be. */
 int box_use(struct box *box);

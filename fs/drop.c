@@ -354,6 +354,7 @@ static int new_file(struct box *box, fuse_req_t req, mode_t mode, struct drop_fi
     r = file_new(fs, &file_ops, &box->mbox, &file);
     if (r < 0)
         return r;
+    box_add_file(box, file);
     drop = (struct drop_file *)file;
     drop->sender = caller_as_sender(req, &drop->last_writer);
     drop->msg = msg_alloc(0, 0, drop->sender);

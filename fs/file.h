@@ -48,7 +48,10 @@ struct file {
     struct fs *fs;
     struct mbox *mbox; /* a reference; NULL: it is no mailbox's */
     struct mbox *out;  /* a reference: where a link's writes go; NULL: to mbox */
-    int backing_id;    /* passthrough (backing.h); 0: none */
+    /* Called before each read, write, poll and flush: who is gone with what the file is for may have
+     * been seen to be gone before it was here. May be NULL. */
+    void (*notice_end)(struct file *file);
+    int backing_id; /* passthrough (backing.h); 0: none */
     atomic_uint n_refs;
     pthread_mutex_t lock; /* guards what the kind says, and ph */
 

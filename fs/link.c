@@ -233,11 +233,8 @@ static void link_write(struct file *file, fuse_req_t req, const char *data, size
 {
     struct link_file *link = (struct link_file *)file;
 
-    /* Who has waited for the other's death may be quicker than the thread that waits for it here. */
-    if (!process_is_alive(link->other->process))
-        fuse_reply_err(req, EPIPE);
-    else if (!is_welcome(link->other, fuse_req_ctx(req)->uid))
-        fuse_reply_err(req, ENXIO);
+    if (!is_welcome(link->other, fuse_req_ctx(req)->uid))
+        fuse_reply_err(req, process_is_alive(link->other->process) ? ENXIO : EPIPE);
     else
         send_message(file, req, data, size, offset, flags, 0, &link->last_pid);
 }
@@ -252,6 +249,23 @@ static const struct file_ops file_ops = {
     .size = sizeof(struct link_file),
 };
 
+static void leave_if_ended(struct side *side, struct mbox_ready *ready)
+{
+    if (!process_is_alive(side->process))
+        link_leave(side->end, ready);
+}
+
+/* Who has waited for the death of one of the two may be quicker than the thread that waits for it here. */
+static void notice_end(struct file *file)
+{
+    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
+    struct side *other = ((struct link_file *)file)->other;
+
+    leave_if_ended(other_side(other), &ready);
+    leave_if_ended(other, &ready);
+    mbox_ready_run(&ready);
+}
+
 /* Return: 0 with an open file for the end of @side; -ENOMEM. */
 static int open_side(struct fs *fs, struct side *side, struct file **ret_file)
 {
@@ -264,6 +278,7 @@ static int open_side(struct fs *fs, struct side *side, struct file **ret_file)
     file_set_out(*ret_file, &other->end->inbox);
     link = (struct link_file *)*ret_file;
     link->other = other;
+    (*ret_file)->notice_end = notice_end;
     atomic_store(&side->was_opened, true);
     return 0;
 }
@@ -403,12 +418,14 @@ int link_lookup(struct node *dir, const char *name, struct node **ret_node)
 int link_list(struct node *dir, struct listing *listing)
 {
     struct process *process = process_of(dir->object);
-    const struct side *side;
+    struct side *side;
     char name[16];
     int r = 0;
 
     pthread_mutex_lock(&dir->fs->processes.lock);
     for (side = process->sides; side && r == 0; side = side->hh.next) {
+        if (!process_is_alive(other_side(side)->process))
+            continue;
         snprintf(name, sizeof(name), "%d", (int)side->peer);
         r = listing_add(listing, name, ino_of(process->pid, side->peer), S_IFREG);
     }

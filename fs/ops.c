@@ -45,6 +45,16 @@ static struct file *file_of(const struct fuse_file_info *fi)
     return (struct file *)(uintptr_t)fi->fh;
 }
 
+/* Return: the file, which knows by now if what it is for has ended. */
+static struct file *current_file_of(const struct fuse_file_info *fi)
+{
+    struct file *file = file_of(fi);
+
+    if (file->notice_end)
+        file->notice_end(file);
+    return file;
+}
+
 static bool is_too_long(const char *name)
 {
     return strlen(name) > NAME_BYTES_MAX;
@@ -332,7 +342,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
                     struct fuse_file_info *fi)
 {
-    struct file *file = file_of(fi);
+    struct file *file = current_file_of(fi);
 
     (void)ino;
     if (file->ops->read)
@@ -344,7 +354,7 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t offset,
                      struct fuse_file_info *fi)
 {
-    struct file *file = file_of(fi);
+    struct file *file = current_file_of(fi);
 
     (void)ino;
     if (file->ops->write)
@@ -357,12 +367,12 @@ static void op_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
                     struct fuse_pollhandle *ph)
 {
     (void)ino;
-    file_poll(file_of(fi), req, ph);
+    file_poll(current_file_of(fi), req, ph);
 }
 
 static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-    struct file *file = file_of(fi);
+    struct file *file = current_file_of(fi);
 
     (void)ino;
     if (file->ops->flush)

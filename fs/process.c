@@ -87,7 +87,7 @@ static int use(struct box *box)
     int r = 0;
 
     pthread_mutex_lock(&processes->lock);
-    if (process->ended) {
+    if (process->ended || !process_is_alive(process)) {
         r = -ENOENT;
     } else if (!process->in_use) {
         idle_remove(processes, process);
@@ -216,14 +216,6 @@ static void free_process(struct box *box)
     free(process);
 }
 
-static const struct box_kind process_kind = {
-    .files = BOX_FILES_OF_MAILBOX | BOX_FILE(BOX_LINK),
-    .admit = admit,
-    .use = use,
-    .refresh = refresh,
-    .free = free_process,
-};
-
 /* Takes @process out of the table. Return: @process, with a reference, whose end is to be finished;
  * NULL: its last reference is being given back. Under the table's lock. */
 static struct process *begin_end(struct processes *processes, struct process *process)
@@ -250,6 +242,35 @@ static void finish_end(struct process *process, struct mbox_ready *ready)
     fs_announce_deletion(process->fs, &process->box, &process->fs->tree.procs.node, name);
     mbox_unref(&process->box.mbox);
 }
+
+/* Who has waited for the end of a process may be quicker than the thread that waits for it here. */
+static void notice_end(struct box *box)
+{
+    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
+    struct process *process = process_of(box);
+    struct processes *processes = &process->fs->processes;
+    struct process *ended = NULL;
+
+    if (process_is_alive(process))
+        return;
+    pthread_mutex_lock(&processes->lock);
+    if (!process->ended)
+        ended = begin_end(processes, process);
+    pthread_mutex_unlock(&processes->lock);
+    finish_end(ended, &ready);
+    /* That thread may have begun, and not come so far yet. */
+    mbox_remove(&box->mbox, true, &ready);
+    mbox_ready_run(&ready);
+}
+
+static const struct box_kind process_kind = {
+    .files = BOX_FILES_OF_MAILBOX | BOX_FILE(BOX_LINK),
+    .admit = admit,
+    .use = use,
+    .notice_end = notice_end,
+    .refresh = refresh,
+    .free = free_process,
+};
 
 /* Return: the live process of @pid's entry, with a reference. NULL: now there is no entry, and
  * *ret_ended is a process whose end is to be finished, or NULL. Under the table's lock. */

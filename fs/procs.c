@@ -74,6 +74,8 @@ static int add_to_listing(struct process *process, void *listing)
 {
     char name[16];
 
+    if (!process_is_alive(process))
+        return 0;
     snprintf(name, sizeof(name), "%d", (int)process->pid);
     return listing_add(listing, name, process->box.dir.ino, S_IFDIR);
 }

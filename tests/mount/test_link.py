@@ -315,26 +315,41 @@ def test_who_stays_reads_what_was_sent_and_then_the_end(mnt, pair, end):
         second.call(open_end, mnt.proc, first.pid)
 
 
-def test_who_has_waited_for_the_others_death_writes_to_nobody(mnt):
-    for _ in range(50):
-        ready, told = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            os.open(f"{mnt.proc}/self/link/{os.getppid()}", os.O_RDWR)
-            os.write(told, b"x")
-            signal.pause()
-        try:
-            os.read(ready, 1)
-            end = os.open(f"{mnt.proc}/self/link/{pid}", os.O_RDWR)
-            os.write(end, b"alive")
-        finally:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-            os.close(ready)
-            os.close(told)
-        with fails_with(EPIPE):
-            os.write(end, b"dead")
-        os.close(end)
+def expect_epipe(end):
+    with fails_with(EPIPE):
+        end.write(b"dead")
+
+
+def expect_hang_up(end):
+    poll = select.poll()
+    poll.register(end, IN)
+    assert poll.poll(0) == [(end.fd, IN | HUP)]
+
+
+@pytest.mark.parametrize("look", [
+    lambda mnt, peer, end: expect_epipe(end),
+    lambda mnt, peer, end: end.read() == b"" or pytest.fail("there was something to read"),
+    lambda mnt, peer, end: expect_hang_up(end),
+    lambda mnt, peer, end: str(peer) not in os.listdir(f"{mnt.proc}/self/link") or pytest.fail("it is listed"),
+], ids=["write", "read", "poll", "list"])
+def test_who_has_waited_for_the_others_death_finds_nobody(mnt, look):
+    for _ in range(60):
+        peer = Peer()
+        peer.call(open_end, mnt.proc, os.getpid())
+        with Handle(f"{mnt.proc}/self/link/{peer.pid}", os.O_RDWR | os.O_NONBLOCK) as end:
+            end.write(b"alive")
+            peer.kill()
+            look(mnt, peer.pid, end)
+
+
+def test_nobody_writes_to_the_dead_whoever_they_were(mnt):
+    """Not ENXIO, as while the other lives."""
+    for _ in range(20):
+        peer = Peer(uid=ALICE)
+        with Handle(f"{mnt.proc}/self/link/{peer.pid}", os.O_WRONLY) as end:
+            peer.kill()
+            with fails_with(EPIPE):
+                end.write(b"dead")
 
 
 @HOW

@@ -553,6 +553,31 @@ def test_end_of_a_process_is_the_end_of_its_directory(mnt, peer, end):
                 os.stat(box.file(name))
 
 
+def expect_eidrm(function, *args):
+    with fails_with(EIDRM):
+        function(*args)
+
+
+def poll_now(file, events):
+    poll = select.poll()
+    poll.register(file, events)
+    ready = poll.poll(0)
+    return ready[0][1] if ready else 0
+
+
+@pytest.mark.parametrize("look", [
+    lambda mnt, pid, send: expect_eidrm(send.write, b"x"),
+    lambda mnt, pid, send: poll_now(send, 0) & select.POLLHUP or pytest.fail("no POLLHUP"),
+    lambda mnt, pid, send: str(pid) not in listed(mnt) or pytest.fail("it is listed"),
+], ids=["write", "poll", "list"])
+def test_who_has_waited_for_its_death_finds_it_gone(mnt, look):
+    for _ in range(60):
+        peer = Peer()
+        with mnt.direct(peer.pid).open_send() as send:
+            peer.kill()
+            look(mnt, peer.pid, send)
+
+
 def test_waiting_senders_are_told(mnt, peer):
     box = mnt.direct(peer.pid)
     box.fill()
