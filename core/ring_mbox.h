@@ -47,7 +47,7 @@ static inline struct ring_mbox *ring_mbox_of_bell(struct mbox *bell)
 
 /* Makes @mbox, which is new, a ring of the default geometry, whose memory is made in @home and charged to
  * @home->uid.
- * Return: 0; as quota_charge; -ENOMEM, -EMFILE and the like, and @mbox is what it was. */
+ * Return: 0; as quota_charge; -ENOMEM, -ENFILE and the like, and @mbox is what it was. */
 int ring_mbox_init(struct ring_mbox *ring, struct mbox *mbox, struct ring_waiters *waiters,
                    const struct ring_home *home);
 

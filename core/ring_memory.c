@@ -9,16 +9,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "fd.h"
+
 /* Who may open it says whoever hands it on. */
 #define MEMORY_MODE 0600
 
 static int open_sealed(uint64_t n_bytes)
 {
-    int fd = memfd_create("ipcfs-ring", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    int fd = fd_keep(memfd_create("ipcfs-ring", MFD_CLOEXEC | MFD_ALLOW_SEALING));
     int error;
 
     if (fd < 0)
-        return -errno;
+        return fd;
     if (ftruncate(fd, (off_t)n_bytes) == 0 && fchmod(fd, MEMORY_MODE) == 0 &&
         fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
         return fd;
@@ -36,9 +38,11 @@ static int open_named(const struct ring_home *home, uint64_t n_bytes,
     int fd;
 
     snprintf(name, RING_MEMORY_NAME_MAX, "%" PRIu64, atomic_fetch_add(&last, 1) + 1);
-    fd = openat(home->dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, MEMORY_MODE);
+    fd = fd_keep(openat(home->dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, MEMORY_MODE));
+    if (fd == -ENFILE)
+        unlinkat(home->dir_fd, name, 0);
     if (fd < 0)
-        return -errno;
+        return fd;
     if (ftruncate(fd, (off_t)n_bytes) == 0 && fchown(fd, home->uid, home->gid) == 0 &&
         fchmod(fd, MEMORY_MODE) == 0)
         return fd;

@@ -34,7 +34,7 @@ struct ring_memory {
 };
 
 /* Makes an empty ring. @geometry is valid; @home->dir_fd stays open longer than the memory.
- * Return: 0; -ENOMEM; -EMFILE and the like. */
+ * Return: 0; -ENOMEM, -ENFILE and the like. */
 int ring_memory_new(const struct ring_geometry *geometry, const struct ring_home *home,
                     struct ring_memory **ret_memory);
 

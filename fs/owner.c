@@ -16,6 +16,7 @@
 
 #include "box.h"
 #include "caller.h"
+#include "core/fd.h"
 #include "fs.h"
 #include "parked.h"
 #include "text.h"
@@ -117,12 +118,12 @@ int owner_claim(struct fs *fs, struct box *box, const struct caller *caller, str
 {
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
     pid_t pid = caller_process(caller->tid, 0);
-    int pidfd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+    int pidfd = pid > 0 ? fd_keep((int)syscall(SYS_pidfd_open, pid, 0)) : -ESRCH;
     struct file *file;
     int r;
 
     if (pidfd < 0)
-        return pid > 0 ? -errno : -ESRCH;
+        return pidfd;
     r = text_open(fs, &claim_ops, &box->mbox, &file);
     if (r == 0) {
         r = claim(box, pid, pidfd, &ready);

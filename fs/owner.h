@@ -11,7 +11,8 @@ struct caller;
 int owner_open(struct fs *fs, struct mbox *mbox, struct file **ret_file);
 
 /* Opens `owner` to be written: makes the caller's process the owner.
- * Return: 0; -EBUSY: there is one; -ESRCH: a caller in another pid namespace; -EIDRM; -ENOMEM. */
+ * Return: 0; -EBUSY: there is one; -ESRCH: a caller in another pid namespace; -EIDRM; -ENFILE;
+ * -ENOMEM. */
 int owner_claim(struct fs *fs, struct box *box, const struct caller *caller,
                 struct file **ret_file);
 

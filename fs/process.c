@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "caller.h"
+#include "core/fd.h"
 #include "fs.h"
 #include "link.h"
 
@@ -343,9 +344,9 @@ static int make(struct fs *fs, pid_t pid, struct process **ret_process)
     process->pid = pid;
     /* Taken out: not yet in. */
     process->ended = true;
-    process->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    process->pidfd = fd_keep((int)syscall(SYS_pidfd_open, pid, 0));
     if (process->pidfd < 0)
-        r = errno == EMFILE || errno == ENFILE ? -ENFILE : errno == ENOMEM ? -ENOMEM : -ENOENT;
+        r = process->pidfd == -ENFILE || process->pidfd == -ENOMEM ? process->pidfd : -ENOENT;
     else if (!process_is_alive(process) || !read_ids(process, &owner.uid, &owner.gid))
         r = -ENOENT;
     if (r < 0) {

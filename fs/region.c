@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "backing.h"
+#include "core/fd.h"
 #include "fs.h"
 
 struct region_file {
@@ -29,14 +30,16 @@ static struct quota *quota_of(struct region *region)
 int region_new(struct fs *fs, mode_t mode, const struct caller *owner, struct region **ret_region)
 {
     struct region *region = calloc(1, sizeof(*region));
+    int fd;
 
     if (!region)
         return -ENOMEM;
-    region->fd = memfd_create("ipcfs-region", MFD_CLOEXEC);
-    if (region->fd < 0) {
+    fd = fd_keep(memfd_create("ipcfs-region", MFD_CLOEXEC));
+    if (fd < 0) {
         free(region);
-        return -errno;
+        return fd;
     }
+    region->fd = fd;
     region->n_refs = 1;
     region->fs = fs;
     pthread_mutex_init(&region->lock, NULL);

@@ -29,7 +29,7 @@ struct region {
     atomic_bool is_linked; /* it has a name */
 };
 
-/* Makes an empty one with one reference, the caller's. Return: 0; -ENOMEM, -EMFILE and the like. */
+/* Makes an empty one with one reference, the caller's. Return: 0; -ENOMEM, -ENFILE. */
 int region_new(struct fs *fs, mode_t mode, const struct caller *owner, struct region **ret_region);
 
 struct region *region_ref(struct region *region);

@@ -736,6 +736,47 @@ def test_daemon_may_open_as_many_files_as_it_is_let(mnt):
     assert soft == hard
 
 
+def send_in_thread(path):
+    with Handle(path, os.O_WRONLY) as send:
+        in_thread(send.write, b"from a thread")
+
+
+def use_new_peer(mnt):
+    peer = Peer()
+    mnt.direct(peer.pid).stat()
+    return peer
+
+
+def claim(box):
+    return Handle(box.file("owner"), os.O_WRONLY)
+
+
+@pytest.mark.parametrize("keep", [
+    lambda mnt, number: use_new_peer(mnt),
+    lambda mnt, number: os.close(os.open(f"{mnt.path}/shm/{number}", os.O_CREAT | os.O_RDWR)),
+    lambda mnt, number: os.mkdir(f"{mnt.path}/ring/{number}"),
+    lambda mnt, number: claim(mnt.box()),
+], ids=["processes", "regions", "rings", "owners"])
+def test_daemon_that_may_keep_no_more_files_still_knows_who_asks(mount, keep):
+    mnt = mount()
+    peer = Peer()
+    box = mnt.direct(peer.pid)
+    box.stat()
+    resource.prlimit(mnt.pid, resource.RLIMIT_NOFILE, (40, 40))
+    kept = []
+    with fails_with(errno.ENFILE):
+        for number in range(40):
+            kept.append(keep(mnt, number))
+    assert len(kept) > 10
+    send_in_thread(box.send_path)
+    assert json.loads(peer.call(read_own, mnt.path, "recv.json"))["pid"] == os.getpid()
+    peer.call(in_child, look, box.recv_path)
+    peer.call(in_thread, look, box.recv_path)
+    for handle in kept:
+        if isinstance(handle, Handle):
+            handle.close()
+
+
 def test_unmount_ends_those_who_wait(mount):
     mnt = mount()
     peer = Peer()
