@@ -37,11 +37,31 @@ static_assert(N_INOS > BOX_N_FILES, "each file of a process has an inode number"
 #define STOP UINT64_C(0)
 
 /* A pidfd can be read from once its process has ended. */
-bool process_is_alive(const struct process *process)
+static bool is_alive(int pidfd)
 {
-    struct pollfd fd = { .fd = process->pidfd, .events = POLLIN };
+    struct pollfd fd = { .fd = pidfd, .events = POLLIN };
 
     return poll(&fd, 1, 0) == 0;
+}
+
+bool process_is_alive(struct process *process)
+{
+    bool alive;
+
+    pthread_mutex_lock(&process->box.lock);
+    alive = process->pidfd >= 0 && is_alive(process->pidfd);
+    pthread_mutex_unlock(&process->box.lock);
+    return alive;
+}
+
+/* It has ended. Nodes and open files may hold it for long. */
+static void close_pidfd(struct process *process)
+{
+    pthread_mutex_lock(&process->box.lock);
+    if (process->pidfd >= 0)
+        close(process->pidfd);
+    process->pidfd = -1;
+    pthread_mutex_unlock(&process->box.lock);
 }
 
 static int admit(struct box *box, pid_t tid)
@@ -113,31 +133,26 @@ struct pidfd_ids {
 #define PIDFD_IDS_CREDS UINT64_C(2)
 
 /* Each look at a file of a process asks this several times, and /proc takes long.
- * Return: whether the process is alive, or may be, and *ret_uid and *ret_gid are its effective ids. */
-static bool read_ids(const struct process *process, uid_t *ret_uid, gid_t *ret_gid)
+ * Return: whether the process of @pidfd is alive, or may be, and *ret_uid and *ret_gid are its effective
+ * ids. */
+static bool read_ids(int pidfd, pid_t pid, uid_t *ret_uid, gid_t *ret_gid)
 {
     struct pidfd_ids ids = { .mask = PIDFD_IDS_CREDS };
 
-    if (ioctl(process->pidfd, PIDFD_GET_IDS, &ids) == 0 && ids.mask & PIDFD_IDS_CREDS) {
+    if (ioctl(pidfd, PIDFD_GET_IDS, &ids) == 0 && ids.mask & PIDFD_IDS_CREDS) {
         *ret_uid = ids.euid;
         *ret_gid = ids.egid;
         return true;
     }
     /* If it is alive after that, the pid was its own when it was read. */
-    return caller_ids(process->pid, ret_uid, ret_gid) && process_is_alive(process);
+    return caller_ids(pid, ret_uid, ret_gid) && is_alive(pidfd);
 }
 
-static void refresh(struct box *box)
+/* Under box->lock. */
+static void set_ids(struct process *process, uid_t uid, gid_t gid)
 {
-    struct process *process = process_of(box);
     struct node_change change = { 0 };
-    uid_t uid;
-    gid_t gid;
 
-    /* Who is gone stays whose he was. */
-    if (!read_ids(process, &uid, &gid))
-        return;
-    pthread_mutex_lock(&box->lock);
     change.attr.st_uid = uid;
     change.attr.st_gid = gid;
     if (uid != process->uid)
@@ -145,9 +160,21 @@ static void refresh(struct box *box)
     if (gid != process->gid)
         change.to_set |= FUSE_SET_ATTR_GID;
     if (change.to_set)
-        box_change_dir(box, &change);
+        box_change_dir(&process->box, &change);
     process->uid = uid;
     process->gid = gid;
+}
+
+static void refresh(struct box *box)
+{
+    struct process *process = process_of(box);
+    uid_t uid;
+    gid_t gid;
+
+    pthread_mutex_lock(&box->lock);
+    /* Who is gone stays whose he was. */
+    if (process->pidfd >= 0 && read_ids(process->pidfd, process->pid, &uid, &gid))
+        set_ids(process, uid, gid);
     pthread_mutex_unlock(&box->lock);
 }
 
@@ -212,8 +239,8 @@ static void free_process(struct box *box)
     take_out(processes, process);
     pthread_mutex_unlock(&processes->lock);
     mbox_remove(&box->mbox, true, &nobody);
+    close_pidfd(process);
     box_deinit(box);
-    close(process->pidfd);
     free(process);
 }
 
@@ -237,6 +264,7 @@ static void finish_end(struct process *process, struct mbox_ready *ready)
 
     if (!process)
         return;
+    close_pidfd(process);
     format_pid(process->pid, name);
     mbox_remove(&process->box.mbox, true, ready);
     links_end(process, ready);
@@ -347,7 +375,7 @@ static int make(struct fs *fs, pid_t pid, struct process **ret_process)
     process->pidfd = fd_keep((int)syscall(SYS_pidfd_open, pid, 0));
     if (process->pidfd < 0)
         r = process->pidfd == -ENFILE || process->pidfd == -ENOMEM ? process->pidfd : -ENOENT;
-    else if (!process_is_alive(process) || !read_ids(process, &owner.uid, &owner.gid))
+    else if (!is_alive(process->pidfd) || !read_ids(process->pidfd, pid, &owner.uid, &owner.gid))
         r = -ENOENT;
     if (r < 0) {
         if (process->pidfd >= 0)

@@ -26,8 +26,9 @@ struct process {
     struct box box;
     struct fs *fs;
     pid_t pid;
-    int pidfd;
-    /* Under box.lock: whose it was when last asked. */
+    /* Under box.lock: */
+    int pidfd; /* -1: it has ended */
+    /* Whose it was when last asked. */
     uid_t uid;
     gid_t gid;
     /* Under the table's lock: */
@@ -79,7 +80,7 @@ int process_find(struct fs *fs, pid_t pid, struct process **ret_process);
 bool process_has_ended(struct process *process);
 
 /* Return: whether @process lives, told by the process itself: its end may not have begun here yet. */
-bool process_is_alive(const struct process *process);
+bool process_is_alive(struct process *process);
 
 /* Return: the effective uid of @process; once it has ended, what that was. */
 uid_t process_uid(struct process *process);

@@ -706,6 +706,18 @@ def test_many_processes_leave_nothing(mnt):
     wait_until(lambda: mnt.n_fds() <= n_before, lambda: f"{mnt.n_fds()} descriptors, before {n_before}")
 
 
+def test_dead_cost_no_descriptor_while_somebody_holds_their_files(mnt, peer):
+    holder = Peer()
+    mnt.direct(holder.pid).stat()
+    n_before = mnt.n_fds()
+    path = mnt.direct(peer.pid).path
+    holder.call(open_as, "send", f"{path}/send", os.O_WRONLY)
+    holder.call(open_as, "end", f"{mnt.proc}/self/link/{peer.pid}", os.O_RDWR)
+    holder.call(open_as, "directory", path, os.O_PATH)
+    peer.kill()
+    wait_until(lambda: mnt.n_fds() <= n_before, lambda: f"{mnt.n_fds()} descriptors, before {n_before}")
+
+
 def test_looking_costs_little_however_many_are_looked_at(mnt):
     peers = [Peer() for _ in range(40)]
     n_before = mnt.n_fds()
