@@ -288,10 +288,11 @@ static int check_open(const struct end_name *name, const struct caller *caller)
 {
     int r = box_admit(&name->process->box, caller->tid);
 
-    if (r == 0)
-        r = box_use(&name->process->box);
+    /* First the one that may have ended meanwhile. */
     if (r == 0)
         r = box_use(&name->peer->box);
+    if (r == 0)
+        r = box_use(&name->process->box);
     return r;
 }
 
