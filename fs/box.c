@@ -396,7 +396,8 @@ static const struct box_file_kind kinds[BOX_N_FILES] = {
                    S_IFDIR | 0500,
                    0,
                    false,
-                   { COMMON_OPS, .lookup = link_lookup, .list = link_list } },
+                   { COMMON_OPS, .lookup = link_lookup, .list = link_list,
+                     .create = link_create } },
     [BOX_MAP] = { "map", S_IFREG | 0600, 0, false, { COMMON_OPS } }, /* its node is map.h's */
     [BOX_BELL] = { "bell", S_IFREG | 0600, ALL_READ | ALL_WRITE, true, FILE_OPS, open_own },
 };

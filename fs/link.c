@@ -416,6 +416,15 @@ int link_lookup(struct node *dir, const char *name, struct node **ret_node)
     return r;
 }
 
+void link_create(struct node *dir, fuse_req_t req, const char *name, mode_t mode,
+                 struct fuse_file_info *fi)
+{
+    (void)dir;
+    (void)mode;
+    (void)fi;
+    fuse_reply_err(req, procs_parse_pid(name) ? ENOENT : EPERM);
+}
+
 int link_list(struct node *dir, struct listing *listing)
 {
     struct process *process = process_of(dir->object);

@@ -6,6 +6,8 @@
 #ifndef IPCFS_FS_LINK_H
 #define IPCFS_FS_LINK_H
 
+#include <fuse_lowlevel.h>
+
 #include "node.h"
 
 struct process;
@@ -13,6 +15,10 @@ struct process;
 /* For struct node_ops, of the node of a process's link/. */
 int link_lookup(struct node *dir, const char *name, struct node **ret_node);
 int link_list(struct node *dir, struct listing *listing);
+
+/* A shell's `<>` and `>` ask for a file to be made where there is none: there is no such process. */
+void link_create(struct node *dir, fuse_req_t req, const char *name, mode_t mode,
+                 struct fuse_file_info *fi);
 
 /* Asks the kernel to forget the ends of links to @process. Under the table's lock of processes. */
 void links_forget_names(struct process *process);

@@ -9,8 +9,8 @@ import signal
 
 import pytest
 
-from harness import (ALICE, BOB, PATIENCE, Call, Handle, Peer, become, expect_asleep, fails_with, process_state, sh,
-                     start_sh, try_open, wait_until)
+from harness import (ALICE, BOB, PATIENCE, SHELLS, Call, Handle, Peer, become, expect_asleep, fails_with, process_state,
+                     run, sh, start_sh, try_open, wait_until)
 
 IN, OUT, ERR, HUP = select.POLLIN, select.POLLOUT, select.POLLERR, select.POLLHUP
 
@@ -242,6 +242,12 @@ def test_link_to_the_dead_is_not_there(mnt):
     peer.kill()
     with fails_with(errno.ENOENT):
         try_open(f"{mnt.proc}/self/link/{peer.pid}", os.O_RDWR)
+
+
+def test_shell_is_told_that_there_is_no_such_process(shell, mnt):
+    for redirection in ("3<>", ">"):
+        done = run(*SHELLS[shell], "-c", f"exec {redirection} {mnt.proc}/self/link/4194305")
+        assert done.returncode != 0 and ("No such file" in done.stderr or "nonexistent" in done.stderr), done.stderr
 
 
 def test_nothing_in_link_is_made_or_removed(mnt, pair):
