@@ -1093,6 +1093,7 @@ static int remove_locked(struct mbox *mbox, bool force, struct mbox_ready *ready
     if (!force && (is_occupied(mbox) || mbox->n_reserved > 0))
         return -ENOTEMPTY;
     mbox->removed = true;
+    mbox->stat.owner_pid = 0;
     HASH_CLEAR(hh, mbox->by_id);
     mbox->is_indexed = false;
     while ((msg = msgq_first(&mbox->queue))) {

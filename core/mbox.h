@@ -264,7 +264,7 @@ int mbox_move(struct mbox *mbox, struct mbox *to, uint64_t id, struct mbox_ready
 int mbox_claim(struct mbox *mbox, pid_t pid, bool (*may_receive)(struct mbox_op *op, pid_t pid),
                struct mbox_ready *ready);
 
-/* Return: the owner's pid; 0: none. */
+/* Return: the owner's pid; 0: none, as in a mailbox that is removed. */
 pid_t mbox_owner(struct mbox *mbox);
 
 /* Nobody is left who could send: senders, those who wait too, get -EPIPE; receivers get what is there,
