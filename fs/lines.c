@@ -6,7 +6,8 @@
  * An error or an interrupt after some lines ends the write with a short count, as pipe(7) has it.
  *
  * A line that grows too long after a part of it was taken by an earlier write is refused whole: the
- * kept part is dropped, and what comes up to its newline too. */
+ * kept part is dropped, and what comes up to its newline too. Where the refused write had that newline,
+ * the next write begins another line, unless it is the same again, as stdio does after an error. */
 #include "lines.h"
 
 #include <assert.h>
@@ -36,6 +37,8 @@ struct lines_file {
     /* Under file.lock: */
     struct start kept;
     bool skips; /* up to the next newline: the rest of a line that was refused */
+    /* That rest, if its newline was refused with it: the next write may be the same again. */
+    struct start again;
 };
 
 /* One write at work. While it is, it has what was kept. */
@@ -92,26 +95,35 @@ static void keep(struct lines_file *lines, struct start *start)
     *start = (struct start){ 0 };
 }
 
-static void set_skips(struct lines_file *lines, bool skips)
+/* Return: the end of the line that goes on at write->done, its newline included; NULL: it is not there. */
+static const char *line_end(const struct lines_write *write)
 {
-    pthread_mutex_lock(&lines->file.lock);
-    lines->skips = skips;
-    pthread_mutex_unlock(&lines->file.lock);
+    const char *newline = memchr(write->data + write->done, '\n', write->size - write->done);
+
+    return newline ? newline + 1 : NULL;
 }
 
 /* Passes over the rest of a line that was refused before. */
 static void skip(struct lines_write *write)
 {
-    const char *newline = memchr(write->data, '\n', write->size);
+    struct lines_file *lines = write->lines;
+    const char *end = line_end(write);
+    struct start again;
     bool skips;
 
-    pthread_mutex_lock(&write->lines->file.lock);
-    skips = write->lines->skips;
-    if (newline)
-        write->lines->skips = false;
-    pthread_mutex_unlock(&write->lines->file.lock);
+    pthread_mutex_lock(&lines->file.lock);
+    skips = lines->skips;
+    if (end)
+        lines->skips = false;
+    again = lines->again;
+    lines->again = (struct start){ 0 };
+    pthread_mutex_unlock(&lines->file.lock);
     if (skips)
-        write->done = newline ? (size_t)(newline - write->data) + 1 : write->size;
+        write->done = end ? (size_t)(end - write->data) : write->size;
+    else if (again.data && again.size <= write->size &&
+             memcmp(write->data, again.data, again.size) == 0)
+        write->done = again.size;
+    free(again.data);
 }
 
 static int check_length(struct lines_file *lines, size_t size)
@@ -168,11 +180,23 @@ static void line_done(struct lines_write *write, const char *newline)
 
 static void refuse_line(struct lines_write *write)
 {
+    struct lines_file *lines = write->lines;
+    const char *rest = write->data + write->done;
+    const char *end = line_end(write);
+    struct start again = { 0 };
+
     if (write->start.size == 0)
         return;
     free(write->start.data);
     write->start = (struct start){ 0 };
-    set_skips(write->lines, true);
+    if (end)
+        /* Without memory a repetition is taken for another line. */
+        append(&again, rest, (size_t)(end - rest));
+    pthread_mutex_lock(&lines->file.lock);
+    lines->skips = !end;
+    free(lines->again.data);
+    lines->again = again;
+    pthread_mutex_unlock(&lines->file.lock);
 }
 
 /* Answers the write and gives back what it holds. */
@@ -386,7 +410,10 @@ static void lines_release(struct file *file)
 
 static void lines_close(struct file *file)
 {
-    free(((struct lines_file *)file)->kept.data);
+    struct lines_file *lines = (struct lines_file *)file;
+
+    free(lines->kept.data);
+    free(lines->again.data);
 }
 
 static const struct file_ops lines_ops = {

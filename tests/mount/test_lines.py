@@ -403,6 +403,27 @@ def test_nothing_of_a_line_that_grows_too_long_is_sent(box, flags):
     assert box.drain() == [b"next"]
 
 
+def test_line_after_one_that_grew_too_long_is_sent(shell, box):
+    box.configure(message_bytes=10)
+    send_path = box.file("send.lines")
+    script = f"exec 3> {send_path}; printf 12345678 >&3; echo abcdef >&3; echo $?; echo hello >&3; echo $?; echo bye >&3"
+    assert sh(shell, script) == "1\n0\n"
+    assert box.drain() == [b"hello", b"bye"]
+
+
+@pytest.mark.parametrize("after", [b"", b"next\n"])
+def test_nothing_of_a_line_is_sent_when_the_write_that_was_refused_is_repeated(box, after):
+    box.configure(message_bytes=10)
+    with open_sender(box) as lines:
+        lines.write(b"12345678")
+        with fails_with(errno.EMSGSIZE):
+            lines.write(b"abcdef\n" + after)
+        # As stdio does when it is flushed or closed after an error.
+        assert lines.write(b"abcdef\n" + after) == 7 + len(after)
+        lines.write(b"abcdef\n")
+    assert box.drain() == after.splitlines() + [b"abcdef"]
+
+
 def test_line_longer_than_the_mailbox_is_refused_and_does_not_wait(box):
     box.configure(bytes=100)
     with open_sender(box, 0) as lines:
