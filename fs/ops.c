@@ -495,7 +495,9 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 {
     struct fs *fs = fs_of(req);
     unsigned long block = (unsigned long)sysconf(_SC_PAGESIZE);
-    uint64_t left = fs->max_bytes - quota_used(&fs->domain.quota);
+    uint64_t used = quota_used(&fs->domain.quota);
+    /* What was not delivered comes back even where there is no room any more. */
+    uint64_t left = used < fs->max_bytes ? fs->max_bytes - used : 0;
     struct statvfs st = {
         .f_bsize = block,
         .f_frsize = block,

@@ -76,7 +76,8 @@ static uint64_t ask(uint32_t opcode, uint64_t nodeid, const void *arg, size_t ar
 
     cr_assert_leq(header.len, ANSWER_MAX);
     memcpy(request, &header, sizeof(header));
-    memcpy(request + sizeof(header), arg, arg_size);
+    if (arg_size > 0)
+        memcpy(request + sizeof(header), arg, arg_size);
     if (size > 0)
         memcpy(request + sizeof(header) + arg_size, data, size);
     fuse_session_process_buf(session, &buf);
@@ -412,4 +413,19 @@ OPS_TEST(what_is_open_at_the_end_is_closed)
     send_text(f->send, "abc");
     expect_read(ask_read(f->recv, 1, 0, O_RDONLY), "a");
     ask_read(open_file(f->box, "recv", O_RDONLY), 100, 0, O_RDONLY);
+}
+
+/* A message that comes back can find its room taken. */
+OPS_TEST(nothing_is_left_where_more_is_held_than_may_be)
+{
+    const struct fuse_statfs_out *out;
+
+    (void)f;
+    cr_assert_eq(quota_restore(&fs.domain.quota, 0, fs.max_bytes + 1), 0);
+    out = (const struct fuse_statfs_out *)answer_to(
+              ask(FUSE_STATFS, FUSE_ROOT_ID, NULL, 0, NULL, 0))
+              ->data;
+    cr_assert_eq(out->st.bfree, 0);
+    cr_assert_eq(out->st.bavail, 0);
+    quota_release(&fs.domain.quota, 0, fs.max_bytes + 1);
 }
