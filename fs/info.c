@@ -247,7 +247,7 @@ static int make_metrics(struct file *file, char **ret_text)
 }
 
 static const struct text_ops version_ops = TEXT_OPS(make_version, NULL, NULL);
-static const struct text_ops metrics_ops = TEXT_OPS(make_metrics, NULL, NULL);
+static const struct text_ops metrics_ops = TEXT_OPS_UNSEEKABLE(make_metrics);
 
 static void getattr(struct node *node, struct stat *ret_attr);
 static int open_it(struct node *node, int flags, const struct caller *caller,

@@ -28,7 +28,7 @@ void text_read(struct file *file, fuse_req_t req, size_t size, off_t offset, int
 
     (void)flags;
     pthread_mutex_lock(&file->lock);
-    if (offset == 0)
+    if (offset == 0 || !self->text)
         r = make_anew(self);
     if ((size_t)offset < self->length) {
         n = self->length - (size_t)offset;

@@ -33,10 +33,16 @@ static inline void text_set_size(struct stat *attr, off_t size_bytes)
     attr->st_blocks = size_bytes / 512;
 }
 
-/* Not seekable: sendfile to what is no pipe would do the same; so it fails, and is not used. */
-#define TEXT_OPS(make_it, write_it, release_it)                                                    \
+/* Seekable, as in sysfs: head(1) goes back to behind what it has shown, and who watches a file reads
+ * it again and again from its start. */
+#define TEXT_OPS(make_it, write_it, release_it) TEXT_OPS_WITH(0, make_it, write_it, release_it)
+
+/* For what is longer than a block: tail(1) would look for its end where its size says. */
+#define TEXT_OPS_UNSEEKABLE(make_it) TEXT_OPS_WITH(FOPEN_NONSEEKABLE, make_it, NULL, NULL)
+
+#define TEXT_OPS_WITH(more_flags, make_it, write_it, release_it)                                   \
     {                                                                                              \
-        .file = { .open_flags = FOPEN_DIRECT_IO | FOPEN_NONSEEKABLE | FOPEN_NOFLUSH,               \
+        .file = { .open_flags = FOPEN_DIRECT_IO | FOPEN_NOFLUSH | (more_flags),                    \
                   .read = text_read,                                                               \
                   .write = (write_it),                                                             \
                   .release = (release_it),                                                         \

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from harness import Call, Handle, expect_asleep, fails_with, sh, wait_until
+from harness import TOOLS, Call, Handle, expect_asleep, fails_with, run, sh, wait_until
 
 DEFAULTS = {"messages": "1024", "bytes": "16777216", "message_bytes": "65536", "overflow": "block"}
 
@@ -92,6 +92,52 @@ def test_handle_writes_and_reads_config_again_and_again(box):
         for i in range(1, 4):
             assert config.write(b"messages=%d\n" % i) == 11
             assert box.config()["messages"] == str(i)
+
+
+@pytest.mark.parametrize("name", ["config", "stat"])
+def test_handle_is_read_again_from_its_start_and_sees_what_is_new(box, name):
+    with open(box.file(name), encoding="ascii") as file, Handle(box.file(name), os.O_RDONLY) as handle:
+        old = file.read()
+        box.configure(messages=1)
+        box.send(b"x")
+        new = os.pread(handle.fd, 4096, 0)
+        assert new.decode() != old
+        assert os.pread(handle.fd, 4096, 3) == new[3:]
+        with Handle(box.file(name), os.O_RDONLY) as late:
+            assert os.pread(late.fd, 4096, 3) == new[3:]
+        file.seek(0)
+        assert file.read() == new.decode()
+
+
+def test_config_can_be_opened_to_be_read_and_written(box):
+    with open(box.config_path, "r+", encoding="ascii") as config:
+        assert "messages=1024\n" in config.read()
+        config.write("messages=7\n")
+    assert box.config()["messages"] == "7"
+
+
+@pytest.mark.parametrize("name", ["config", "stat"])
+@pytest.mark.parametrize("maker", TOOLS)
+def test_head_and_tail_show_lines(box, name, maker):
+    with open(box.file(name), encoding="ascii") as file:
+        lines = file.read().splitlines(keepends=True)
+    for command, expected in (("head -n 2", lines[:2]), ("tail -n 2", lines[-2:]), ("tail -n +2", lines[1:]),
+                              ("cat", lines)):
+        done = run(*TOOLS[maker], *command.split(), box.file(name))
+        assert (done.stdout, done.stderr, done.returncode) == ("".join(expected), "", 0)
+
+
+@pytest.mark.parametrize("name", ["config", "stat"])
+@pytest.mark.parametrize("command", ["cat {} > {}", "cp {} {}", "dd if={} of={} status=none"])
+@pytest.mark.parametrize("maker", TOOLS)
+def test_tools_copy(box, tmp_path, name, command, maker):
+    to = tmp_path / "copy"
+    for n in (1, 22, 333):
+        box.configure(messages=n)
+        done = run("sh", "-c", " ".join([*TOOLS[maker], command.format(box.file(name), to)]))
+        assert done.returncode == 0, done.stderr
+        with open(box.file(name), encoding="ascii") as file:
+            assert to.read_text() == file.read()
 
 
 @pytest.mark.parametrize("name", ["config", "stat"])
