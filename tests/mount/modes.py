@@ -20,7 +20,7 @@ import typing
 import pytest
 
 import harness
-from harness import BOB, PATIENCE, Handle, Mailbox, start
+from harness import BOB, PATIENCE, Handle, Mailbox, start, wait_until
 from ring_client import Ring as Client
 
 CLONE_NEWNS = 0x20000
@@ -167,9 +167,14 @@ class Ring(Mailbox):
 
     def remove(self):
         """Also when what is in it can't be received."""
-        with contextlib.suppress(OSError):
-            self.drain()
-        os.rmdir(self.path)
+        def removed():
+            # A reader that was killed has its role until its descriptors are closed.
+            with contextlib.suppress(OSError):
+                self.drain()
+            with contextlib.suppress(OSError):
+                os.rmdir(self.path)
+            return not os.path.exists(self.path)
+        wait_until(removed, f"{self.path} can be removed")
 
     def remove_if_there(self):
         if os.path.exists(self.path):
