@@ -10,7 +10,7 @@ import time
 import pytest
 
 from ctl import ODD_NAMES, PLAIN, UTF8, Ctl, remove_if_there
-from harness import ALICE, PATIENCE, run, wait_until
+from harness import ALICE, PATIENCE, process_state, run, wait_until
 
 DELAY = "100ms"
 HELP = "q quit  n m b i o w sort  r reverse  / filter  arrows scroll  space hold"
@@ -23,9 +23,11 @@ class Screen:
         self.socket = str(directory / "tmux")
         self.status = directory / "status"
         # tmux does not always know with which status a command ended. The command has the terminal's signals to itself.
-        script = f'trap : INT HUP; "$@"; echo $? > {self.status}; sleep 1000'
+        # What holds the screen after it ends with the terminal, which only the first process is told of.
+        script = f'trap : INT HUP; "$@"; echo $? > {self.status}; trap - HUP; exec cat'
         words = ["env", *(f"{key}={value}" for key, value in env.items()), *map(os.fsdecode, command)]
         self.tmux("-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24", shlex.join(["sh", "-c", script, "sh", *words]))
+        self.shell = int(self.tmux("display-message", "-p", "#{pane_pid}"))
 
     def tmux(self, *args):
         done = subprocess.run(["tmux", "-u", "-S", self.socket, *args], capture_output=True, text=True, check=False,
@@ -57,8 +59,7 @@ class Screen:
         self.tmux("send-keys", *keys)
 
     def pid(self):
-        shell = self.tmux("display-message", "-p", "#{pane_pid}").strip()
-        with open(f"/proc/{shell}/task/{shell}/children", encoding="utf-8") as children:
+        with open(f"/proc/{self.shell}/task/{self.shell}/children", encoding="utf-8") as children:
             return int(children.read())
 
     def expect_end(self, status, *lines):
@@ -84,6 +85,7 @@ def screen(tmp_path):
     for opened in screens:
         if os.path.exists(opened.socket):
             subprocess.run(["tmux", "-S", opened.socket, "kill-server"], check=False, stderr=subprocess.DEVNULL, timeout=PATIENCE)
+        wait_until(lambda shell=opened.shell: process_state(shell) in ("gone", "Z"), f"the shell {opened.shell} ends with its terminal")
 
 
 @pytest.fixture
