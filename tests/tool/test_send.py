@@ -267,10 +267,22 @@ def test_rendezvous_of_two_with_timeouts(ctl, box, name):
     assert (sender.output(), receiver.output()) == ("", "met")
 
 
-def test_rendezvous_with_nobody(ctl, box, name):
+@pytest.mark.parametrize("size", [5, 100000])
+@pytest.mark.parametrize("timeout", ["0.2", "0"])
+def test_rendezvous_with_nobody(ctl, box, name, size, timeout):
     box.configure(messages=0)
-    assert "nothing was sent" in ctl.fails("send", name, "--timeout", "0.2", "x")
+    assert "nothing was sent" in ctl.fails("send", name, "--timeout", timeout, stdin=b"x" * size)
     assert box.counts("messages", "senders_waiting") == (0, 0)
+
+
+@pytest.mark.parametrize("size", [5, 100000])
+@pytest.mark.parametrize("timeout", ["30", "0"])
+def test_rendezvous_with_one_who_waits(ctl, box, name, size, timeout):
+    box.configure(messages=0)
+    receiver = ctl.start("recv", name)
+    box.wait_for(receivers_waiting=1)
+    assert ctl.ok("send", name, "--timeout", timeout, stdin=b"x" * size) == ""
+    assert receiver.output() == "x" * size
 
 
 def test_nothing_is_lost_or_doubled_around_the_timeout(ctl, box, name):

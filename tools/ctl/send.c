@@ -123,20 +123,24 @@ struct sending {
     const struct object *object;
     const struct message *message;
     int64_t timeout_ns;
+    bool waits;
     struct why_owner owner; /* once it waits */
 };
 
 static void start_waiting(struct sending *sending)
 {
+    if (sending->waits)
+        return;
+    sending->waits = true;
     why_note_owner(&sending->owner, sending->object);
     wait_start(sending->timeout_ns);
 }
 
-/* Return: @r, but -ETIMEDOUT where the timer has ended a wait. */
-static int timed_out(int r)
+/* Return: @r, but where the timer has ended a wait -ETIMEDOUT, or -EAGAIN if there should be none. */
+static int timed_out(const struct sending *sending, int r)
 {
     if (r == -EINTR && wait_is_over())
-        return -ETIMEDOUT;
+        return sending->timeout_ns == 0 ? -EAGAIN : -ETIMEDOUT;
     return r;
 }
 
@@ -173,7 +177,7 @@ static int write_message(struct sending *sending, const char *file, const void *
     do
         r = write_once(fd, data, n_bytes);
     while (again(r));
-    return timed_out(r);
+    return timed_out(sending, r);
 }
 
 static int create_drop(struct sending *sending, const char *path)
@@ -187,10 +191,11 @@ static int create_drop(struct sending *sending, const char *path)
     do
         fd = open(path, flags, 0600);
     while (fd < 0 && again(-errno));
-    return fd < 0 ? timed_out(-errno) : fd;
+    return fd < 0 ? timed_out(sending, -errno) : fd;
 }
 
-/* Its close sends it. A file of which a write has failed is not sent. */
+/* Its close sends it, and in a rendezvous waits for a receiver, O_NONBLOCK or not. A file of which a write has
+ * failed is not sent. */
 static int drop_message(struct sending *sending)
 {
     AUTO_FREE char *path = object_file(sending->object, "drop/ipcctl");
@@ -200,9 +205,10 @@ static int drop_message(struct sending *sending)
     if (fd < 0)
         return fd;
     r = write_all(fd, sending->message->data, sending->message->n_bytes);
+    start_waiting(sending);
     /* The kernel closes it whatever it answers. */
     if (close(fd) < 0 && r == 0)
-        r = timed_out(-errno);
+        r = timed_out(sending, -errno);
     return r;
 }
 
