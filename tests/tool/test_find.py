@@ -128,6 +128,33 @@ def test_version(ipcctl):
     assert re.fullmatch(r"ipcctl \d+\.\d+\.\d+\n", run(ipcctl, "--version").stdout)
 
 
+@pytest.mark.parametrize("args", [["--help"], ["--usage"], ["--version"], ["help"], ["help", "ls"], ["ls", "--help"]], ids=" ".join)
+def test_help_that_does_not_get_out(ipcctl, args):
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = run(ipcctl, *args, stdout=full)
+    assert (done.returncode, complaint(done.stderr)) == (1, "can't write the output: No space left on device")
+
+
+def closed(fd, *command):
+    """Runs a command without one of its first descriptors."""
+    return run("sh", "-c", f'exec "$@" {fd}>&-', "sh", *command)
+
+
+def test_without_an_output(ctl, box):
+    name = os.path.basename(box.path)
+    done = closed(1, *ctl.args("send", name, "x"))
+    assert (done.returncode, done.stderr) == (0, "")
+    done = closed(1, *ctl.args("ls"))
+    assert (done.returncode, complaint(done.stderr)) == (1, "can't write the output: Bad file descriptor")
+    assert box.drain() == [b"x"]
+
+
+def test_without_an_input(ctl, box):
+    done = closed(0, *ctl.args("send", os.path.basename(box.path)))
+    assert (done.returncode, complaint(done.stderr)) == (1, "can't read standard input: Bad file descriptor; nothing was sent")
+    assert box.drain() == []
+
+
 @pytest.mark.parametrize("args, said", [
     ([], "ipcctl: say what to do: a verb"),
     (["frob"], "ipcctl: 'frob' is no verb; see: ipcctl help"),

@@ -276,6 +276,7 @@ int main(int argc, char **argv)
     struct invocation what = { 0 };
     enum exit_status status;
 
+    start_output();
     setlocale(LC_ALL, "");
     /* Numbers are read and written with a point. */
     setlocale(LC_NUMERIC, "C");
@@ -289,7 +290,5 @@ int main(int argc, char **argv)
         status = run_help(&argp, argc - 1, argv + 1);
     else
         status = run_verb(what.common.mount, argc, argv);
-    if (finish_output() < 0 && status == EXIT_STATUS_OK)
-        status = EXIT_STATUS_FAILED;
     return (int)status;
 }

@@ -109,7 +109,8 @@ static void read_message(struct message *message, const struct options *options)
              : fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
     r = fd < 0 ? -errno : read_all(fd, &message->owned, &message->n_bytes);
     if (r < 0) {
-        AUTO_FREE char *shown = quote(options->file ? options->file : "standard input", true);
+        AUTO_FREE char *shown = options->file ? quote(options->file, true)
+                                              : xstrdup("standard input");
 
         die(EXIT_STATUS_FAILED, "can't read %s: %s; nothing was sent", shown, strerror(-r));
     }

@@ -1,6 +1,7 @@
 #include "util.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -124,12 +125,30 @@ int read_all(int fd, char **ret_data, size_t *ret_n_bytes)
     return 0;
 }
 
-int finish_output(void)
+/* A status of failure stands as it is. */
+static void close_output(int status, void *unused)
 {
     int had_failed = ferror(stdout);
 
+    (void)unused;
     if (fclose(stdout) == 0 && !had_failed)
-        return 0;
+        return;
     say("can't write the output: %s", strerror(errno));
-    return -1;
+    if (status == EXIT_STATUS_OK)
+        _exit(EXIT_STATUS_FAILED);
+}
+
+/* Else the next file that is opened takes its place. Who then reads or prints is told EBADF as before. */
+static void occupy(int fd, int flags)
+{
+    if (fcntl(fd, F_GETFD) < 0)
+        open("/dev/null", flags);
+}
+
+void start_output(void)
+{
+    occupy(STDIN_FILENO, O_WRONLY);
+    occupy(STDOUT_FILENO, O_RDONLY);
+    occupy(STDERR_FILENO, O_RDONLY);
+    on_exit(close_output, NULL);
 }

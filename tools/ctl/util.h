@@ -39,7 +39,8 @@ int write_all(int fd, const void *data, size_t n_bytes);
 /* Reads to the end of file into *@ret_data, the caller's to free. Return: 0; a negative errno. */
 int read_all(int fd, char **ret_data, size_t *ret_n_bytes);
 
-/* Closes stdout. Return: 0; -1: what was printed did not all get out, and that was said. */
-int finish_output(void);
+/* Makes sure that descriptors 0 to 2 are taken, and that a program whose output did not all get out says so at its
+ * end and has failed, wherever it calls exit(): the C library does, for --help. */
+void start_output(void);
 
 #endif
