@@ -79,6 +79,8 @@ def test_odd_names(ctl, mnt, name):
     (["orders", "messages=3\nbytes=9"], r"ipcctl: $'messages=3\nbytes=9' is no setting: key=value"),
     (["--mode", "9", "orders"], "ipcctl new: '9' is no mode: octal, like 711"),
     (["--mode", "17777", "orders"], "ipcctl new: '17777' is no mode: octal, like 711"),
+    (["--mode", "7\n", "orders"], r"ipcctl new: $'7\n' is no mode: octal, like 711"),
+    (["--size", "1\nG", "shm/orders"], r"ipcctl: $'1\nG' is no size: a number, then K, M, G or nothing"),
     (["--size", "1M", "orders"], "ipcctl: --size is for regions: mailbox 'orders' has settings"),
     (["proc/1"], "ipcctl: process 1 has its mailbox by itself, while it lives"),
     (["a/b"], "ipcctl: 'a/b' can't be: a name has no / in it, but for mbox/, ring/, shm/ or proc/ before it"),

@@ -124,6 +124,10 @@ def test_no_such_mailbox(ctl):
         f"can't send to mailbox 'nothing': there is none on {ctl.mount}; to make it: ipcctl new nothing")
 
 
+def test_the_way_to_make_one_with_a_name_like_an_option(ctl):
+    assert ctl.fails("send", "--", "-l", "x").endswith("; to make it: ipcctl new -- -l")
+
+
 def test_no_such_process(ctl):
     pid = start("true")
     pid.wait()
@@ -271,7 +275,8 @@ def test_rendezvous_of_two_with_timeouts(ctl, box, name):
 @pytest.mark.parametrize("timeout", ["0.2", "0"])
 def test_rendezvous_with_nobody(ctl, box, name, size, timeout):
     box.configure(messages=0)
-    assert "nothing was sent" in ctl.fails("send", name, "--timeout", timeout, stdin=b"x" * size)
+    said = ctl.fails("send", name, "--timeout", timeout, stdin=b"x" * size)
+    assert said.endswith("(it holds none: no receiver took it); nothing was sent")
     assert box.counts("messages", "senders_waiting") == (0, 0)
 
 

@@ -7,6 +7,7 @@
 
 #include "change.h"
 #include "ctl.h"
+#include "quote.h"
 #include "why.h"
 
 #define MODE_UNSET ((mode_t)-1)
@@ -32,8 +33,11 @@ static mode_t parse_mode(const struct argp_state *state, const char *text)
 {
     size_t n = strspn(text, "01234567");
 
-    if (n == 0 || n > 5 || text[n] || strtoul(text, NULL, 8) > 07777)
-        argp_error(state, "'%s' is no mode: octal, like 711", text);
+    if (n == 0 || n > 5 || text[n] || strtoul(text, NULL, 8) > 07777) {
+        AUTO_FREE char *shown = quote(text, true);
+
+        argp_error(state, "%s is no mode: octal, like 711", shown);
+    }
     return (mode_t)strtoul(text, NULL, 8);
 }
 
@@ -75,8 +79,11 @@ static off_t parse_size(const char *text)
     errno = 0;
     size = strtoull(text, NULL, 10);
     if (n == 0 || (text[n] && (!letter || text[n + 1])) || errno != 0 ||
-        size > (unsigned long long)(INT64_MAX >> shift))
-        die(EXIT_STATUS_USAGE, "'%s' is no size: a number, then K, M, G or nothing", text);
+        size > (unsigned long long)(INT64_MAX >> shift)) {
+        AUTO_FREE char *shown = quote(text, true);
+
+        die(EXIT_STATUS_USAGE, "%s is no size: a number, then K, M, G or nothing", shown);
+    }
     return (off_t)(size << shift);
 }
 

@@ -88,3 +88,11 @@ char *object_arg(const struct object *object)
         return xstrdup(object->name);
     return xasprintf("%s/%s", rooms[object->room].dir, object->name);
 }
+
+char *object_words(const struct object *object)
+{
+    AUTO_FREE char *arg = object_arg(object);
+    AUTO_FREE char *word = quote(arg, false);
+
+    return xasprintf("%s%s", *arg == '-' ? "-- " : "", word);
+}

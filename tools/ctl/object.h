@@ -35,4 +35,7 @@ char *object_file(const struct object *object, const char *name);
  * to free. */
 char *object_arg(const struct object *object);
 
+/* Return: the same for a shell, quoted, and with -- before what would be an option; the caller's to free. */
+char *object_words(const struct object *object);
+
 #endif

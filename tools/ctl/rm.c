@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "ctl.h"
-#include "quote.h"
 #include "settings.h"
 #include "why.h"
 
@@ -51,13 +50,12 @@ static const struct argp argp = {
 static void say_not_empty(const struct object *object)
 {
     AUTO_FREE char *path = object_file(object, "stat");
-    AUTO_FREE char *arg = object_arg(object);
-    AUTO_FREE char *word = quote(arg, false);
+    AUTO_FREE char *words = object_words(object);
     struct settings stat = { 0 };
 
     settings_read(AT_FDCWD, path, &stat);
-    say("can't remove %s: messages wait in it (%" PRIu64 "); to drop them: ipcctl rm -f %s%s",
-        object->shown, settings_number(&stat, "messages"), *word == '-' ? "-- " : "", word);
+    say("can't remove %s: messages wait in it (%" PRIu64 "); to drop them: ipcctl rm -f %s",
+        object->shown, settings_number(&stat, "messages"), words);
     settings_deinit(&stat);
 }
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -37,8 +38,7 @@ static void say_missing(const struct object *object, const char *doing)
 {
     AUTO_FREE char *room = xasprintf("%s/%s", object->mount, rooms[object->room].dir);
     AUTO_FREE char *mount = quote(object->mount, false);
-    AUTO_FREE char *arg = object_arg(object);
-    AUTO_FREE char *word = quote(arg, false);
+    AUTO_FREE char *words = object_words(object);
 
     if (access(room, F_OK) < 0)
         say("can't %s %s: the ipcfs on %s has no %s/", doing, object->shown, mount,
@@ -47,7 +47,7 @@ static void say_missing(const struct object *object, const char *doing)
         say("can't %s %s: there is no such process", doing, object->shown);
     else
         say("can't %s %s: there is none on %s; to make it: ipcctl new %s", doing, object->shown,
-            mount, word);
+            mount, words);
 }
 
 static void say_forbidden_by(const struct object *object, const char *doing, const char *file,
@@ -191,6 +191,14 @@ static char *show_of(const struct settings *stat, const struct settings *config,
                      limit ? limit : "unlimited", key);
 }
 
+/* It never has room; a receiver has to come. */
+static bool is_rendezvous(const struct settings *config)
+{
+    const char *limit = settings_get(config, "messages");
+
+    return limit && strcmp(limit, "0") == 0;
+}
+
 char *why_full(const struct object *object)
 {
     struct settings config = { 0 };
@@ -203,8 +211,12 @@ char *why_full(const struct object *object)
     read_settings(object, "stat", &stat);
     messages = show_of(&stat, &config, "messages");
     bytes = show_of(&stat, &config, "bytes");
-    text = object->room == ROOM_RING ? xstrdup("no free slot")
-                                     : xasprintf("%s, %s", messages, bytes);
+    if (object->room == ROOM_RING)
+        text = xstrdup("no free slot");
+    else if (is_rendezvous(&config))
+        text = xstrdup("it holds none: no receiver took it");
+    else
+        text = xasprintf("%s, %s", messages, bytes);
     settings_deinit(&config);
     settings_deinit(&stat);
     return text;

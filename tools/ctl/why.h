@@ -22,7 +22,7 @@ void why_forget_owner(struct why_owner *owner);
 /* Says that @object has gone, and why. */
 void why_say_gone(const struct object *object, const struct why_owner *owner);
 
-/* Return: how full @object is, "1024 of 1024 messages, 3000 of 16777216 bytes", the caller's to free. */
+/* Return: why @object has no room, "1024 of 1024 messages, 3000 of 16777216 bytes", the caller's to free. */
 char *why_full(const struct object *object);
 
 #endif
