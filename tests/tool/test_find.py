@@ -71,6 +71,12 @@ def test_one_that_the_user_may_not_enter_does_not_count(mnt, mount, ipcctl):
     assert done.returncode == 0, done.stderr
 
 
+def test_one_that_is_hidden_does_not_count(mnt, mount, box, ipcctl):
+    hidden = mount()
+    done = alone([mnt.path, hidden.path], "sh", "-c", 'mount -t tmpfs none "$1"; exec "$2" ls', "sh", hidden.path, ipcctl)
+    assert (done.returncode, done.stdout) == (0, os.path.basename(box.path) + "\n"), done.stderr
+
+
 def test_dead_mount(mount, ipcctl):
     other = mount()
     other.expected_status = -signal.SIGKILL

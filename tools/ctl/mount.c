@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "quote.h"
@@ -86,9 +87,16 @@ static void read_mounts(struct mounts *mounts)
     fclose(file);
 }
 
-static bool is_usable(const char *path)
+/* Whether it is alive, this user's too, and not hidden by another mount on it or above it. */
+static bool is_usable(const struct mount *mount)
 {
-    return access(path, X_OK) == 0;
+    AUTO_FREE char *device = NULL;
+    struct stat st;
+
+    if (access(mount->path, X_OK) < 0 || stat(mount->path, &st) < 0)
+        return false;
+    device = xasprintf("%u:%u", major(st.st_dev), minor(st.st_dev));
+    return strcmp(device, mount->device) == 0;
 }
 
 static void free_mounts(struct mounts *mounts)
@@ -98,11 +106,11 @@ static void free_mounts(struct mounts *mounts)
     free(mounts->list);
 }
 
-/* Takes out those that are dead or another user's, but for one if that is all there is. */
+/* Takes out those that are of no use, but for one if that is all there is. */
 static void keep_usable(struct mounts *mounts)
 {
     for (size_t i = 0; i < mounts->n && mounts->n > 1;) {
-        if (is_usable(mounts->list[i].path)) {
+        if (is_usable(&mounts->list[i])) {
             i++;
             continue;
         }
