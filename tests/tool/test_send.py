@@ -104,8 +104,25 @@ def test_odd_names(ctl, mnt, name):
 def test_longer_than_all_it_holds(ctl, box, name):
     box.configure(bytes=100000)
     assert ctl.fails("send", name, stdin=b"x" * 100001) == (
-        f"can't send to mailbox '{name}': the message, of 100001 bytes, is longer than all it holds (bytes)")
+        f"can't send to mailbox '{name}': the message is longer than all it holds (bytes)")
     assert box.counts("messages", "bytes") == (0, 0)
+
+
+@pytest.mark.parametrize("to, said", [
+    ("mbox/few", "can't send to mailbox 'few': the message is longer than all it holds (bytes)"),
+    ("ring/small", "can't send to ring 'small': the message is too long; a slot has room for 64 bytes"),
+    ("nothing", "can't send to mailbox 'nothing': there is none on {}; to make it: ipcctl new nothing"),
+])
+def test_no_more_is_read_than_can_be_sent(ctl, tmp_path, to, said):
+    ctl.ok("new", "few", "bytes=1000", "message_bytes=1000")
+    ctl.ok("new", "ring/small", "slot_bytes=72")
+    with open(tmp_path / "long", "w+b") as long:
+        long.truncate(64 * MIB)
+        # The position is shared.
+        done = run(*ctl.args("send", to), stdin=long)
+        assert (done.returncode, complaint(done.stderr)) == (1, said.format(ctl.mount))
+        assert os.lseek(long.fileno(), 0, os.SEEK_CUR) <= MIB
+    ctl.ok("rm", "few", "ring/small")
 
 
 def test_long_with_a_priority(ctl, box, name):

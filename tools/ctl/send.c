@@ -4,12 +4,14 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "ctl.h"
 #include "quote.h"
+#include "settings.h"
 #include "wait.h"
 #include "why.h"
 
@@ -95,26 +97,47 @@ struct message {
     char *owned;
 };
 
-static void read_message(struct message *message, const struct options *options)
+/* What @object can hold at all: no more of an input without end is read. Where that can't be known there is no
+ * limit. Return: 0; -ENOENT: @object is not there. */
+static int find_limit(const struct object *object, size_t *ret_max_bytes)
+{
+    AUTO_FREE char *path = object_file(object, "config");
+    struct settings config = { 0 };
+    int r = settings_read(AT_FDCWD, path, &config);
+    uint64_t n = settings_number(&config, object->room == ROOM_RING ? "slot_bytes" : "bytes");
+
+    settings_deinit(&config);
+    *ret_max_bytes = n ? n : SIZE_MAX;
+    return r == -ENOENT ? r : 0;
+}
+
+/* Return: 0; -EFBIG: it is longer than all that @object holds; -ENOENT. */
+static int read_message(struct message *message, const struct object *object,
+                        const struct options *options)
 {
     AUTO_CLOSE int fd = -1;
+    size_t max_bytes;
     int r;
 
     if (options->text) {
         *message = (struct message){ options->text, strlen(options->text), NULL };
-        return;
+        return 0;
     }
+    r = find_limit(object, &max_bytes);
+    if (r < 0)
+        return r;
     fd = options->file && strcmp(options->file, "-") != 0
              ? open(options->file, O_RDONLY | O_CLOEXEC)
              : fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
-    r = fd < 0 ? -errno : read_all(fd, &message->owned, &message->n_bytes);
-    if (r < 0) {
+    r = fd < 0 ? -errno : read_all(fd, max_bytes, &message->owned, &message->n_bytes);
+    if (r < 0 && r != -EFBIG) {
         AUTO_FREE char *shown = options->file ? quote(options->file, true)
                                               : xstrdup("standard input");
 
         die(EXIT_STATUS_FAILED, "can't read %s: %s; nothing was sent", shown, strerror(-r));
     }
     message->data = message->owned;
+    return r;
 }
 
 /* --- sending --- */
@@ -252,9 +275,10 @@ static void say_failed(const struct sending *sending, int prio, int error)
     case EIDRM:
         return why_say_gone(object, &sending->owner);
     case EFBIG:
-        return say(
-            "can't send to %s: the message, of %zu bytes, is longer than all it holds (bytes)",
-            object->shown, sending->message->n_bytes);
+        if (object->room == ROOM_RING)
+            return why_say(object, "send to", "send", EMSGSIZE);
+        return say("can't send to %s: the message is longer than all it holds (bytes)",
+                   object->shown);
     case EINVAL:
         if (sending->message->n_bytes == 0)
             return say("can't send to %s: an empty message has no priority", object->shown);
@@ -281,10 +305,11 @@ static enum exit_status run(const char *mount, int argc, char **argv)
     object_init(&object, mount, options.name, ROOM_MBOX);
     if (object.room == ROOM_SHM)
         die(EXIT_STATUS_USAGE, "%s takes no messages; write to its file", object.shown);
-    read_message(&message, &options);
     sending.object = &object;
     sending.timeout_ns = options.timeout_ns;
-    r = send_message(&sending, options.prio);
+    r = read_message(&message, &object, &options);
+    if (r == 0)
+        r = send_message(&sending, options.prio);
     wait_stop();
     if (r < 0)
         say_failed(&sending, options.prio, -r);

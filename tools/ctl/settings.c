@@ -28,7 +28,7 @@ int settings_read(int dir_fd, const char *path, struct settings *ret)
 
     if (fd < 0)
         return -errno;
-    r = read_all(fd, &settings.text, &n);
+    r = read_all(fd, SIZE_MAX, &settings.text, &n);
     if (r < 0)
         return r;
     settings.text = xrealloc(settings.text, n + 1, 1);

@@ -95,11 +95,12 @@ int write_all(int fd, const void *data, size_t n_bytes)
     return 0;
 }
 
-int read_all(int fd, char **ret_data, size_t *ret_n_bytes)
+int read_all(int fd, size_t max_bytes, char **ret_data, size_t *ret_n_bytes)
 {
     size_t n_allocated = 0;
     size_t n_bytes = 0;
     char *data = NULL;
+    int r = 0;
 
     for (;;) {
         ssize_t n;
@@ -111,14 +112,16 @@ int read_all(int fd, char **ret_data, size_t *ret_n_bytes)
         n = read(fd, data + n_bytes, n_allocated - n_bytes);
         if (n == 0)
             break;
-        if (n < 0 && errno != EINTR) {
-            int r = -errno;
-
+        if (n > 0)
+            n_bytes += (size_t)n;
+        else if (errno != EINTR)
+            r = -errno;
+        if (n_bytes > max_bytes)
+            r = -EFBIG;
+        if (r < 0) {
             free(data);
             return r;
         }
-        if (n > 0)
-            n_bytes += (size_t)n;
     }
     *ret_data = data;
     *ret_n_bytes = n_bytes;

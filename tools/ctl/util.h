@@ -36,8 +36,9 @@ char *xasprintf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Writes all of @data. Return: 0; a negative errno. */
 int write_all(int fd, const void *data, size_t n_bytes);
 
-/* Reads to the end of file into *@ret_data, the caller's to free. Return: 0; a negative errno. */
-int read_all(int fd, char **ret_data, size_t *ret_n_bytes);
+/* Reads to the end of file into *@ret_data, the caller's to free. Return: 0; -EFBIG: that is more than @max_bytes;
+ * another negative errno. */
+int read_all(int fd, size_t max_bytes, char **ret_data, size_t *ret_n_bytes);
 
 /* Makes sure that descriptors 0 to 2 are taken, and that a program whose output did not all get out says so at its
  * end and has failed, wherever it calls exit(): the C library does, for --help. */
