@@ -10,18 +10,23 @@ from harness import run
 
 COMPLETION = os.environ["IPCCTL_COMPLETION"]
 
-# Each prints what is offered for the line $1, a line each.
-BASH = r"""
+# Each offers what completes the line $WORDS_AFTER$LAST; bash and zsh write it to a file in place of showing it.
+BASH_SETUP = r"""
 source "$COMPLETION/ipcctl.bash"
-compopt() { :; }
-eval "COMP_WORDS=($WORDS)"
-COMP_WORDS+=("$LAST")
-COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
-_ipcctl
-printf '%s\n' "${COMPREPLY[@]}"
+offer() {
+    _ipcctl
+    printf '%s\n' "${COMPREPLY[@]}" >> "$OFFERED"
+    COMPREPLY=()
+}
+complete -F offer ipcctl
 """
 
-# A terminal of its own, for zsh completes nowhere else. Offers are written to a file in place of being shown.
+BASH = r"""
+printf '%s\t' "ipcctl $WORDS_AFTER$LAST" | bash --noprofile --rcfile "$SETUP" -i > "$OFFERED.screen" 2>&1
+true
+"""
+
+# A terminal of its own, for zsh completes nowhere else.
 ZSH_SETUP = r"""
 PS1=
 fpath=($COMPLETION $fpath)
@@ -67,30 +72,31 @@ class Shell:
     def __init__(self, name, ctl, directory, dump):
         self.name = name
         self.ctl = ctl
+        self.mount = f"-m {ctl.mount}"
+        self.home = directory
         self.offered = directory / "offered"
         # What zsh has found in its functions: that takes it seconds, and it remembers it there.
         self.dump = dump
 
     def __call__(self, *words):
         """What is offered for the last word, which may be only begun."""
-        words = ["-m", self.ctl.mount, *words]
         *before, last = words
-        quoted = shlex.join(before)
+        quoted = f"{self.mount} {shlex.join(before)}".rstrip()
         env = {**os.environ, **UTF8, "COMPLETION": COMPLETION, "PATH": os.path.dirname(self.ctl.program) + ":" + os.environ["PATH"],
-               "WORDS": "ipcctl " + quoted, "WORDS_AFTER": quoted + " ", "LAST": last, "OFFERED": str(self.offered), "DUMP": str(self.dump),
-               "HOME": str(self.offered.parent), "XDG_CONFIG_HOME": str(self.offered.parent),
+               "WORDS_AFTER": quoted + " ", "LAST": last, "OFFERED": str(self.offered), "DUMP": str(self.dump),
+               "HOME": str(self.home), "XDG_CONFIG_HOME": str(self.home),
                # Leaks are looked for in the other tests: here zsh now and then waits for ever for a process that is
                # being searched.
                "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"}
         self.offered.write_text("")
-        setup = self.offered.parent / "setup"
-        setup.write_text(ZSH_SETUP)
+        setup = self.home / "setup"
+        setup.write_text(ZSH_SETUP if self.name == "zsh" else BASH_SETUP)
         env["SETUP"] = str(setup)
         script = {"bash": BASH, "zsh": ZSH, "fish": FISH}[self.name]
         options = ["-f"] if self.name == "zsh" else ["--norc"] if self.name == "bash" else ["--no-config"]
         done = run(self.name, *options, "-c", script, env=env)
         assert done.returncode == 0, done
-        text = self.offered.read_text() if self.name == "zsh" else done.stdout
+        text = done.stdout if self.name == "fish" else self.offered.read_text()
         offers = [line for line in text.splitlines() if line and line != "END"]
         # zsh and fish leave it to the shell to choose.
         return sorted(offer for offer in set(offers) if self.name == "bash" or offer.startswith(last))
@@ -141,6 +147,27 @@ def test_names_that_need_quotes(offers, things):
     assert offers("send", "caf") == ["café"]
 
 
+def test_names_that_bash_cuts_up(offers, mnt):
+    boxes = [mnt.mailbox(name).make() for name in ("eu:jobs", "eu:logs", "k=v")]
+    # Of what was typed, bash completes what follows the last : or =.
+    before = "" if offers.name == "bash" else "eu:"
+    assert offers("rm", "eu") == ["eu:jobs", "eu:logs"]
+    assert offers("rm", "eu:") == [before + "jobs", before + "logs"]
+    assert offers("rm", "eu:j") == [before + "jobs"]
+    assert offers("rm", "k=") == ["v" if offers.name == "bash" else "k=v"]
+    assert offers("config", "eu:jobs", "messages=1", "o") == ["overflow="]
+    for box in boxes:
+        remove_if_there(box)
+
+
+@pytest.mark.parametrize("option", ["--mount={}", "-m {}"])
+@pytest.mark.parametrize("where", ["{}", "~/ipc"])
+def test_the_mount_that_the_line_names(offers, ctl, things, option, where):
+    (offers.home / "ipc").symlink_to(ctl.mount)
+    offers.mount = option.format(where.format(ctl.mount))
+    assert offers("recv", "--timeout=5", "or") == ["order-log", "orders"]
+
+
 def test_all_names(offers, things):
     assert len(offers("recv", "")) == 7
     assert len(offers("recv", "--timeout", "5", "")) == 7
@@ -163,6 +190,6 @@ def test_options(offers):
 
 
 def test_no_mount(offers):
-    offers.ctl.mount = "/nowhere"
+    offers.mount = "-m /nowhere"
     assert offers("rm", "") == []
     assert offers("send", "--pr") == ["--prio"]

@@ -13,15 +13,36 @@ _ipcctl_options() { # VERB...
     "${command[@]}" help "$@" 2>/dev/null | grep -o -e ' --[a-z][a-z-]*' | tr -d ' '
 }
 
-# Offers the lines on stdin that begin with what was typed, quoted as that is, or else as the shell needs it.
+# Offers the lines on stdin that begin with what was typed, quoted as that is, or else as the shell needs it. Of
+# what it has cut up it expects the last piece.
 _ipcctl_offer() {
     local line typed=${cur//\\/}
     typed=${typed#[\'\"]}
     while IFS= read -r line; do
         [[ $line == "$typed"* ]] || continue
         [[ $cur == [\'\"]* ]] || line=$(printf '%q' "$line")
-        COMPREPLY+=("$line")
+        COMPREPLY+=("${line#"$before"}")
     done
+}
+
+# bash cuts words at : and = too. Sets words to what was typed, cur to the last of them, and before to the part of it
+# that bash does not have completed.
+_ipcctl_words() {
+    local line=$COMP_LINE rest word
+    words=()
+    for word in "${COMP_WORDS[@]:0:COMP_CWORD+1}"; do
+        rest=${line#"${line%%[![:space:]]*}"}
+        if [[ $rest == "$line" && ${#words[@]} -gt 0 ]]; then
+            before=${words[-1]}
+            words[-1]+=$word
+        else
+            before=
+            words+=("$word")
+        fi
+        line=${rest#"$word"}
+    done
+    cur=${words[-1]}
+    [[ -z $before || $word != [:=]* ]] || before=$cur
 }
 
 _ipcctl_settings() { # NAME
@@ -50,19 +71,25 @@ _ipcctl_argument() {
 }
 
 _ipcctl() {
-    local cur=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]}
-    local command=(ipcctl) arguments=() i
+    local words cur before previous command=(ipcctl) arguments=() i
     COMPREPLY=()
-    for ((i = 1; i < COMP_CWORD; i++)); do
-        case ${COMP_WORDS[i]} in
-        -m | --mount) command+=(-m "${COMP_WORDS[++i]}") ;;
+    _ipcctl_words
+    previous=${words[-2]}
+    for ((i = 1; i < ${#words[@]} - 1; i++)); do
+        case ${words[i]} in
+        -m | --mount) command+=(-m "${words[++i]/#~\//$HOME/}") ;;
+        --mount=*) words[i]=${words[i]#*=}; command+=(-m "${words[i]/#~\//$HOME/}") ;;
         -[tpnsrd] | --timeout | --prio | --count | --size | --rounds | --delay | --mode | --file | --svg) ((++i)) ;;
         -f) [[ ${arguments[0]-} != send ]] || ((++i)) ;;
         -*) ;;
-        *) arguments+=("${COMP_WORDS[i]}") ;;
+        *) arguments+=("${words[i]}") ;;
         esac
     done
 
+    case $cur in
+    --mount=*) mapfile -t COMPREPLY < <(compgen -d -- "${cur#*=}"); return ;;
+    --file=* | --svg=*) mapfile -t COMPREPLY < <(compgen -f -- "${cur#*=}"); return ;;
+    esac
     case $previous in
     -m | --mount) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
     --file | --svg) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;

@@ -31,8 +31,11 @@ function __ipcctl
         switch $words[$i]
             case -m --mount
                 set mount -m $words[(math $i + 1)]
+            case '--mount=*'
+                set mount -m (string replace -- --mount= '' $words[$i])
         end
     end
+    set mount (string replace -r '^~/' "$HOME/" -- $mount)
     ipcctl $mount $argv 2>/dev/null
 end
 
