@@ -96,12 +96,23 @@ def test_picture_that_can_not_be_written(bench):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_stopped(ctl, bench, number):
+def test_stopped(ctl, bench, tmp_path, number):
+    """And the picture of the last time is still there."""
     assert bench
-    running = ctl.start("bench", "--rounds", "1000")
+    chart = tmp_path / "chart.svg"
+    chart.write_text("last time's")
+    running = ctl.start("bench", "--rounds", "1000", "--svg", chart)
     wait_until(lambda: os.listdir(os.path.join(ctl.mount, "mbox")), "it has begun")
     os.kill(running.pid, number)
     assert running.wait() == -number
+    assert chart.read_text() == "last time's"
+
+
+def test_a_picture_that_was_longer(bench, tmp_path):
+    chart = tmp_path / "chart.svg"
+    chart.write_text("x" * 100000)
+    assert bench("--svg", chart, "--json").returncode == 0
+    xml.etree.ElementTree.parse(chart)
 
 
 def test_without_room(mount, ipcctl):

@@ -4,6 +4,7 @@
  * figure is compared with the baseline's of the same round. The two ends are processes of their own; this one
  * only waits, so that whatever hangs or dies there, and whatever signal comes here, what was made is removed. */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <sched.h>
 #include <signal.h>
@@ -389,10 +390,12 @@ static void run_rounds(struct bench *bench, struct report *report)
     }
 }
 
-/* Opened before the measurements: who can't write it shall know at once. */
+/* Opened before the measurements: who can't write it shall know at once. What it holds stays until there is something
+ * new. */
 static FILE *open_svg(const char *path)
 {
-    FILE *file = path ? fopen(path, "we") : NULL;
+    int fd = path ? open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666) : -1;
+    FILE *file = fd >= 0 ? fdopen(fd, "w") : NULL;
 
     if (path && !file) {
         AUTO_FREE char *shown = quote(path, true);
@@ -402,12 +405,16 @@ static FILE *open_svg(const char *path)
     return file;
 }
 
-static int close_svg(FILE *file, const char *path)
+static int write_svg(const struct report *report, FILE *file, const char *path)
 {
     AUTO_FREE char *shown = quote(path, true);
-    int had_failed = ferror(file);
+    /* A pipe can't be emptied, and need not. */
+    bool has_failed = ftruncate(fileno(file), 0) < 0 && errno != EINVAL;
 
-    if (fclose(file) == 0 && !had_failed)
+    if (!has_failed)
+        report_print_svg(report, file);
+    has_failed = has_failed || ferror(file);
+    if (fclose(file) == 0 && !has_failed)
         return 0;
     say("can't write %s: %s", shown, strerror(errno));
     return -1;
@@ -478,11 +485,9 @@ static enum exit_status run(const char *mount, int argc, char **argv)
         report_print_json(&report);
     else
         report_print(&report);
-    if (svg)
-        report_print_svg(&report, svg);
     status = is_complete(&report) ? EXIT_STATUS_OK : EXIT_STATUS_FAILED;
     say_incomplete(&report);
-    if (svg && close_svg(svg, options.svg) < 0)
+    if (svg && write_svg(&report, svg, options.svg) < 0)
         status = EXIT_STATUS_FAILED;
     return status;
 }
