@@ -21,11 +21,30 @@ show() { # COMMAND
     eval "$1"
 }
 
-# Mailboxes, with what is in them; some may be gone.
+# What is made here is removed at the end, however that comes: it must not be somebody else's.
+uses() { # COMMAND PATH...
+    clean_up=$1
+    shift
+    for path in "$@"; do
+        if [ -e "$path" ]; then
+            echo "there is $PWD/$path already, which this lecture would make and remove"
+            exit 1
+        fi
+    done
+    trap 'eval "$clean_up"' EXIT
+    # Not every shell comes to its end by a signal.
+    trap 'exit 129' HUP
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+}
+
+# Mailboxes, with what is in them; some may be gone, some be filled again by who still waits.
 remove_boxes() { # NAME...
     for name in "$@"; do
-        rm -f "mbox/$name/queue/"* 2>/dev/null || :
-        rmdir "mbox/$name" 2>/dev/null || :
+        for _ in 1 2 3 4 5; do
+            rm -f "mbox/$name/queue/"* 2>/dev/null || :
+            ! rmdir "mbox/$name" 2>/dev/null || break
+        done
     done
 }
 
