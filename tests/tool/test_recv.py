@@ -231,6 +231,22 @@ def test_output_that_can_not_be_written(ctl, box, name):
     assert complaint(done.stderr) == "can't write the output: No space left on device; the message is taken and lost"
 
 
+def test_an_output_that_does_not_block_is_waited_for(ctl, box, name):
+    """Or what does not fit the pipe at once is lost."""
+    data = b"x" * 500000
+    box.configure(message_bytes=len(data))
+    box.send(data)
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    receiver = ctl.start("recv", name, stdout=write_end)
+    os.close(write_end)
+    wait_until(lambda: box.counts("messages") == (0,), "it is taken")
+    expect_asleep(receiver)
+    with open(read_end, "rb") as pipe:
+        assert pipe.read() == data
+    assert receiver.wait() == 0
+
+
 @pytest.mark.parametrize("args, said", [
     ([], "ipcctl recv: say where to receive: a NAME"),
     (["box", "box"], "ipcctl recv: one NAME at a time"),

@@ -64,6 +64,22 @@ def test_input_that_comes_in_pieces_is_one_message(ctl, box, name):
     assert box.drain() == [b"one two three"]
 
 
+@pytest.mark.parametrize("verb", [["send"], ["ring", "put"]], ids=" ".join)
+def test_an_input_that_does_not_block_is_waited_for(ctl, box, name, verb):
+    to = "ring/lines" if verb[0] == "ring" else name
+    ctl.ok("new", "ring/lines")
+    read_end, write_end = os.pipe()
+    os.set_blocking(read_end, False)
+    sender = ctl.start(*verb, to, stdin=read_end)
+    os.close(read_end)
+    expect_asleep(sender)
+    with open(write_end, "wb") as pipe:
+        pipe.write(b"a line")
+    assert sender.output() == ""
+    assert ctl.ok("recv", to) == "a line"
+    ctl.ok("rm", "ring/lines")
+
+
 def test_an_empty_message(ctl, box, name):
     ctl.ok("send", name, "")
     ctl.ok("send", name)

@@ -175,10 +175,10 @@ static int put_all(struct putting *putting)
     int r;
 
     do {
-        n = read(STDIN_FILENO, putting->buffer + putting->n_buffered,
-                 putting->buffer_bytes - putting->n_buffered);
+        n = read_some(STDIN_FILENO, putting->buffer + putting->n_buffered,
+                      putting->buffer_bytes - putting->n_buffered);
         if (n < 0)
-            die(EXIT_STATUS_FAILED, "can't read standard input: %s", strerror(errno));
+            die(EXIT_STATUS_FAILED, "can't read standard input: %s", strerror((int)-n));
         putting->n_buffered += (size_t)n;
         r = take_buffered(putting, n == 0);
     } while (n > 0 && r == 0);

@@ -2,7 +2,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -78,6 +80,25 @@ char *xasprintf(const char *format, ...)
     return text;
 }
 
+/* Return: whether to try again after @error. What came from elsewhere may be O_NONBLOCK: that is its maker's
+ * business. */
+static bool is_to_wait(int fd, short events, int error)
+{
+    if (error == EAGAIN)
+        poll(&(struct pollfd){ .fd = fd, .events = events }, 1, -1);
+    return error == EAGAIN || error == EINTR;
+}
+
+ssize_t read_some(int fd, void *buffer, size_t n_bytes)
+{
+    ssize_t n;
+
+    do
+        n = read(fd, buffer, n_bytes);
+    while (n < 0 && is_to_wait(fd, POLLIN, errno));
+    return n < 0 ? -errno : n;
+}
+
 int write_all(int fd, const void *data, size_t n_bytes)
 {
     const char *rest = data;
@@ -85,7 +106,7 @@ int write_all(int fd, const void *data, size_t n_bytes)
     while (n_bytes > 0) {
         ssize_t n = write(fd, rest, n_bytes);
 
-        if (n < 0 && errno != EINTR)
+        if (n < 0 && !is_to_wait(fd, POLLOUT, errno))
             return -errno;
         if (n > 0) {
             rest += n;
@@ -100,7 +121,6 @@ int read_all(int fd, size_t max_bytes, char **ret_data, size_t *ret_n_bytes)
     size_t n_allocated = 0;
     size_t n_bytes = 0;
     char *data = NULL;
-    int r = 0;
 
     for (;;) {
         ssize_t n;
@@ -109,18 +129,14 @@ int read_all(int fd, size_t max_bytes, char **ret_data, size_t *ret_n_bytes)
             n_allocated = n_allocated ? 2 * n_allocated : READ_CHUNK_BYTES;
             data = xrealloc(data, n_allocated, 1);
         }
-        n = read(fd, data + n_bytes, n_allocated - n_bytes);
+        n = read_some(fd, data + n_bytes, n_allocated - n_bytes);
         if (n == 0)
             break;
         if (n > 0)
             n_bytes += (size_t)n;
-        else if (errno != EINTR)
-            r = -errno;
-        if (n_bytes > max_bytes)
-            r = -EFBIG;
-        if (r < 0) {
+        if (n < 0 || n_bytes > max_bytes) {
             free(data);
-            return r;
+            return n < 0 ? (int)n : -EFBIG;
         }
     }
     *ret_data = data;

@@ -7,6 +7,7 @@
 
 #include <stddef.h>
 #include <stdlib.h>
+#include <sys/types.h>
 
 enum exit_status {
     EXIT_STATUS_OK = 0,
@@ -33,7 +34,10 @@ void *xrealloc(void *old, size_t n, size_t element_bytes);
 char *xstrdup(const char *text);
 char *xasprintf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* Writes all of @data. Return: 0; a negative errno. */
+/* Reads once, but waits also where @fd is O_NONBLOCK. Return: how much; 0: the end of file; a negative errno. */
+ssize_t read_some(int fd, void *buffer, size_t n_bytes);
+
+/* Writes all of @data, and waits also where @fd is O_NONBLOCK. Return: 0; a negative errno. */
 int write_all(int fd, const void *data, size_t n_bytes);
 
 /* Reads to the end of file into *@ret_data, the caller's to free. Return: 0; -EFBIG: that is more than @max_bytes;
