@@ -181,6 +181,15 @@ def test_what_is_not_there_is_said_and_the_rest_listed(ctl, orders):
                            "to make it: ipcctl new nothing\n")
 
 
+@pytest.mark.parametrize("room", ["mbox", "ring", "shm", "proc"])
+def test_a_room_needs_its_slash(ctl, room):
+    """A mailbox may have that name."""
+    assert ctl.fails("ls", room) == f"there is no mailbox '{room}'; to list the room: ipcctl ls {room}/"
+    ctl.ok("new", room)
+    assert ctl.ok("ls", room) == f"{room}\n"
+    ctl.ok("rm", room)
+
+
 @pytest.mark.parametrize("args", [("-l", "--json"), ("-l", "-0"), ("--frob",), ("a/b",), ("",), ("x" * 256,), ("..",), ("proc/x",)])
 def test_misuse(ctl, args):
     assert ctl.misused("ls", *args)

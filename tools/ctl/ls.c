@@ -325,6 +325,15 @@ static int add_room(struct entries *entries, const char *mount, enum room room)
     return r;
 }
 
+static bool is_room(const char *arg)
+{
+    for (enum room room = 0; room < N_ROOMS; room++) {
+        if (strcmp(arg, rooms[room].dir) == 0)
+            return true;
+    }
+    return false;
+}
+
 static int add_arg(struct entries *entries, const char *mount, const char *arg)
 {
     struct object object;
@@ -339,7 +348,10 @@ static int add_arg(struct entries *entries, const char *mount, const char *arg)
     object_init(&object, mount, arg, ROOM_MBOX);
     r = entries_add_object(entries, &object);
     if (r < 0) {
-        why_say(&object, "list", NULL, -r);
+        if (r == -ENOENT && is_room(arg))
+            say("there is no %s; to list the room: ipcctl ls %s/", object.shown, arg);
+        else
+            why_say(&object, "list", NULL, -r);
         object_deinit(&object);
     }
     return r;
