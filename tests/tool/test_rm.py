@@ -38,6 +38,23 @@ def test_by_force_with_senders_that_wait(ctl, box):
     assert not os.path.exists(box.path)
 
 
+def test_by_force_while_somebody_sends_without_end(ctl, box):
+    """Faster than it can be emptied."""
+    sender = start("sh", "-c", 'yes 2> /dev/null > "$0/send.lines"', box.path)
+    box.wait_for(senders_waiting=1)
+    ctl.ok("rm", "-f", name_of(box))
+    assert not os.path.exists(box.path)
+    assert sender.wait() != 0
+
+
+def test_in_vain_by_force_leaves_the_settings(ctl, box):
+    box.send(b"one")
+    name = name_of(box)
+    with open(os.path.join(box.path, "drop", "half"), "wb"):
+        assert ctl.fails("rm", "-f", name) == f"can't remove mailbox '{name}': a message is just being written into it"
+    assert box.config()["messages"] == "1024"
+
+
 def test_several_and_one_that_is_not_there(ctl, mnt, box):
     other = mnt.box()
     done = ctl.run("rm", name_of(box), "nothing", name_of(other))

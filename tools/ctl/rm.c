@@ -10,6 +10,10 @@
 #include "settings.h"
 #include "why.h"
 
+/* So often it is emptied, and of a ring so much. */
+#define N_TRIES 100
+#define RING_PASS_MAX 65536
+
 /* No message that recv gives in one read is longer. */
 #define MESSAGE_BYTES_MAX (1 << 20)
 
@@ -82,7 +86,7 @@ static int empty_queue(const struct object *object)
     return r < 0 ? r : n;
 }
 
-/* A ring has no queue: its messages are received. Return: how many; a negative errno. */
+/* A ring has no queue: its messages are received, up to a number. Return: how many; a negative errno. */
 static int empty_ring(const struct object *object)
 {
     AUTO_FREE char *path = object_file(object, "recv");
@@ -92,13 +96,14 @@ static int empty_ring(const struct object *object)
 
     if (fd < 0)
         return -errno;
-    for (;;) {
+    while (n < RING_PASS_MAX) {
         ssize_t r = read(fd, message, MESSAGE_BYTES_MAX);
 
         if (r < 0)
             return errno == EAGAIN ? n : -errno;
         n += r == 0; /* each ends with an end of file */
     }
+    return n;
 }
 
 static int empty(const struct object *object)
@@ -106,24 +111,60 @@ static int empty(const struct object *object)
     return object->room == ROOM_RING ? empty_ring(object) : empty_queue(object);
 }
 
-/* By force until it is empty: senders that waited for room fill it again. One that is only just being
- * written can't be taken out, and is not waited for. */
+static int set_messages(const struct object *object, const char *value)
+{
+    AUTO_FREE char *path = object_file(object, "config");
+    AUTO_FREE char *line = xasprintf("messages=%s\n", value);
+    AUTO_CLOSE int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+    return fd < 0 || write(fd, line, strlen(line)) < 0 ? -errno : 0;
+}
+
+/* Whoever sends now waits, and learns at the removal that it is gone. A ring has no such setting. Return: what it was
+ * before, the caller's to free; NULL: it could not be changed. */
+static char *shut(const struct object *object)
+{
+    AUTO_FREE char *path = object_file(object, "config");
+    struct settings config = { 0 };
+    const char *messages;
+    char *before = NULL;
+
+    if (object->room != ROOM_MBOX || settings_read(AT_FDCWD, path, &config) < 0)
+        return NULL;
+    messages = settings_get(&config, "messages");
+    if (messages && set_messages(object, "0") == 0)
+        before = xstrdup(messages);
+    settings_deinit(&config);
+    return before;
+}
+
+/* By force until it is empty: senders that waited for room fill it again, and some faster than it can be emptied. One
+ * that is only just being written can't be taken out, and is not waited for. */
 static int remove_directory(const struct object *object, bool force)
 {
+    AUTO_FREE char *before = NULL;
     bool was_stuck = false;
+    int r = -ENOTEMPTY;
 
-    for (;;) {
-        int r = rmdir(object->path) < 0 ? -errno : 0;
-
+    for (int i = 0; i < N_TRIES && r == -ENOTEMPTY; i++) {
+        r = rmdir(object->path) < 0 ? -errno : 0;
         if (r != -ENOTEMPTY || !force)
-            return r;
-        if (was_stuck)
-            return -EINPROGRESS;
-        r = empty(object);
-        if (r < 0 && r != -EIDRM)
-            return r;
-        was_stuck = r == 0;
+            break;
+        if (i == 1 && !was_stuck)
+            before = shut(object);
+        if (was_stuck) {
+            r = -EINPROGRESS;
+        } else {
+            int n = empty(object);
+
+            was_stuck = n == 0;
+            if (n < 0 && n != -EIDRM)
+                r = n;
+        }
     }
+    if (r < 0 && before)
+        set_messages(object, before);
+    return r;
 }
 
 static int remove_object(const struct object *object, bool force)
@@ -144,7 +185,9 @@ static int remove_arg(const char *mount, const char *arg, bool force)
     r = remove_object(&object, force);
     if (r == -ENOENT && force)
         r = 0;
-    if (r == -ENOTEMPTY)
+    if (r == -ENOTEMPTY && force)
+        say("can't remove %s: it is filled as fast as it can be emptied", object.shown);
+    else if (r == -ENOTEMPTY)
         say_not_empty(&object);
     else if (r == -EINPROGRESS)
         say("can't remove %s: a message is just being written into it", object.shown);
