@@ -71,7 +71,8 @@
 #define FREE_LOOKS 8
 #define FREE_SPINS_PER_LOOK 16
 
-/* Positions of one lap that need no further check, up to an end. At the end: look closer. */
+/* Positions of one lap that need no further check, up to an end. At the end: look closer. Whoever sets
+ * next_head or next_tail sets the run's end too: any other position is taken to lie before it. */
 struct run {
     uint64_t end;
     uint64_t word; /* FULL in their lap, of no length */
@@ -348,6 +349,7 @@ static void find_head(struct ipcring *ring)
         pos++;
     }
     ring->next_head = pos;
+    stop_put(ring);
     ring->seen_tail = atomic_load_explicit(ring->tail, memory_order_acquire); /* D */
 }
 
@@ -370,6 +372,7 @@ static int become_consumer(struct ipcring *ring)
         return r;
     ring->is_consumer = true;
     ring->next_tail = atomic_load_explicit(ring->tail, memory_order_relaxed); /* K ordered it */
+    stop_get(ring);
     return 0;
 }
 

@@ -318,6 +318,57 @@ Test(ring_roles, a_dead_producer_has_a_successor_that_goes_on_where_it_was)
     fixture_deinit(&f);
 }
 
+Test(ring_roles, a_successor_that_finds_nothing_to_do_still_finds_nothing_the_next_time)
+{
+    for (unsigned int i = 0; i < N_FIRST_POS; i++) {
+        struct fixture f;
+        struct ipcring *ring;
+        uint64_t value = 0;
+
+        fixture_init(&f, 4, 16, ONE_ONE, first_pos_near_wrap(i, 2));
+        ring = fixture_open(&f);
+        for (uint64_t n = 1; n <= 5; n++) {
+            if (n == 5)
+                expect_u64(ring, 1);
+            produce_u64(ring, n);
+        }
+        ipcring_close(ring);
+        ring = fixture_open(&f);
+        for (int k = 0; k < 3; k++)
+            cr_assert_eq(ipcring_try_produce(ring, &value, 8), -EAGAIN);
+        for (uint64_t n = 2; n <= 5; n++)
+            expect_u64(ring, n);
+        ipcring_close(ring);
+        ring = fixture_open(&f);
+        for (int k = 0; k < 3; k++)
+            cr_assert_eq(ipcring_try_consume(ring, &value, 8), -EAGAIN);
+        produce_u64(ring, 6);
+        expect_u64(ring, 6);
+        ipcring_close(ring);
+        fixture_deinit(&f);
+    }
+}
+
+Test(ring_roles, a_successor_takes_fresh_memory_for_no_message)
+{
+    struct fixture f;
+    struct ipcring *ring;
+    uint64_t value = 0;
+
+    fixture_init(&f, 4, 16, ONE_ONE, 0);
+    ring = fixture_open(&f);
+    produce_u64(ring, 1);
+    expect_u64(ring, 1);
+    ipcring_close(ring);
+    ring = fixture_open(&f);
+    for (int k = 0; k < 3; k++)
+        cr_assert_eq(ipcring_try_consume(ring, &value, 8), -EAGAIN);
+    produce_u64(ring, 2);
+    expect_u64(ring, 2);
+    ipcring_close(ring);
+    fixture_deinit(&f);
+}
+
 /* --- Dead claimers --- */
 
 /* Return: a process that has claimed a place and died of it; a zombie if @reap is false. */
