@@ -18,7 +18,7 @@
 #include "ring_map.h"
 
 /* Of those who race for one slot somebody gets on each time; so many failures in a row mean that
- * someone plays with the words. */
+ * someone plays with the words. What is skipped, at most all slots, is none. */
 #define RETRIES 65536
 
 /* Messages that a batch takes with one store of tail. */
@@ -693,7 +693,7 @@ static inline int take(struct ipcring *ring, struct ipcring_msg *msgs, unsigned 
     if (r < 0)
         return r;
     ring->is_shown = false;
-    for (int i = 0; i < RETRIES; i++) {
+    for (uint64_t i = 0; i < RETRIES + ring->n_slots; i++) {
         r = take_once(ring, msgs, n);
         if (r != 0)
             return r;
@@ -1169,7 +1169,7 @@ static int show(struct ipcring *ring)
 {
     int r = begin_to_consume(ring);
 
-    for (int i = 0; r == 0 && i < RETRIES; i++) {
+    for (uint64_t i = 0; r == 0 && i < RETRIES + ring->n_slots; i++) {
         uint64_t pos = load_tail(ring);
         uint64_t word;
         enum look what = look(ring, pos, &word);

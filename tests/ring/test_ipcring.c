@@ -269,6 +269,34 @@ Test(ring, a_place_is_filled_and_shown_without_a_copy)
     }
 }
 
+Test(ring, any_number_of_places_given_up_is_passed_over)
+{
+    static const uint32_t flags[] = { MANY_MANY, IPCRING_ONE_CONSUMER };
+    const uint32_t n_slots = 1U << 18;
+
+    for (size_t i = 0; i < sizeof(flags) / sizeof(*flags); i++) {
+        struct fixture f;
+        struct ipcring *ring;
+        const void *shown;
+        void *place;
+
+        fixture_init(&f, n_slots, 16, flags[i], UINT64_MAX);
+        ring = fixture_open(&f);
+        for (int turn = 0; turn < 2; turn++) {
+            for (uint32_t n = 1; n < n_slots; n++) {
+                cr_assert_eq(ipcring_reserve(ring, &place, 0), 0);
+                ipcring_cancel(ring);
+            }
+            produce_u64(ring, 7);
+            if (turn == 1 && flags[i] == IPCRING_ONE_CONSUMER)
+                cr_assert_eq(ipcring_peek(ring, &shown, 0), 8);
+            expect_u64(ring, 7);
+        }
+        ipcring_close(ring);
+        fixture_deinit(&f);
+    }
+}
+
 /* --- Roles --- */
 
 Test(ring_roles, one_producer_is_one_until_it_closes)
