@@ -168,14 +168,17 @@ static unsigned int readiness(struct mbox_store *store)
     struct ring_memory *memory = of_store(store)->memory;
     unsigned int events = 0;
     struct ipcring_stat stat;
+    uint64_t head;
 
     /* An error is no wait. */
     if (ring_memory_is_truncated(memory))
         return MBOX_READABLE | MBOX_WRITABLE;
     ipcring_get_stat(of_store(store)->handle, &stat);
+    /* A sole producer may have died before it stored head. */
+    head = ring_find_published(memory->map, &memory->geometry, stat.head);
     if (ring_look(memory->map, &memory->geometry) != RING_NOTHING)
         events |= MBOX_READABLE;
-    if (stat.head - stat.tail < stat.slots || ring_can_pass(memory->map, &memory->geometry))
+    if (head - stat.tail < stat.slots || ring_can_pass(memory->map, &memory->geometry))
         events |= MBOX_WRITABLE;
     return events;
 }

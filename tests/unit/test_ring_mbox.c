@@ -13,6 +13,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "core/ring_map.h"
+
 #define QUOTA_BYTES (UINT64_C(64) << 20)
 #define WAIT_SECONDS 20
 
@@ -524,6 +526,24 @@ Test(ring_mbox, nobody_waits_for_the_dead)
     map_client();
     claim_and_die(SIGKILL);
     cr_assert_eq(post("c", NULL), 0);
+    take_now("c");
+}
+
+Test(ring_mbox, full_ring_whose_producer_died_before_it_stored_head_has_no_room)
+{
+    configure("slots=2\nproducers=one\n", 0);
+    map_client();
+    produce("a");
+    produce("b");
+    ipcring_close(client);
+    client = NULL;
+    atomic_store(ring_u64(memory->map, IPCRING_AT_HEAD), 1);
+    cr_assert_not(mbox_poll(mbox, NULL) & MBOX_WRITABLE);
+    take_now("a");
+    cr_assert(mbox_poll(mbox, NULL) & MBOX_WRITABLE);
+    cr_assert_eq(post("c", NULL), 0);
+    cr_assert_not(mbox_poll(mbox, NULL) & MBOX_WRITABLE);
+    take_now("b");
     take_now("c");
 }
 
