@@ -92,6 +92,10 @@ static bool bury_gone(struct ring_mbox *ring, int r)
            ring_bury(ring->memory->map, &ring->memory->geometry, is_gone) > 0;
 }
 
+/* So many dead are passed at a time. Others wait for the mailbox's lock, and whoever maps the ring can fill
+ * it with claims of the dead. */
+#define DEAD_MAX 1024
+
 /* Under lock: whoever holds the ring up is of another pid namespace, and to tell whether he lives takes
  * time. The thread is to find out, for those who come again. */
 static void have_judged(struct ring_mbox *ring, int r)
@@ -106,11 +110,12 @@ static void have_judged(struct ring_mbox *ring, int r)
 static int put(struct mbox_store *store, const struct msg *msg)
 {
     struct ring_mbox *ring = of_store(store);
+    unsigned int n_dead = 0;
     int r;
 
     do
         r = ipcring_try_produce(ring->handle, msg->data, msg->size_bytes);
-    while (bury_gone(ring, r));
+    while (n_dead++ < DEAD_MAX && bury_gone(ring, r));
     ipcring_leave_roles(ring->handle);
     have_judged(ring, r);
     /* It went nowhere. */
@@ -128,6 +133,7 @@ static int get(struct mbox_store *store, const struct mbox_op *op, struct msg **
 {
     struct ring_mbox *ring = of_store(store);
     size_t n_max = ipcring_message_bytes(ring->handle);
+    unsigned int n_dead = 0;
     struct msg *msg;
     int r;
 
@@ -142,7 +148,7 @@ static int get(struct mbox_store *store, const struct mbox_op *op, struct msg **
         return -ENOMEM;
     do
         r = ipcring_try_consume(ring->handle, msg->data, msg->size_bytes);
-    while (bury_gone(ring, r));
+    while (n_dead++ < DEAD_MAX && bury_gone(ring, r));
     ipcring_leave_roles(ring->handle);
     have_judged(ring, r);
     if (r < 0) {

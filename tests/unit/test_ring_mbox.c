@@ -529,6 +529,38 @@ Test(ring_mbox, nobody_waits_for_the_dead)
     take_now("c");
 }
 
+/* Fills the ring, whose slots have 16 bytes, with the claims of one who is dead, all but the last. */
+static void bury_ring_in_claims(uint64_t n_slots)
+{
+    pid_t pid = fork();
+
+    if (pid == 0)
+        _exit(0);
+    cr_assert_eq(waitpid(pid, NULL, 0), pid);
+    for (uint64_t i = 0; i < n_slots - 1; i++)
+        atomic_store(ring_u64(memory->map, IPCRING_AT_SLOT_0 + i * 16),
+                     ipcring_word(1, IPCRING_CLAIMED, (uint32_t)pid));
+}
+
+Test(ring_mbox, dead_without_number_are_passed_a_few_at_a_time)
+{
+    const uint64_t n_slots = 4096;
+    struct waiter waiter;
+
+    configure("slots=4096\nslot_bytes=16\n", 0);
+    map_client();
+    bury_ring_in_claims(n_slots);
+    cr_assert_eq(post("a", NULL), 0);
+    waiter_init(&waiter);
+    waiter.op.nonblock = true;
+    cr_assert_eq(start_take(mbox, &waiter), -EAGAIN);
+    cr_assert_lt(ring_tail(memory->map), n_slots / 2);
+    waiter_init(&waiter);
+    if (start_take(mbox, &waiter) == MBOX_PARKED)
+        cr_assert_eq(waiter_result(&waiter), 0);
+    expect_msg(waiter.op.msg, "a");
+}
+
 Test(ring_mbox, full_ring_whose_producer_died_before_it_stored_head_has_no_room)
 {
     configure("slots=2\nproducers=one\n", 0);
