@@ -138,19 +138,6 @@ bool ring_is_blocked(void *map, const struct ring_geometry *geometry)
     return find_claim(map, geometry, &word);
 }
 
-bool ring_is_held_by_foreigner(void *map, const struct ring_geometry *geometry)
-{
-    uint64_t word = 0;
-
-    if (!find_claim(map, geometry, &word))
-        word = 0;
-    /* Relaxed: who judges loads them again. */
-    return (ipcring_word_low(word) |
-            atomic_load_explicit(ring_u32(map, IPCRING_AT_PRODUCER), memory_order_relaxed) |
-            atomic_load_explicit(ring_u32(map, IPCRING_AT_CONSUMER), memory_order_relaxed)) &
-           IPCRING_ID_FOREIGN;
-}
-
 enum ring_next ring_look(void *map, const struct ring_geometry *geometry)
 {
     uint64_t pos = ring_tail(map);

@@ -44,9 +44,6 @@ unsigned int ring_bury(void *map, const struct ring_geometry *geometry,
 /* Return: whether a claim stands before tail. */
 bool ring_is_blocked(void *map, const struct ring_geometry *geometry);
 
-/* Return: whether the claim before tail, or a role, is of another pid namespace. */
-bool ring_is_held_by_foreigner(void *map, const struct ring_geometry *geometry);
-
 enum ring_next {
     RING_NOTHING, /* or what the dead have left, or a claim, or what makes no sense */
     RING_MESSAGE,

@@ -96,12 +96,12 @@ static bool bury_gone(struct ring_mbox *ring, int r)
  * it with claims of the dead. */
 #define DEAD_MAX 1024
 
-/* Under lock: whoever holds the ring up is of another pid namespace, and to tell whether he lives takes
- * time. The thread is to find out, for those who come again. */
+/* Under lock: somebody holds the ring up, and whether he lives may take time to tell: he is of another pid
+ * namespace, or his pid may be another's now. The thread is to find out, for those who come again. */
 static void have_judged(struct ring_mbox *ring, int r)
 {
-    if ((r != -EAGAIN && r != -EBUSY) ||
-        !ring_is_held_by_foreigner(ring->memory->map, &ring->memory->geometry))
+    if (r != -EBUSY &&
+        (r != -EAGAIN || !ring_is_blocked(ring->memory->map, &ring->memory->geometry)))
         return;
     atomic_store(&ring->judge_asked, true);
     ring_wait_ask(&ring->data);

@@ -529,6 +529,43 @@ Test(ring_mbox, nobody_waits_for_the_dead)
     take_now("c");
 }
 
+/* What a process of this pid that is dead would have written. */
+static uint32_t predecessor_id(void)
+{
+    return ipcring_os_own_id() ^ (2U << IPCRING_ID_START_SHIFT);
+}
+
+/* Return: what became of a try, once the dead were judged by those who take their time. */
+static int take_soon(struct waiter *waiter)
+{
+    int r = -EAGAIN;
+
+    for (int i = 0; i < WAIT_SECONDS * 1000 && (r == -EAGAIN || r == -EBUSY); i++) {
+        waiter_init(waiter);
+        waiter->op.nonblock = true;
+        r = start_take(mbox, waiter);
+        usleep(1000);
+    }
+    return r;
+}
+
+Test(ring_mbox, dead_are_told_from_who_has_their_pid_now)
+{
+    struct waiter waiter;
+
+    atomic_store(ring_u64(memory->map, IPCRING_AT_SLOT_0),
+                 ipcring_word(1, IPCRING_CLAIMED, predecessor_id()));
+    produce("a");
+    cr_assert_eq(take_soon(&waiter), 0);
+    expect_msg(waiter.op.msg, "a");
+    configure("consumers=one\n", 0);
+    map_client();
+    produce("b");
+    atomic_store(ring_u32(memory->map, IPCRING_AT_CONSUMER), predecessor_id());
+    cr_assert_eq(take_soon(&waiter), 0);
+    expect_msg(waiter.op.msg, "b");
+}
+
 /* Fills the ring, whose slots have 16 bytes, with the claims of one who is dead, all but the last. */
 static void bury_ring_in_claims(uint64_t n_slots)
 {
