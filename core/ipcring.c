@@ -394,9 +394,8 @@ static inline int check_space(struct ipcring *ring, uint64_t head)
 
 static void advance_head(struct ipcring *ring, uint64_t pos)
 {
-    /* Relaxed: head only says where to look; the slots' words decide. */
-    atomic_compare_exchange_strong_explicit(ring->head, &pos, pos + 1, memory_order_relaxed,
-                                            memory_order_relaxed);
+    atomic_compare_exchange_strong_explicit(ring->head, &pos, pos + 1, memory_order_release,
+                                            memory_order_relaxed); /* L */
 }
 
 /* The claim of @pos has succeeded: @free_word gave way to @claimed. Head then is @pos, or others have
@@ -407,8 +406,8 @@ static bool confirm_claim(struct ipcring *ring, uint64_t pos, uint64_t free_word
 {
     uint64_t head = pos;
 
-    if (atomic_compare_exchange_strong_explicit(ring->head, &head, pos + 1, memory_order_relaxed,
-                                                memory_order_relaxed))
+    if (atomic_compare_exchange_strong_explicit(ring->head, &head, pos + 1, memory_order_release,
+                                                memory_order_relaxed)) /* L */
         return true;
     if (head - pos - 1 < ring->n_slots)
         return true;
@@ -422,7 +421,7 @@ static bool pass_skipped(struct ipcring *ring);
 static int claim(struct ipcring *ring)
 {
     for (int i = 0; i < RETRIES; i++) {
-        uint64_t pos = atomic_load_explicit(ring->head, memory_order_relaxed);
+        uint64_t pos = atomic_load_explicit(ring->head, memory_order_acquire); /* M */
         _Atomic uint64_t *slot = slot_word(ring, pos);
         uint64_t word = atomic_load_explicit(slot, memory_order_acquire); /* F */
         uint32_t lap = ipcring_lap(pos, ring->order);

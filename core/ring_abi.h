@@ -44,6 +44,10 @@
  *   J  load-acquire of magic, first.
  *   K  take and give back a role: compare-and-swap, acq_rel, with itself: the successor sees what the
  *      one before did.
+ *   L  advance head (many producers): compare-and-swap, release, after E or F
+ *      with M: who sees that head has passed a position sees that it is claimed; a word that is older
+ *      is then no race but damage.
+ *   M  load-acquire of head by a producer, before F.
  *
  * All numbers are little-endian. Whoever maps a ring can write anything into it: keep a copy of the
  * geometry, load each shared word once, check it, use the copy. */
