@@ -854,7 +854,7 @@ static int wait_for(struct ipcring *ring, unsigned int event, uint64_t deadline_
         (event == IPCRING_READABLE ? spin_first(ring) : let_consumer_run(ring)))
         return 0;
     now = now_ns();
-    until_ns = now + ring->spin_ns;
+    until_ns = ring->spin_ns < UINT64_MAX - now ? now + ring->spin_ns : UINT64_MAX;
     if (now >= deadline_ns)
         return -ETIMEDOUT;
     if (ring->spin_ns > 0) {

@@ -628,6 +628,23 @@ Test(ring_wait, a_timeout_is_honoured_and_costs_no_processor_time)
     fixture_deinit(&f);
 }
 
+Test(ring_wait, who_spins_without_end_never_sleeps)
+{
+    struct fixture f;
+    struct ipcring *ring;
+    struct ipcring_stat stat;
+    uint64_t value;
+
+    fixture_init(&f, 2, 16, MANY_MANY, 0);
+    ring = fixture_open(&f);
+    ipcring_set_spin(ring, UINT64_MAX);
+    cr_assert_eq(ipcring_consume(ring, &value, 8, MS), -ETIMEDOUT);
+    ipcring_get_stat(ring, &stat);
+    cr_assert_eq(stat.n_sleeps, 0);
+    ipcring_close(ring);
+    fixture_deinit(&f);
+}
+
 static void *publish_without_waking(void *map)
 {
     uint64_t word = ipcring_word(1, IPCRING_FULL, 8);
