@@ -1142,6 +1142,8 @@ int ipcring_commit(struct ipcring *ring, size_t n_bytes)
         return -EINVAL;
     if (n_bytes > ring->message_bytes)
         return -EMSGSIZE;
+    if (is_closed(ring))
+        return -EIDRM;
     ring->is_reserved = false;
     return publish(ring, n_bytes);
 }

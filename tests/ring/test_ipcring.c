@@ -552,6 +552,46 @@ static void *close_ring_soon(void *map)
     return NULL;
 }
 
+Test(ring_wait, nothing_goes_into_a_ring_that_has_ended)
+{
+    EACH_FLAGS(flags)
+    {
+        struct fixture f;
+        struct ipcring *ring;
+        struct ipcring_msg msg;
+        const void *shown;
+        uint32_t *word;
+        uint32_t value;
+        uint64_t data = 0;
+        uint64_t ns;
+        void *place;
+
+        fixture_init(&f, 4, 16, (uint32_t)flags, 0);
+        ring = fixture_open(&f);
+        msg = (struct ipcring_msg){ &data, sizeof(data) };
+        /* Both are in their stride. */
+        produce_u64(ring, 1);
+        produce_u64(ring, 2);
+        expect_u64(ring, 1);
+        cr_assert_eq(ipcring_reserve(ring, &place, 0), 0);
+        ring_end(f.map);
+        cr_expect_eq(ipcring_commit(ring, 8), -EIDRM);
+        cr_expect_eq(ipcring_reserve(ring, &place, IPCRING_FOREVER), -EIDRM);
+        ipcring_cancel(ring);
+        cr_expect_eq(ipcring_reserve(ring, &place, IPCRING_FOREVER), -EIDRM);
+        cr_expect_eq(ipcring_try_produce(ring, &data, 8), -EIDRM);
+        cr_expect_eq(ipcring_produce_batch(ring, &msg, 1, IPCRING_FOREVER), -EIDRM);
+        cr_expect_eq(ipcring_try_consume(ring, &data, 8), -EIDRM);
+        cr_expect_eq(ipcring_consume_batch(ring, &msg, 1, IPCRING_FOREVER), -EIDRM);
+        if (flags & IPCRING_ONE_CONSUMER)
+            cr_expect_eq(ipcring_peek(ring, &shown, IPCRING_FOREVER), -EIDRM);
+        cr_expect_eq(ipcring_arm(ring, IPCRING_READABLE, &word, &value, &ns), -EIDRM);
+        cr_expect_eq(ipcring_arm(ring, IPCRING_WRITABLE, &word, &value, &ns), -EIDRM);
+        ipcring_close(ring);
+        fixture_deinit(&f);
+    }
+}
+
 /* Return: how long one waited for the end of the ring. */
 static uint64_t wait_for_the_end(uint32_t flags, bool full)
 {
