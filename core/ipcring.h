@@ -17,10 +17,12 @@
  * place of -ETIMEDOUT). A wait that a signal's handler interrupts returns -EINTR.
  *
  * A ring made for one producer has one: the first who produces holds that role until it closes its
- * handle or dies; others get -EBUSY. So it is with one consumer.
+ * handle or dies; others get -EBUSY. So it is with one consumer. A process that executes another program
+ * lives on: it closes its handles before.
  *
  * Other processes may write into the map at any time: the library copies what it decides on, but
- * what a pointer from ipcring_peek shows may change under the reader's eyes. */
+ * what a pointer from ipcring_peek shows may change under the reader's eyes. Where the map's memory is not
+ * sealed, they may truncate it: who touches it then gets SIGBUS. */
 #ifndef IPCRING_H
 #define IPCRING_H
 
@@ -83,8 +85,8 @@ struct ipcring_msg {
 int ipcring_produce_batch(struct ipcring *ring, const struct ipcring_msg *msgs, unsigned int n,
                           int64_t timeout_ns);
 
-/* Takes messages in order, as many of up to @n as there are and fit, waiting for one. All are taken at
- * one moment: a consumer that dies before has taken none.
+/* Takes messages in order, as many of up to @n, and of up to 64, as there are and fit, waiting for one. All
+ * are taken at one moment: a consumer that dies before has taken none.
  * Return: how many, at least 1; else as ipcring_consume, for the first. */
 int ipcring_consume_batch(struct ipcring *ring, struct ipcring_msg *msgs, unsigned int n,
                           int64_t timeout_ns);
