@@ -1,6 +1,8 @@
-/* kill_step one|many produce|consume [batch]: a process is killed after each instruction of the operation
- * in turn; then the others go on, and what was published arrives once. Of a batch that is produced the
- * first messages arrive, as many as were published; of one that is consumed all are taken or none.
+/* kill_step one|many one|many produce|consume [first|place|batch]: a process is killed after each
+ * instruction of the operation in turn; then the others go on, and what was published arrives once. Of a
+ * batch that is produced the first messages arrive, as many as were published; of one that is consumed all
+ * are taken or none. The ring has one or many producers, one or many consumers. With "first" the role is
+ * taken in the call; with "place" the message is not copied.
  *
  * The victim stops itself, is single-stepped N instructions into the call, and dies; N grows until the
  * call ends before. Every second victim is reaped only after its ring has been used: a zombie is as
@@ -30,9 +32,11 @@ enum { OLD = 1, VICTIMS = 2, NEW = 3 };
 #define N_BATCH 3U
 #define BATCHED UINT64_C(100)
 
-static bool many;
+static uint32_t flags;
 static bool producing;
 static bool batch;
+static bool place;
+static bool warm; /* the victim has taken its role, by a message, before it calls */
 
 static void call_batch(struct ipcring *ring)
 {
@@ -49,23 +53,38 @@ static void call_batch(struct ipcring *ring)
         ipcring_consume_batch(ring, msgs, N_BATCH, 0);
 }
 
+static void call_in_place(struct ipcring *ring)
+{
+    const uint64_t value = VICTIMS;
+    const void *shown;
+    void *data;
+
+    if (producing && ipcring_reserve(ring, &data, 0) == 0) {
+        memcpy(data, &value, sizeof(value));
+        ipcring_commit(ring, sizeof(value));
+    } else if (!producing && ipcring_peek(ring, &shown, 0) == 8) {
+        ipcring_release(ring);
+    }
+}
+
 static void run_victim(const struct fixture *f)
 {
     struct ipcring *ring = fixture_open(f);
     uint64_t value = VICTIMS;
 
-    /* The role was taken before; what is stepped through is the call. */
-    if (!many && producing) {
+    if (warm && producing) {
         value = 0;
         ipcring_try_produce(ring, &value, 8);
         value = VICTIMS;
-    } else if (!many) {
+    } else if (warm) {
         ipcring_try_consume(ring, &value, 8);
     }
     ptrace(PTRACE_TRACEME, 0, NULL, NULL);
     raise(SIGSTOP);
     if (batch)
         call_batch(ring);
+    else if (place)
+        call_in_place(ring);
     else if (producing)
         ipcring_try_produce(ring, &value, 8);
     else
@@ -128,10 +147,7 @@ static bool check_dead_producer(const struct fixture *f, unsigned int n_steps)
     bool arrived = false;
     uint64_t got = 0;
 
-    if (!many)
-        expect(ring, 0, n_steps);
-    else
-        expect(ring, OLD, n_steps);
+    expect(ring, warm ? 0 : OLD, n_steps);
     /* Around the ring and once more, so that the victim's slot is used again. */
     for (uint64_t i = 0; i < 2 * SLOTS + 1; i++) {
         produce(ring, NEW + i, n_steps);
@@ -181,7 +197,7 @@ static bool check_dead_batch_producer(const struct fixture *f, unsigned int n_st
 
     while (n_published < N_BATCH && is_published(f, n_steps, 1 + n_published))
         n_published++;
-    expect(ring, many ? OLD : 0, n_steps);
+    expect(ring, warm ? 0 : OLD, n_steps);
     produce(ring, NEW, n_steps);
     for (uint64_t i = 0; i < n_published; i++)
         expect(ring, BATCHED + i, n_steps);
@@ -230,12 +246,12 @@ static void prepare(const struct fixture *f)
     struct ipcring *ring;
     uint64_t value;
 
-    /* One to one, the producer's victim produces a first one itself. */
-    if (producing && !many)
+    /* The victim produces a first one itself. */
+    if (producing && warm)
         return;
     ring = fixture_open(f);
-    for (value = 0; !producing && !many && value < 1; value++)
-        produce(ring, value, 0);
+    if (warm)
+        produce(ring, 0, 0);
     for (value = 0; !producing && batch && value < N_BATCH; value++)
         produce(ring, BATCHED + value, 0);
     if (producing || !batch)
@@ -252,19 +268,24 @@ int main(int argc, char **argv)
     bool done[N_FIRST_POS] = { false }; /* where the ring begins decides which way a call goes */
     unsigned int done_at = 0;
 
-    if (argc < 3)
-        die("usage: kill_step one|many produce|consume [batch]");
-    many = strcmp(argv[1], "many") == 0;
-    producing = strcmp(argv[2], "produce") == 0;
-    batch = argc > 3;
+    if (argc < 4)
+        die("usage: kill_step one|many one|many produce|consume [first|place|batch]");
+    if (strcmp(argv[1], "one") == 0)
+        flags |= IPCRING_ONE_PRODUCER;
+    if (strcmp(argv[2], "one") == 0)
+        flags |= IPCRING_ONE_CONSUMER;
+    producing = strcmp(argv[3], "produce") == 0;
+    batch = argc > 4 && strcmp(argv[4], "batch") == 0;
+    place = argc > 4 && strcmp(argv[4], "place") == 0;
+    warm = flags & (producing ? IPCRING_ONE_PRODUCER : IPCRING_ONE_CONSUMER) &&
+           !(argc > 4 && strcmp(argv[4], "first") == 0);
     for (n_steps = 0; n_ended < N_FIRST_POS && n_steps < STEPS_MAX; n_steps++) {
         bool *was_done = &done[n_steps % N_FIRST_POS];
         struct fixture f;
         bool now_done;
         pid_t pid;
 
-        fixture_init(&f, SLOTS, SLOT_BYTES, many ? MANY_MANY : ONE_ONE,
-                     first_pos_near_wrap(n_steps % N_FIRST_POS, 2));
+        fixture_init(&f, SLOTS, SLOT_BYTES, flags, first_pos_near_wrap(n_steps % N_FIRST_POS, 2));
         prepare(&f);
         pid = fork();
         if (pid == 0)
