@@ -41,6 +41,14 @@ enum pc {
     P_WRITE_A,
     P_WRITE_B,
     P_PUBLISH,
+    P_PASS_TAIL, /* what the dead left in a full ring */
+    P_PASS_WORD,
+    P_PASS_SKIP,
+    P_PASS_HEAD,
+    P_PASS_TAKE,
+    P_PASS_LOOK,
+    P_PASS_SWAP_WAIT,
+    P_PASS_WAKE,
     P_LOOK,
     P_SWAP_WAIT,
     P_WAKE,
@@ -146,6 +154,12 @@ static bool claimer_is_dead(const struct state *s, uint64_t word)
     return s->peers[ipcring_word_low(word) - 1].pc == DEAD;
 }
 
+static void skip(struct state *s, const struct peer *p)
+{
+    swap64(&s->words[p->pos % N_SLOTS], p->word,
+           ipcring_word(ipcring_word_lap(p->word), IPCRING_SKIP, 0));
+}
+
 static void wake_all(struct state *s, bool producers)
 {
     for (unsigned int i = producers ? 0 : 2; i < (producers ? 2U : 4U); i++)
@@ -208,8 +222,43 @@ static void step_producer(struct state *s, unsigned int who)
         if (p->pos - s->tail > N_SLOTS)
             return go_to(p, P_ODD_HEAD);
         if (p->pos - s->tail == N_SLOTS)
-            return go_to(p, P_SLEEP_FLAG);
+            return go_to(p, P_PASS_TAIL);
         return go_to(p, P_CLAIM);
+    case P_PASS_TAIL:
+        p->pos = s->tail;
+        return go_to(p, P_PASS_WORD);
+    case P_PASS_WORD:
+        p->word = s->words[slot];
+        if (ahead_of(p->word, p->pos) != 0)
+            return go_to(p, P_SLEEP_FLAG);
+        if (ipcring_word_state(p->word) == IPCRING_SKIP)
+            return go_to(p, P_PASS_TAKE);
+        if (ipcring_word_state(p->word) == IPCRING_CLAIMED && claimer_is_dead(s, p->word))
+            return go_to(p, P_PASS_SKIP);
+        return go_to(p, P_SLEEP_FLAG);
+    case P_PASS_SKIP:
+        skip(s, p);
+        return go_to(p, P_PASS_HEAD);
+    case P_PASS_HEAD:
+        swap64(&s->head, p->pos, p->pos + 1);
+        return go_to(p, P_PASS_TAKE);
+    case P_PASS_TAKE:
+        if (lacks("swap"))
+            s->tail = p->pos + 1;
+        else if (!swap64(&s->tail, p->pos, p->pos + 1))
+            return go_to(p, P_SLEEP_FLAG);
+        return go_to(p, P_PASS_LOOK);
+    case P_PASS_LOOK:
+        p->wait = s->wait_space;
+        return go_to(p, p->wait & IPCRING_SLEEPERS ? P_PASS_SWAP_WAIT : P_LOAD_HEAD);
+    case P_PASS_SWAP_WAIT:
+        if (s->wait_space != p->wait)
+            return go_to(p, P_LOAD_HEAD);
+        s->wait_space++;
+        return go_to(p, P_PASS_WAKE);
+    case P_PASS_WAKE:
+        wake_all(s, true);
+        return go_to(p, P_LOAD_HEAD);
     case P_ODD_HEAD:
         return go_to(p, s->head == p->pos ? P_ODD_WORD : P_LOAD_HEAD);
     case P_ODD_WORD:
@@ -319,7 +368,7 @@ static void step_consumer(struct state *s, unsigned int who)
         wake_all(s, true);
         return go_to(p, C_LOAD_TAIL);
     case C_SKIP:
-        swap64(&s->words[slot], p->word, ipcring_word(ipcring_word_lap(p->word), IPCRING_SKIP, 0));
+        skip(s, p);
         return go_to(p, C_SKIP_HEAD);
     case C_SKIP_HEAD:
         swap64(&s->head, p->pos, p->pos + 1);
@@ -399,15 +448,16 @@ static void add(struct state *s)
         if (p->pc == DEAD || p->pc == DONE)
             *p = (struct peer){ .pc = p->pc, .n_sent = p->n_sent };
         if (p->pc == P_LOAD_HEAD || p->pc == C_LOAD_TAIL || p->pc == P_SLEEP_FLAG ||
-            p->pc == C_SLEEP_FLAG || p->pc == P_WAKE || p->pc == C_WAKE)
+            p->pc == C_SLEEP_FLAG || p->pc == P_WAKE || p->pc == C_WAKE || p->pc == P_PASS_WAKE)
             p->pos = p->word = p->wait = p->a = p->b = 0;
         if (p->pc == P_LOOK || p->pc == C_LOOK || p->pc == ASLEEP || p->pc == FUTEX_CALL)
             p->pos = p->word = p->a = p->b = 0;
-        if (p->pc == P_SWAP_WAIT || p->pc == C_SWAP_WAIT)
+        if (p->pc == P_SWAP_WAIT || p->pc == C_SWAP_WAIT || p->pc == P_PASS_LOOK ||
+            p->pc == P_PASS_SWAP_WAIT)
             p->pos = p->word = p->a = p->b = 0;
         if (p->pc == ASLEEP)
             p->wait = 0;
-        /* Producers swap wait_data, and sleep on the other. */
+        /* Producers swap wait_data, and sleep on the other, save where they do what consumers would. */
         if (p->wait != 0)
             held[(i < 2) != (p->pc == P_SWAP_WAIT || p->pc == C_SWAP_WAIT)] = true;
     }
