@@ -296,7 +296,9 @@ public final class RingClient implements AutoCloseable {
                 continue;
             }
             long used = pos - (long) U64.getAcquire(map, TAIL);
-            if (lapOf(seen) != (lap - 1 & MASK_LAP) || used < 0 || used > slots) {
+            // Tail has passed a claim: it was loaded before it was published.
+            boolean early = stateOf(seen) == CLAIMED && used < slots;
+            if (lapOf(seen) != (lap - 1 & MASK_LAP) || used < 0 || used > slots || early) {
                 if (u64(HEAD) == pos && u64(at) == seen) {
                     throw new IOException("Protocol error");
                 }
@@ -306,7 +308,7 @@ public final class RingClient implements AutoCloseable {
                 return false;
             }
             long claim = word(lap, CLAIMED, id);
-            if (stateOf(seen) == CLAIMED || !U64.compareAndSet(map, at, seen, claim)) {
+            if (!U64.compareAndSet(map, at, seen, claim)) {
                 continue;
             }
             long head = (long) U64.compareAndExchange(map, HEAD, pos, pos + 1);
@@ -379,7 +381,7 @@ public final class RingClient implements AutoCloseable {
 
     /** What came before must be fenced. */
     private void wake(int waitWord) throws IOException {
-        if ((u32(waitWord) & SLEEPERS) != 0) {
+        if (((int) U32.getVolatile(map, waitWord) & SLEEPERS) != 0) {
             bell.write('\n');
         }
     }

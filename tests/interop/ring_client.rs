@@ -391,7 +391,9 @@ impl Ring {
                 continue;
             }
             let used = pos.wrapping_sub(self.map.u64(TAIL).load(Acquire));
-            if lap_of(seen) != lap.wrapping_sub(1) & MASK_LAP || used > self.slots {
+            // Tail has passed a claim: it was loaded before it was published.
+            let early = state_of(seen) == CLAIMED && used < self.slots;
+            if lap_of(seen) != lap.wrapping_sub(1) & MASK_LAP || used > self.slots || early {
                 if self.map.u64(HEAD).load(Relaxed) != pos || self.word(pos).load(Relaxed) != seen {
                     continue;
                 }
@@ -401,7 +403,7 @@ impl Ring {
                 return Ok(Look::Full);
             }
             let claim = word(lap, CLAIMED, self.id);
-            if state_of(seen) == CLAIMED || self.word(pos).compare_exchange(seen, claim, AcqRel, Relaxed).is_err() {
+            if self.word(pos).compare_exchange(seen, claim, AcqRel, Relaxed).is_err() {
                 continue;
             }
             match self.advance_head(pos) {
@@ -471,7 +473,7 @@ impl Ring {
     /// What came before must be fenced.
     fn wake(&self, at: usize) {
         let wait_word = self.map.u32(at);
-        let seen = wait_word.load(Relaxed);
+        let seen = wait_word.load(SeqCst);
         if seen & SLEEPERS == 0 {
             return;
         }
