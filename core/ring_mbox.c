@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "pid_namespaces.h"
@@ -63,6 +64,37 @@ static bool is_dead(uint32_t id)
     return ipcring_os_claimer_is_dead(id);
 }
 
+static bool is_dead_here(uint32_t id)
+{
+    return !(id & IPCRING_ID_FOREIGN) && ipcring_os_claimer_is_dead(id);
+}
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
+}
+
+/* Who is of another pid namespace is looked for among all processes: in one part of the time of so many. */
+#define FOREIGN_SHARE 32
+
+/* May block. */
+static void bury_dead(struct ring_mbox *ring, struct ring_memory *memory)
+{
+    uint64_t start = now_ns();
+    uint64_t end;
+
+    if (start < atomic_load(&ring->judge_foreign_at_ns)) {
+        ring_bury(memory->map, &memory->geometry, is_dead_here);
+        return;
+    }
+    ring_bury(memory->map, &memory->geometry, is_dead);
+    end = now_ns();
+    atomic_store(&ring->judge_foreign_at_ns, end + (end - start) * FOREIGN_SHARE);
+}
+
 /* --- The store --- */
 
 /* Under lock: counts what has been published. Return: the id of the last change. */
@@ -96,12 +128,17 @@ static bool bury_gone(struct ring_mbox *ring, int r)
  * it with claims of the dead. */
 #define DEAD_MAX 1024
 
+/* The thread that judges serves those who wait: a claim in their way it judges without being asked. */
+static _Thread_local bool is_serving;
+
 /* Under lock: somebody holds the ring up, and whether he lives may take time to tell: he is of another pid
  * namespace, or his pid may be another's now. The thread is to find out, for those who come again. */
 static void have_judged(struct ring_mbox *ring, int r)
 {
-    if (r != -EBUSY &&
-        (r != -EAGAIN || !ring_is_blocked(ring->memory->map, &ring->memory->geometry)))
+    bool is_blocked = r == -EAGAIN && !is_serving &&
+                      ring_is_blocked(ring->memory->map, &ring->memory->geometry);
+
+    if (r != -EBUSY && !is_blocked)
         return;
     atomic_store(&ring->judge_asked, true);
     ring_wait_ask(&ring->data);
@@ -315,10 +352,15 @@ static uint64_t lock_and_count_changes(struct ring_mbox *ring)
 static unsigned int serve(struct ring_mbox *ring)
 {
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
-    unsigned int events = mbox_settle(ring->mbox, 0, &ready);
-    uint64_t id = lock_and_count_changes(ring);
-    bool changed = atomic_exchange(&ring->n_told, id) != id;
+    unsigned int events;
+    uint64_t id;
+    bool changed;
 
+    is_serving = true;
+    events = mbox_settle(ring->mbox, 0, &ready);
+    is_serving = false;
+    id = lock_and_count_changes(ring);
+    changed = atomic_exchange(&ring->n_told, id) != id;
     if (mbox_settle(&ring->bell, changed ? MBOX_READABLE : 0, &ready) != 0)
         events |= MBOX_READABLE | MBOX_WRITABLE;
     mbox_ready_run(&ready);
@@ -352,7 +394,7 @@ static void judge_if_asked(struct ring_mbox *ring)
         return;
     memory = ring_mbox_memory(ring);
     if (memory)
-        ring_bury(memory->map, &memory->geometry, is_dead);
+        bury_dead(ring, memory);
     ring_memory_unref(memory);
 }
 
@@ -367,10 +409,14 @@ static bool look_for_space(struct ring_wait *wait, struct ring_memory **ret_memo
     return look(of_space(wait), MBOX_WRITABLE, ret_memory);
 }
 
-static void judge(struct ring_wait *wait, struct ring_memory *memory)
+static void judge_for_data(struct ring_wait *wait, struct ring_memory *memory)
 {
-    (void)wait;
-    ring_bury(memory->map, &memory->geometry, is_dead);
+    bury_dead(of_data(wait), memory);
+}
+
+static void judge_for_space(struct ring_wait *wait, struct ring_memory *memory)
+{
+    bury_dead(of_space(wait), memory);
 }
 
 static void left_data(struct ring_wait *wait)
@@ -428,12 +474,14 @@ static int add_waits(struct ring_mbox *ring, struct ring_waiters *waiters)
 {
     int r;
 
-    ring->data = (struct ring_wait){
-        .look = look_for_data, .judge = judge, .left = left_data, .at = IPCRING_AT_WAIT_DATA
-    };
-    ring->space = (struct ring_wait){
-        .look = look_for_space, .judge = judge, .left = left_space, .at = IPCRING_AT_WAIT_SPACE
-    };
+    ring->data = (struct ring_wait){ .look = look_for_data,
+                                     .judge = judge_for_data,
+                                     .left = left_data,
+                                     .at = IPCRING_AT_WAIT_DATA };
+    ring->space = (struct ring_wait){ .look = look_for_space,
+                                      .judge = judge_for_space,
+                                      .left = left_space,
+                                      .at = IPCRING_AT_WAIT_SPACE };
     r = ring_waiters_add(waiters, &ring->data, &ring->space);
     if (r == 0) {
         mbox_ref(ring->mbox);

@@ -27,6 +27,7 @@ struct ring_mbox {
     _Atomic uint64_t n_changes; /* the id of the bell's next message */
     _Atomic uint64_t n_told;    /* of which its watchers have been told */
     atomic_bool judge_asked;    /* the thread is to look whether who holds the ring up lives */
+    _Atomic uint64_t judge_foreign_at_ns; /* not before */
 
     struct mbox_store store;
     struct mbox_store bell_store;

@@ -539,8 +539,9 @@ def test_rubbish_in_one_slot_is_an_error_for_who_receives_and_not_a_wait(mnt):
         reader.result()
 
 
-def test_idle_daemon_does_not_spin_over_rubbish(mode):
-    """With somebody waiting in it."""
+@pytest.mark.parametrize("foreign", [0, 1 << 31], ids=["own", "foreign"])
+def test_idle_daemon_does_not_spin_over_rubbish(mode, foreign):
+    """With somebody waiting in it, and a claim of one who lives, here or in another pid namespace."""
     mnt = mode.mount()
     ring = new_ring(mnt, slots=8)
     waiting = [Call(wait_in, ring.path, name, 60) for name in ("recv", "recv.lines", "bell")]
@@ -550,7 +551,7 @@ def test_idle_daemon_does_not_spin_over_rubbish(mode):
             memory[at:at + 4] = b"\x03\0\0\0"
         memory[4096:4104] = b"\xff" * 8
         memory[MAP_HEADER_BYTES:MAP_HEADER_BYTES + 8] = b"\x01\0\0\0\x06\0\0\0"
-        memory[MAP_HEADER_BYTES:MAP_HEADER_BYTES + 4] = (os.getpid()).to_bytes(4, "little")
+        memory[MAP_HEADER_BYTES:MAP_HEADER_BYTES + 4] = (os.getpid() | foreign).to_bytes(4, "little")
         before = mnt.cpu_ticks()
         time.sleep(1)
         assert mnt.cpu_ticks() - before < 0.25 * os.sysconf("SC_CLK_TCK") * SLOW
