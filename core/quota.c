@@ -62,25 +62,32 @@ static void forget_idle_user(struct quota *q, struct quota_user *user)
     free(user);
 }
 
-int quota_charge(struct quota *q, uid_t uid, uint64_t bytes)
+/* Under lock. @n_new: how many of the bytes nobody held before. Return: as quota_charge. */
+static int charge_locked(struct quota *q, uid_t uid, uint64_t bytes, uint64_t n_new)
 {
-    struct quota_user *user;
+    struct quota_user *user = find_or_add_user(q, uid);
     int r = 0;
 
-    pthread_mutex_lock(&q->lock);
-    user = find_or_add_user(q, uid);
-    if (!user) {
-        r = -ENOMEM;
-    } else if (bytes > q->uid_bytes || user->used_bytes > q->uid_bytes - bytes) {
+    if (!user)
+        return -ENOMEM;
+    if (bytes > q->uid_bytes || user->used_bytes > q->uid_bytes - bytes) {
         r = -EDQUOT;
-    } else if (bytes > q->max_bytes || q->used_bytes > q->max_bytes - bytes) {
+    } else if (n_new > 0 && (n_new > q->max_bytes || q->used_bytes > q->max_bytes - n_new)) {
         r = -ENOSPC;
     } else {
         user->used_bytes += bytes;
-        q->used_bytes += bytes;
+        q->used_bytes += n_new;
     }
-    if (user)
-        forget_idle_user(q, user);
+    forget_idle_user(q, user);
+    return r;
+}
+
+int quota_charge(struct quota *q, uid_t uid, uint64_t bytes)
+{
+    int r;
+
+    pthread_mutex_lock(&q->lock);
+    r = charge_locked(q, uid, bytes, bytes);
     pthread_mutex_unlock(&q->lock);
     return r;
 }
@@ -99,18 +106,24 @@ int quota_restore(struct quota *q, uid_t uid, uint64_t bytes)
     return user ? 0 : -ENOMEM;
 }
 
-void quota_release(struct quota *q, uid_t uid, uint64_t bytes)
+/* Under lock. @n_gone: how many of the bytes nobody holds any more. */
+static void release_locked(struct quota *q, uid_t uid, uint64_t bytes, uint64_t n_gone)
 {
     struct quota_user *user;
 
+    HASH_FIND(hh, q->users, &uid, sizeof(uid), user);
+    assert(user && user->used_bytes >= bytes && q->used_bytes >= n_gone);
+    user->used_bytes -= bytes;
+    q->used_bytes -= n_gone;
+    forget_idle_user(q, user);
+}
+
+void quota_release(struct quota *q, uid_t uid, uint64_t bytes)
+{
     if (bytes == 0)
         return;
     pthread_mutex_lock(&q->lock);
-    HASH_FIND(hh, q->users, &uid, sizeof(uid), user);
-    assert(user && user->used_bytes >= bytes && q->used_bytes >= bytes);
-    user->used_bytes -= bytes;
-    q->used_bytes -= bytes;
-    forget_idle_user(q, user);
+    release_locked(q, uid, bytes, bytes);
     pthread_mutex_unlock(&q->lock);
 }
 
@@ -118,11 +131,13 @@ int quota_move(struct quota *q, uid_t from, uid_t to, uint64_t bytes)
 {
     int r;
 
-    if (from == to)
+    if (from == to || bytes == 0)
         return 0;
-    r = quota_charge(q, to, bytes);
+    pthread_mutex_lock(&q->lock);
+    r = charge_locked(q, to, bytes, 0);
     if (r == 0)
-        quota_release(q, from, bytes);
+        release_locked(q, from, bytes, 0);
+    pthread_mutex_unlock(&q->lock);
     return r;
 }
 

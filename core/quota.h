@@ -34,7 +34,8 @@ int quota_charge(struct quota *q, uid_t uid, uint64_t bytes);
 /* Charges whatever the bounds say: for what was released too early. Return: 0; -ENOMEM. */
 int quota_restore(struct quota *q, uid_t uid, uint64_t bytes);
 
-/* Charges to @to what was charged to @from. Return: 0; as quota_charge, and nothing has changed. */
+/* Charges to @to what was charged to @from: all together hold what they held. Return: 0; -EDQUOT; -ENOMEM;
+ * then nothing has changed. */
 int quota_move(struct quota *q, uid_t from, uid_t to, uint64_t bytes);
 
 void quota_release(struct quota *q, uid_t uid, uint64_t bytes);

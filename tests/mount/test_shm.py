@@ -735,6 +735,14 @@ def test_chown_moves_the_charge(quota_shm):
 
 
 @ROOTS
+def test_chown_works_on_a_full_mount(quota_shm):
+    shm = quota_shm("max_bytes=2M,uid_bytes=2M")
+    path = shm.make("all there is", b"x" * (2 * MIB))
+    os.chown(path, ALICE, -1)
+    assert os.stat(path).st_uid == ALICE and shm.free() == 0
+
+
+@ROOTS
 def test_a_region_counts_for_its_owner_whoever_writes(quota_shm):
     shm = quota_shm("max_bytes=8M,uid_bytes=1M")
     path = shm.make("roots")

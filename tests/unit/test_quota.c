@@ -35,6 +35,24 @@ Test(quota, all_together_have_a_bound)
     quota_deinit(&q);
 }
 
+Test(quota, what_changes_hands_needs_no_room_for_all)
+{
+    struct quota q;
+
+    quota_init(&q, 100, 60);
+    cr_assert_eq(quota_charge(&q, 1, 60), 0);
+    cr_assert_eq(quota_charge(&q, 2, 40), 0);
+    cr_assert_eq(quota_move(&q, 1, 2, 60), -EDQUOT);
+    cr_assert_eq(quota_move(&q, 1, 3, 60), 0);
+    cr_assert_eq(quota_used(&q), 100);
+    cr_assert_eq(quota_charge(&q, 1, 1), -ENOSPC);
+    cr_assert_eq(quota_charge(&q, 3, 1), -EDQUOT);
+    quota_release(&q, 2, 40);
+    quota_release(&q, 3, 60);
+    cr_assert_eq(quota_used(&q), 0);
+    quota_deinit(&q);
+}
+
 Test(quota, a_charge_beyond_all_numbers_is_refused)
 {
     struct quota q;
