@@ -89,6 +89,19 @@ static int admit(struct box *box, pid_t tid)
     return 0;
 }
 
+/* Who found it before the ring was removed may come after: then nobody holds it any more. */
+static int open_bell(struct ring *ring, struct fs *fs, struct file **ret_file)
+{
+    struct mbox *bell = mbox_try_ref(&ring->shared.bell);
+    int r;
+
+    if (!bell)
+        return -ESTALE;
+    r = recv_open_bell(fs, bell, ret_file);
+    mbox_unref(bell);
+    return r;
+}
+
 static int open_it(struct box *box, struct fs *fs, enum box_file file, struct file **ret_file)
 {
     switch (file) {
@@ -97,7 +110,7 @@ static int open_it(struct box *box, struct fs *fs, enum box_file file, struct fi
     case BOX_STAT:
         return text_open(fs, &stat_ops, &box->mbox, ret_file);
     case BOX_BELL:
-        return recv_open_bell(fs, &ring_of(box)->shared.bell, ret_file);
+        return open_bell(ring_of(box), fs, ret_file);
     default:
         return -EPERM;
     }

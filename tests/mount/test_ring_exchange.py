@@ -1,5 +1,6 @@
 """One ring, two kinds of users: the shell's files and those who map it exchange messages, and wait for each other."""
 
+import contextlib
 import errno
 import os
 import select
@@ -667,6 +668,21 @@ def test_mapped_producer_that_sleeps_on_a_full_ring_learns_that_it_is_gone(mnt):
     os.kill(peer.pid, signal.SIGCONT)
     with fails_with(errno.EIDRM):
         peer.answer()
+
+
+def test_files_found_before_the_ring_went_open_after_it_without_harm(mnt):
+    ring = new_ring(mnt)
+    found = [os.open(ring.file(name), os.O_PATH) for name in os.listdir(ring.path)]
+    os.rmdir(ring.path)
+    for fd in found:
+        for flags in (os.O_RDONLY, os.O_WRONLY, os.O_RDWR):
+            for _ in range(3):
+                with contextlib.suppress(OSError):
+                    os.close(os.open(f"/proc/self/fd/{fd}", flags))
+        os.close(fd)
+    other = new_ring(mnt)
+    other.send(b"message")
+    assert other.receive() == b"message"
 
 
 def test_ring_of_the_same_name_is_another(mnt):
