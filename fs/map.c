@@ -1,6 +1,7 @@
 #include "map.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/fuse.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -130,6 +131,14 @@ static int setattr(struct node *node, const struct node_change *change)
     return box_change_file(map->box, BOX_MAP, change);
 }
 
+/* Its seals know what is not allowed. Without this, posix_fallocate(3) would write a byte to each page. */
+static int allocate(struct node *node, int mode, off_t offset, off_t length)
+{
+    const struct map *map = node->object;
+
+    return fallocate(map->memory->fd, mode, offset, length) < 0 ? -errno : 0;
+}
+
 static int readlink_it(struct node *node, const struct caller *caller, char target[NODE_TARGET_MAX])
 {
     (void)caller;
@@ -176,6 +185,7 @@ static const struct node_ops node_ops = {
     .getattr = getattr,
     .setattr = setattr,
     .sets_size = true,
+    .fallocate = allocate,
     .readlink = readlink_it,
     .open = open_it,
     .release = release,

@@ -39,8 +39,14 @@ SHELLS = {"bash": ["bash"], "dash": ["dash"], "busybox": ["busybox", "sh"]}
 TOOLS = {"coreutils": [], "busybox": ["busybox"]}
 
 PR_SET_DUMPABLE = 4
+FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE = 1, 2
 
 libc = ctypes.CDLL(None, use_errno=True)
+
+
+def fallocate(fd, mode, offset, length):
+    if libc.fallocate(fd, mode, ctypes.c_long(offset), ctypes.c_long(length)) < 0:
+        raise OSError(ctypes.get_errno(), "fallocate")
 
 
 # --- waiting ---

@@ -10,15 +10,14 @@ import struct
 
 import pytest
 
-from harness import (ALICE, BOB, TOOLS, Call, Handle, Peer, as_user, fails_with, libc, run, sh,
-                     try_open, wait_until)
+from harness import (ALICE, BOB, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, TOOLS, Call, Handle, Peer, as_user,
+                     fails_with, fallocate, libc, run, sh, try_open, wait_until)
 from modes import ROOTS, at_end
 
 KIB, MIB = 1 << 10, 1 << 20
 PAGE = mmap.PAGESIZE
 RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2
 AT_FDCWD = -100
-FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE = 1, 2, 16
 
 
 class Room:
@@ -74,11 +73,6 @@ def mapped(path, length=0, access=mmap.ACCESS_WRITE):
     """Outlives its descriptor."""
     with open(path, "r+b" if access == mmap.ACCESS_WRITE else "rb", buffering=0) as file:
         return mmap.mmap(file.fileno(), length, access=access)
-
-
-def fallocate(fd, mode, offset, length):
-    if libc.fallocate(fd, mode, ctypes.c_long(offset), ctypes.c_long(length)) < 0:
-        raise OSError(ctypes.get_errno(), "fallocate")
 
 
 def rename2(old, new, flags):
