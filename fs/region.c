@@ -244,26 +244,43 @@ static int setattr(struct node *node, const struct node_change *change)
     return r;
 }
 
+/* Under lock. */
+static int grow_allocated(struct region *region, off_t offset, off_t length)
+{
+    uint64_t end = (uint64_t)offset + (uint64_t)length;
+    uint64_t n_charged = max(end, region->n_bytes);
+    int r = charge_growth(region, end);
+
+    if (r < 0)
+        return r;
+    r = fallocate(region->fd, 0, offset, length) < 0 ? -errno : 0;
+    settle_size(region, n_charged);
+    return r;
+}
+
+/* Under lock. What keeps the size must not allocate beyond it, where it would not be charged. */
+static int allocate_inside(struct region *region, int mode, off_t offset, off_t length)
+{
+    uint64_t end = (uint64_t)offset + (uint64_t)length;
+
+    if (!(mode & FALLOC_FL_PUNCH_HOLE) && end > region->n_bytes)
+        return -EOPNOTSUPP;
+    return fallocate(region->fd, mode, offset, length) < 0 ? -errno : 0;
+}
+
 static int allocate(struct node *node, int mode, off_t offset, off_t length)
 {
     struct region *region = node->object;
-    uint64_t end = (uint64_t)offset + (uint64_t)length;
-    uint64_t n_charged;
     int r;
 
-    /* What keeps the size must not allocate beyond it, where it would not be charged. */
-    if (mode != 0 && mode != (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE))
+    if (mode != 0 && mode != FALLOC_FL_KEEP_SIZE &&
+        mode != (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE))
         return -EOPNOTSUPP;
-    if (mode != 0)
-        return fallocate(region->fd, mode, offset, length) < 0 ? -errno : 0;
     pthread_mutex_lock(&region->lock);
-    n_charged = max(end, region->n_bytes);
-    r = charge_growth(region, end);
-    if (r == 0) {
-        r = fallocate(region->fd, mode, offset, length) < 0 ? -errno : 0;
-        settle_size(region, n_charged);
+    r = mode == 0 ? grow_allocated(region, offset, length)
+                  : allocate_inside(region, mode, offset, length);
+    if (r == 0)
         attr_touch(&region->attr);
-    }
     pthread_mutex_unlock(&region->lock);
     return r;
 }

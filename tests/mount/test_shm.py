@@ -168,8 +168,13 @@ def test_fallocate_grows_and_punches(shm):
         blocks = os.fstat(file.fd).st_blocks
         fallocate(file.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, PAGE, 2 * PAGE)
         assert os.fstat(file.fd).st_blocks == blocks - 2 * PAGE // 512
+        fallocate(file.fd, FALLOC_FL_KEEP_SIZE, 0, 3 * PAGE)
+        assert os.fstat(file.fd).st_blocks == blocks
+        fallocate(file.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, PAGE, 2 * PAGE)
         with fails_with(errno.EOPNOTSUPP):
             fallocate(file.fd, FALLOC_FL_KEEP_SIZE, 0, 100 * PAGE)
+        with fails_with(errno.EOPNOTSUPP):
+            fallocate(file.fd, FALLOC_FL_PUNCH_HOLE, 0, PAGE)
     assert read(path) == b"x" * PAGE + bytes(2 * PAGE) + b"x" * PAGE + bytes(2 * PAGE)
     done = run("fallocate", "-p", "-o", "0", "-l", str(PAGE), path)
     assert done.returncode == 0, done.stderr
@@ -201,6 +206,10 @@ def test_times_change_with_what_is_done(shm):
     assert os.stat(path).st_mtime > 1000
     os.utime(path, (1, 1))
     os.truncate(path, 2)
+    assert os.stat(path).st_mtime > 1000
+    os.utime(path, (1, 1))
+    with Handle(path, os.O_WRONLY) as file:
+        fallocate(file.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, PAGE)
     assert os.stat(path).st_mtime > 1000
     os.utime(path, (1, 1))
     os.chmod(path, 0o600)
