@@ -475,6 +475,16 @@ static int dir_lookup(struct node *dir, const char *name, struct node **ret_node
     return r;
 }
 
+static mode_t type_of(struct box *box, unsigned int file)
+{
+    mode_t mode;
+
+    pthread_mutex_lock(&box->lock);
+    mode = box->files[file].mode;
+    pthread_mutex_unlock(&box->lock);
+    return mode & S_IFMT;
+}
+
 static int dir_list(struct node *dir, struct listing *listing)
 {
     struct box *box = dir->object;
@@ -482,7 +492,7 @@ static int dir_list(struct node *dir, struct listing *listing)
 
     for (unsigned int i = 0; i < BOX_N_FILES && r == 0; i++) {
         if (has_file(box, i))
-            r = listing_add(listing, kinds[i].name, box->files[i].ino, box->files[i].mode & S_IFMT);
+            r = listing_add(listing, kinds[i].name, box->files[i].ino, type_of(box, i));
     }
     return r;
 }
