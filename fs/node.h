@@ -66,6 +66,8 @@ struct node_ops {
     int (*rmdir)(struct node *dir, const char *name, struct mbox_ready *ready);
     int (*rename)(struct node *dir, const char *name, struct node *to_dir, const char *to_name,
                   enum names_rename how, const struct caller *caller, struct mbox_ready *ready);
+    /* Gives @node one name more, with one lookup more. */
+    int (*link)(struct node *dir, struct node *node, const char *name);
     int (*unlink)(struct node *dir, const char *name, const struct caller *caller,
                   struct mbox_ready *ready);
     /* Answers @req by itself, and may wait where @dir has a node of its own for each caller. */

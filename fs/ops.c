@@ -288,9 +288,19 @@ static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 
 static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
 {
-    (void)ino;
-    (void)parent;
-    refuse_new(req, name);
+    struct node *dir = node_of(req, parent);
+    struct node *node = node_of(req, ino);
+    int r;
+
+    if (!dir->ops->link || is_too_long(name)) {
+        refuse_new(req, name);
+        return;
+    }
+    r = dir->ops->link(dir, node, name);
+    if (r < 0)
+        fuse_reply_err(req, -r);
+    else
+        reply_node(req, node, 0.0);
 }
 
 static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,

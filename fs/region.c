@@ -220,10 +220,10 @@ static void getattr(struct node *node, struct stat *ret_attr)
     pthread_mutex_lock(&region->lock);
     attr_get(&region->attr, ret_attr);
     ret_attr->st_size = (off_t)region->n_bytes;
+    ret_attr->st_nlink = region->n_names;
     pthread_mutex_unlock(&region->lock);
     if (fstat(region->fd, &st) == 0)
         ret_attr->st_blocks = st.st_blocks;
-    ret_attr->st_nlink = region->is_linked ? 1 : 0;
 }
 
 static int setattr(struct node *node, const struct node_change *change)
@@ -306,6 +306,21 @@ static const struct node_ops node_ops = {
     .open = open_it,
     .release = release,
 };
+
+struct region *region_of_node(struct node *node)
+{
+    return node->ops == &node_ops ? node->object : NULL;
+}
+
+void region_count_names(struct region *region, int n_more)
+{
+    const struct node_change nothing = { 0 };
+
+    pthread_mutex_lock(&region->lock);
+    region->n_names += (unsigned int)n_more;
+    attr_change(&region->attr, &nothing);
+    pthread_mutex_unlock(&region->lock);
+}
 
 int region_node(struct region *region, struct node **ret_node)
 {

@@ -25,8 +25,7 @@ struct region {
     struct attr attr;
     uint64_t n_bytes;
     int backing_id; /* 0: none yet */
-
-    atomic_bool is_linked; /* it has a name */
+    unsigned int n_names;
 };
 
 /* Makes an empty one with one reference, the caller's. Return: 0; -ENOMEM, -ENFILE. */
@@ -34,6 +33,12 @@ int region_new(struct fs *fs, mode_t mode, const struct caller *owner, struct re
 
 struct region *region_ref(struct region *region);
 void region_unref(struct region *region);
+
+/* Return: whose node @node is; NULL: it is no region's. */
+struct region *region_of_node(struct node *node);
+
+/* It has so many names more; 0: another one. */
+void region_count_names(struct region *region, int n_more);
 
 /* Return: 0 with the region's node, with one lookup more; -ENOMEM. */
 int region_node(struct region *region, struct node **ret_node);

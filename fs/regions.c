@@ -109,7 +109,7 @@ static int list(struct node *dir, struct listing *listing)
     return r;
 }
 
-/* Enters a new region. Return: 0; -EEXIST; -ENOMEM. */
+/* Enters a new region, or a new name of one. Return: 0; -EEXIST; -ENOMEM. */
 static int enter(struct regions *regions, struct region *region, const char *text)
 {
     int r = -EEXIST;
@@ -118,7 +118,7 @@ static int enter(struct regions *regions, struct region *region, const char *tex
     if (!find(regions, text))
         r = add(regions, region, text);
     if (r == 0)
-        region->is_linked = true;
+        region_count_names(region, 1);
     pthread_mutex_unlock(&regions->lock);
     return r;
 }
@@ -168,13 +168,33 @@ static void create(struct node *dir, fuse_req_t req, const char *name, mode_t mo
     file_reply_create(file, req, node);
 }
 
-/* @region, which may be NULL, has lost its name. */
+/* @region, which may be NULL, has lost a name. */
 static void unlinked(struct region *region)
 {
     if (!region)
         return;
-    region->is_linked = false;
+    region_count_names(region, -1);
     region_unref(region);
+}
+
+/* The kernel has refused what has no name left, and does not link and unlink one region at a time. */
+static int link_it(struct node *dir, struct node *node, const char *name)
+{
+    struct region *region = region_of_node(node);
+    struct node *found;
+    int r;
+
+    if (!region)
+        return -EPERM;
+    r = region_node(region, &found);
+    if (r < 0)
+        return r;
+    r = enter(regions_of(dir), region, name);
+    if (r < 0)
+        node_forget(dir->fs, found->id, 1);
+    else
+        room_touch(dir->object);
+    return r;
 }
 
 static int unlink_it(struct node *dir, const char *name, const struct caller *caller,
@@ -211,7 +231,8 @@ static int rename_locked(struct regions *regions, const char *from, const char *
         return -ENOENT;
     if (how == NAMES_RENAME_NEW && target)
         return -EEXIST;
-    if (source == target)
+    /* rename(2): two names of one file stay. */
+    if (target && source->region == target->region)
         return 0;
     if (how == NAMES_RENAME_EXCHANGE) {
         struct region *region = source->region;
@@ -223,6 +244,7 @@ static int rename_locked(struct regions *regions, const char *from, const char *
     r = add(regions, source->region, to);
     if (r < 0)
         return r;
+    region_count_names(source->region, 0);
     if (target)
         *ret_replaced = take_out(regions, target);
     region_unref(take_out(regions, source));
@@ -255,6 +277,7 @@ const struct node_ops regions_ops = {
     .lookup = lookup,
     .list = list,
     .create = create,
+    .link = link_it,
     .unlink = unlink_it,
     .rename = rename_it,
 };

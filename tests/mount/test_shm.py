@@ -7,6 +7,8 @@ import mmap
 import os
 import stat
 import struct
+import sys
+import time
 
 import pytest
 
@@ -17,7 +19,7 @@ from modes import ROOTS, at_end
 KIB, MIB = 1 << 10, 1 << 20
 PAGE = mmap.PAGESIZE
 RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2
-AT_FDCWD = -100
+AT_FDCWD, AT_SYMLINK_FOLLOW = -100, 0x400
 
 
 class Room:
@@ -73,6 +75,11 @@ def mapped(path, length=0, access=mmap.ACCESS_WRITE):
     """Outlives its descriptor."""
     with open(path, "r+b" if access == mmap.ACCESS_WRITE else "rb", buffering=0) as file:
         return mmap.mmap(file.fileno(), length, access=access)
+
+
+def link_open(fd, path):
+    if libc.linkat(AT_FDCWD, b"/proc/self/fd/%d" % fd, AT_FDCWD, os.fsencode(path), AT_SYMLINK_FOLLOW) < 0:
+        raise OSError(ctypes.get_errno(), "linkat")
 
 
 def rename2(old, new, flags):
@@ -214,6 +221,10 @@ def test_times_change_with_what_is_done(shm):
     os.utime(path, (1, 1))
     os.chmod(path, 0o600)
     assert os.stat(path).st_mtime == 1 and os.stat(path).st_ctime > 1000
+    changed = os.stat(path).st_ctime_ns
+    wait_until(lambda: time.time_ns() > changed, "the clock goes on")
+    os.rename(path, shm.at("renamed"))
+    assert os.stat(shm.at("renamed")).st_mtime == 1 and os.stat(shm.at("renamed")).st_ctime_ns > changed
 
 
 # --- mmap ---
@@ -415,10 +426,63 @@ def test_only_files_are_made_there(shm, make):
         make(shm.at("thing"))
 
 
-def test_link_is_refused_and_a_region_does_not_leave(shm, mode):
-    path = shm.make("stays")
+def test_link_makes_another_name_of_the_same_region(shm):
+    path, other = shm.make("one", b"data"), shm.at("another")
+    free = shm.free()
+    os.link(path, other)
+    assert os.path.samefile(path, other) and os.stat(path).st_nlink == 2 and shm.free() == free
+    os.rename(path, other)
+    assert sorted(os.listdir(shm.path)) == ["another", "one"]
+    with fails_with(errno.EEXIST):
+        os.link(shm.make("third"), other)
+    with fails_with(errno.ENAMETOOLONG):
+        os.link(path, shm.at("x" * 256))
+    with Handle(path, os.O_RDWR) as file:
+        os.unlink(path)
+        assert os.fstat(file.fd).st_nlink == 1
+        os.rename(shm.at("third"), other)
+        assert os.fstat(file.fd).st_nlink == 0
+        with fails_with(errno.ENOENT):
+            link_open(file.fd, path)
+        assert file.read() == b"data"
+    assert os.stat(other).st_nlink == 1
+
+
+def test_what_is_linked_counts_until_its_last_name_goes(quota_shm):
+    shm = quota_shm("max_bytes=2M,uid_bytes=1M")
+    path = shm.make("one", b"x" * MIB)
+    os.link(path, shm.at("another"))
+    os.unlink(path)
+    assert shm.free() == MIB
+    os.unlink(shm.at("another"))
+    wait_until(lambda: shm.free() == 2 * MIB, "all is free")
+
+
+def test_only_regions_are_linked_and_only_there(shm):
     with fails_with(errno.EPERM):
-        os.link(path, shm.at("link"))
+        os.link(os.path.join(shm.mnt.path, ".ipcfs", "version"), shm.at("version"))
+    with fails_with(errno.EPERM):
+        os.link(shm.make("stays"), os.path.join(shm.mnt.mbox, "link"))
+
+
+@ROOTS
+def test_named_semaphores_can_be_had(shm):
+    """sem_open(3) makes them by link(2), in /dev/shm."""
+    script = """
+import _multiprocessing
+semaphore = _multiprocessing.SemLock(1, 0, 1, "/semaphore", False)
+same = _multiprocessing.SemLock._rebuild(semaphore.handle, 1, 1, "/semaphore")
+semaphore.release()
+assert same.acquire(False)
+_multiprocessing.sem_unlink("/semaphore")
+"""
+    done = run("unshare", "-m", "sh", "-c", f'mount --bind "{shm.path}" /dev/shm && exec "$0" -c "$1"', sys.executable,
+               script)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_region_does_not_leave(shm, mode):
+    path = shm.make("stays")
     with fails_with(errno.EPERM, errno.EXDEV):
         os.rename(path, os.path.join(shm.mnt.mbox, "stays"))
     with fails_with(errno.EXDEV):
