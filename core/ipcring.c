@@ -56,14 +56,20 @@
 
 /* A consumer on its producer's heels costs both a miss for each message. So after every SLIP_BYTES of
  * slots, and when it finds the ring empty, it looks whether the producer is so far ahead again, and else
- * waits for up to SLIP_SPINS, about a microsecond ("temporal slipping": Giacomoni, Moseley, Vachharajani,
- * FastForward, PPoPP 2008). But only while messages flow, SLIP_FLOW of them without the ring being found
- * empty: who gets single messages never waits for more. Nor where slots are so large that they share no
- * lines worth speaking of, or where the ring holds few of them. */
-#define SLIP_BYTES 4096
-#define SLIP_SLOT_BYTES_MAX 256
-#define SLIP_FLOW 64
-#define SLIP_SPINS 32
+ * waits for that ("temporal slipping": Giacomoni, Moseley, Vachharajani, FastForward, PPoPP 2008): up to
+ * SLIP_SPINS, some 20 microseconds, and not on when head has not moved in SLIP_SPINS_PER_LOOK of them. Where
+ * that was in vain it tries again only after SLIP_FLOW_MIN messages, then twice as many, up to SLIP_FLOW_MAX:
+ * who gets single messages, or trips of them, hardly ever waits for more. Not where slots are so large that
+ * misses cost nothing beside the copy. It is never more than a SLIP_SHARE of the ring; where that is less than
+ * SLIP_BYTES_MIN it is not worth it. */
+#define SLIP_BYTES 16384
+#define SLIP_BYTES_MIN 4096
+#define SLIP_SLOT_BYTES_MAX 2048
+#define SLIP_SHARE 4
+#define SLIP_FLOW_MIN 64
+#define SLIP_FLOW_MAX 65536
+#define SLIP_SPINS 1024
+#define SLIP_SPINS_PER_LOOK 32
 
 /* A producer that has found the ring full looks rarely, to leave tail to the consumer, and until an
  * eighth is free. */
@@ -101,7 +107,8 @@ struct ipcring {
 
     uint64_t n_slots;
     unsigned int order; /* n_slots is 2^order */
-    uint64_t n_ahead;   /* see SLIP_BYTES, in slots */
+    uint64_t n_ahead;   /* the slots of a run; see SLIP_BYTES */
+    bool slips;         /* waits for so many while messages flow */
     bool one_producer;
     bool one_consumer;
     bool no_fence;    /* H: this process is registered with membarrier */
@@ -121,7 +128,8 @@ struct ipcring {
     uint64_t blocked_word; /* a claim that is in the way */
     uint64_t blocked_pos;
     uint64_t judge_at_ns;
-    uint64_t emptied_at; /* where tail was when the ring was last found empty */
+    uint64_t slipped_at; /* where tail was when that was last tried */
+    uint64_t slip_flow;  /* after so many messages it is tried again */
 
     uint64_t spin_ns;
     void *mapped; /* to be unmapped; NULL: the caller's */
@@ -777,21 +785,42 @@ static bool spin(struct ipcring *ring, unsigned int event, uint64_t until_ns)
     return false;
 }
 
+/* Return: whether the producers came past @pos in time. */
+static bool wait_for_run(struct ipcring *ring, uint64_t pos)
+{
+    uint64_t head = atomic_load_explicit(ring->head, memory_order_relaxed);
+    uint64_t word;
+
+    for (int i = 1; i <= SLIP_SPINS; i++) {
+        uint64_t before = head;
+        enum look what = look(ring, pos, &word);
+
+        if (what != LOOK_EMPTY && what != LOOK_CLAIMED)
+            return true;
+        relax();
+        if (i % SLIP_SPINS_PER_LOOK != 0)
+            continue;
+        head = atomic_load_explicit(ring->head, memory_order_relaxed);
+        if (head == before)
+            return false;
+    }
+    return false;
+}
+
 /* See SLIP_BYTES. */
 static void slip(struct ipcring *ring)
 {
     uint64_t tail = load_tail(ring);
-    uint64_t n_flow = tail - ring->emptied_at;
-    uint64_t word;
 
-    if (n_flow < SLIP_FLOW || n_flow < ring->n_ahead || ring->n_slots < 4 * ring->n_ahead)
+    if (!ring->slips || tail - ring->slipped_at < ring->slip_flow)
         return;
-    for (int i = 0; i < SLIP_SPINS; i++) {
-        if (look(ring, tail + ring->n_ahead - 1, &word) == LOOK_FULL)
-            return;
-        relax();
-    }
-    ring->emptied_at = tail;
+    ring->slipped_at = tail;
+    if (wait_for_run(ring, tail + ring->n_ahead - 1))
+        ring->slip_flow = ring->n_ahead;
+    else if (ring->slip_flow < SLIP_FLOW_MIN)
+        ring->slip_flow = SLIP_FLOW_MIN;
+    else if (ring->slip_flow < SLIP_FLOW_MAX)
+        ring->slip_flow *= 2;
 }
 
 /* Looks for itself before it looks at the clock. Return: whether there is something. */
@@ -800,7 +829,6 @@ static bool spin_first(struct ipcring *ring)
     uint64_t sleep_ns;
 
     slip(ring);
-    ring->emptied_at = load_tail(ring);
     for (int i = 0; i < SPINS_PER_LOOK_AT_CLOCK; i++) {
         if (is_readable(ring, &sleep_ns))
             return true;
@@ -993,7 +1021,6 @@ static bool wait_in_run(struct ipcring *ring)
         return false;
     if (is_full(ring, slot))
         return true;
-    ring->emptied_at = ring->next_tail;
     for (int i = 0; i < FIRST_SPINS; i++)
         if (is_full(ring, slot))
             return true;
@@ -1288,6 +1315,17 @@ static void identify(struct ipcring *ring, void *map)
         ring->id |= IPCRING_ID_FOREIGN;
 }
 
+/* See SLIP_BYTES. */
+static void set_ahead(struct ipcring *ring)
+{
+    uint64_t n = SLIP_BYTES / ring->slot_bytes;
+
+    if (n > ring->n_slots / SLIP_SHARE)
+        n = ring->n_slots / SLIP_SHARE;
+    ring->slips = n * ring->slot_bytes >= SLIP_BYTES_MIN && ring->slot_bytes <= SLIP_SLOT_BYTES_MAX;
+    ring->n_ahead = ring->slips ? n : ring->n_slots;
+}
+
 int ipcring_attach(void *map, size_t n_bytes, struct ipcring **ret_ring)
 {
     struct ipcring *ring;
@@ -1313,8 +1351,9 @@ int ipcring_attach(void *map, size_t n_bytes, struct ipcring **ret_ring)
     ring->wait_space = ring_u32(map, IPCRING_AT_WAIT_SPACE);
     ring->seen_tail = atomic_load_explicit(ring->tail, memory_order_acquire); /* D */
     ring->spin_ns = SPIN_NS_DEFAULT;
-    ring->n_ahead = ring->slot_bytes <= SLIP_SLOT_BYTES_MAX ? SLIP_BYTES / ring->slot_bytes
-                                                            : ring->n_slots;
+    ring->slipped_at = atomic_load_explicit(ring->tail, memory_order_relaxed);
+    ring->slip_flow = SLIP_FLOW_MIN;
+    set_ahead(ring);
     ring->no_fence = ipcring_os_register_membarrier();
     identify(ring, map);
     *ret_ring = ring;
