@@ -26,6 +26,7 @@ enum drop_state {
 
 struct drop_file {
     struct file file;
+    uint64_t node_id;
     struct msg_sender sender;  /* who created it */
     _Atomic pid_t last_writer; /* the process that wrote last, */
     _Atomic pid_t its_parent;  /* and who had started it */
@@ -326,6 +327,8 @@ static void drop_release(struct file *file)
         give_up(drop, &ready);
     msg_unref(msg);
     mbox_ready_run(&ready);
+    if (drop->node_id)
+        prune_later(file->fs, drop->node_id);
 }
 
 static void drop_close(struct file *file)
@@ -378,6 +381,7 @@ static void reply_create(struct drop_file *drop, fuse_req_t req)
     file_ref(&drop->file);
     r = node_obtain(fs, &node_ops, drop, NULL, &node);
     if (r == 0) {
+        drop->node_id = node->id;
         file_reply_create(&drop->file, req, node);
         return;
     }

@@ -27,6 +27,7 @@ int fs_init(struct fs *fs, const struct fs_options *options)
     files_init(&fs->files);
     listings_init(&fs->listings);
     deferred_init(&fs->deferred);
+    prune_init(&fs->prune);
     pthread_mutex_init(&fs->telling, NULL);
     r = processes_init(&fs->processes);
     return r < 0 ? r : tree_init(&fs->tree, fs, &owner);
@@ -186,6 +187,7 @@ void fs_deinit(struct fs *fs)
     names_deinit(&fs->rings);
     ring_dir_deinit(&fs->ring_dir);
     processes_deinit(&fs->processes);
+    prune_deinit(&fs->prune);
     deferred_deinit(&fs->deferred);
     pthread_mutex_destroy(&fs->telling);
     mbox_domain_deinit(&fs->domain);

@@ -16,6 +16,7 @@
 #include "listing.h"
 #include "node.h"
 #include "process.h"
+#include "prune.h"
 #include "regions.h"
 #include "ring_dir.h"
 #include "tree.h"
@@ -40,6 +41,7 @@ struct fs {
     struct files files;
     struct listings listings;
     struct deferred deferred;
+    struct prune prune;
     /* Held while the kernel is told of a name, for which it may need the answer to a request. */
     pthread_mutex_t telling;
     bool is_ending;  /* under telling: it is told no more, for nobody may answer soon */

@@ -4,6 +4,8 @@ import contextlib
 import errno
 import os
 import pathlib
+import platform
+import re
 import resource
 import signal
 import stat
@@ -952,6 +954,36 @@ def test_exit_that_closes_does_not_hang_in_a_rendezvous(box):
             box.take(1)
             process.wait()
     assert box.take(1) == [b"message"]
+
+
+# --- what stays ---
+
+def kernel_is(*version):
+    return tuple(int(number) for number in re.findall(r"\d+", platform.release())[:2]) >= version
+
+
+@pytest.mark.skipif(not kernel_is(6, 18), reason="this kernel can't be asked to forget a file by its node")
+@pytest.mark.skipif(SLOW > 1, reason="a sanitizer keeps memory of its own")
+def test_nothing_is_kept_of_files_that_were_sent_side_by_side(mount):
+    # A daemon that has no freed memory from elsewhere.
+    mnt = mount()
+    box = mnt.box()
+    box.configure(overflow="drop-oldest")
+
+    def send_many(n):
+        for _ in range(n):
+            drop(box, b"message")
+
+    def send_side_by_side(n):
+        for sender in [Call(send_many, n) for _ in range(4)]:
+            sender.result()
+
+    # As many messages as the mailbox holds.
+    send_side_by_side(300)
+    before = mnt.rss_kib()
+    send_side_by_side(2000)
+    # Kept, each would take more than 600 bytes.
+    assert mnt.rss_kib() < before + 1500
 
 
 # --- a mailbox that goes ---
