@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "hash.h"
 
@@ -10,15 +11,39 @@
  * receives in turn would be added and removed each time. */
 #define IDLE_USERS_KEPT 64
 
+/* One user's share of all descriptors. */
+#define FDS_SHARE 4
+
+/* What other users leave to root: this part of all descriptors, and no fewer than so many. */
+#define FDS_RESERVE_PART 8
+#define FDS_RESERVE_MIN 64
+
+/* What root leaves to the daemon, which opens a file now and then. */
+#define FDS_OWN 32
+
 struct quota_user {
     uid_t uid;
     uint64_t used_bytes;
+    uint64_t used_fds;
     UT_hash_handle hh;
 };
 
+uint64_t quota_process_fds(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
+        return UINT64_MAX;
+    return limit.rlim_cur;
+}
+
 void quota_init(struct quota *q, uint64_t max_bytes, uint64_t uid_bytes)
 {
-    *q = (struct quota){ .max_bytes = max_bytes, .uid_bytes = uid_bytes };
+    *q = (struct quota){
+        .max_bytes = max_bytes,
+        .uid_bytes = uid_bytes,
+        .max_fds = quota_process_fds,
+    };
     pthread_mutex_init(&q->lock, NULL);
 }
 
@@ -27,7 +52,7 @@ void quota_deinit(struct quota *q)
     struct quota_user *user;
     struct quota_user *next;
 
-    assert(q->used_bytes == 0);
+    assert(q->used_bytes == 0 && q->used_fds == 0);
     HASH_ITER(hh, q->users, user, next) {
         HASH_DEL(q->users, user);
         free(user);
@@ -56,7 +81,7 @@ static struct quota_user *find_or_add_user(struct quota *q, uid_t uid)
 
 static void forget_idle_user(struct quota *q, struct quota_user *user)
 {
-    if (user->used_bytes > 0 || HASH_COUNT(q->users) <= IDLE_USERS_KEPT)
+    if (user->used_bytes > 0 || user->used_fds > 0 || HASH_COUNT(q->users) <= IDLE_USERS_KEPT)
         return;
     HASH_DEL(q->users, user);
     free(user);
@@ -147,6 +172,96 @@ uint64_t quota_used(struct quota *q)
 
     pthread_mutex_lock(&q->lock);
     used = q->used_bytes;
+    pthread_mutex_unlock(&q->lock);
+    return used;
+}
+
+/* Return: how many descriptors there may be before @uid gets no more, when @max there are in all. */
+static uint64_t fds_for(uid_t uid, uint64_t max)
+{
+    uint64_t reserve = max / FDS_RESERVE_PART;
+
+    if (uid == 0)
+        reserve = FDS_OWN;
+    else if (reserve < FDS_RESERVE_MIN)
+        reserve = FDS_RESERVE_MIN;
+    return reserve < max ? max - reserve : 0;
+}
+
+/* Under lock. @n_new: how many of the descriptors nobody held before. Return: as quota_charge_fds. */
+static int charge_fds_locked(struct quota *q, uid_t uid, uint64_t n, uint64_t n_new)
+{
+    struct quota_user *user = find_or_add_user(q, uid);
+    uint64_t max = q->max_fds();
+    uint64_t share = max / FDS_SHARE;
+    uint64_t bound = fds_for(uid, max);
+    int r = 0;
+
+    if (!user)
+        return -ENOMEM;
+    if (uid != 0 && (n > share || user->used_fds > share - n)) {
+        r = -EDQUOT;
+    } else if (n_new > 0 && (n_new > bound || q->used_fds > bound - n_new)) {
+        r = -ENFILE;
+    } else {
+        user->used_fds += n;
+        q->used_fds += n_new;
+    }
+    forget_idle_user(q, user);
+    return r;
+}
+
+/* Under lock. @n_gone: how many of the descriptors nobody holds any more. */
+static void release_fds_locked(struct quota *q, uid_t uid, uint64_t n, uint64_t n_gone)
+{
+    struct quota_user *user;
+
+    HASH_FIND(hh, q->users, &uid, sizeof(uid), user);
+    assert(user && user->used_fds >= n && q->used_fds >= n_gone);
+    user->used_fds -= n;
+    q->used_fds -= n_gone;
+    forget_idle_user(q, user);
+}
+
+int quota_charge_fds(struct quota *q, uid_t uid, uint64_t n)
+{
+    int r;
+
+    pthread_mutex_lock(&q->lock);
+    r = charge_fds_locked(q, uid, n, n);
+    pthread_mutex_unlock(&q->lock);
+    return r;
+}
+
+void quota_release_fds(struct quota *q, uid_t uid, uint64_t n)
+{
+    if (n == 0)
+        return;
+    pthread_mutex_lock(&q->lock);
+    release_fds_locked(q, uid, n, n);
+    pthread_mutex_unlock(&q->lock);
+}
+
+int quota_move_fds(struct quota *q, uid_t from, uid_t to, uint64_t n)
+{
+    int r;
+
+    if (from == to || n == 0)
+        return 0;
+    pthread_mutex_lock(&q->lock);
+    r = charge_fds_locked(q, to, n, 0);
+    if (r == 0)
+        release_fds_locked(q, from, n, 0);
+    pthread_mutex_unlock(&q->lock);
+    return r;
+}
+
+uint64_t quota_used_fds(struct quota *q)
+{
+    uint64_t used;
+
+    pthread_mutex_lock(&q->lock);
+    used = q->used_fds;
     pthread_mutex_unlock(&q->lock);
     return used;
 }

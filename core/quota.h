@@ -1,7 +1,12 @@
-/* What the whole mount and each user may hold, in bytes.
+/* What the whole mount and each user may hold: bytes, and descriptors of the daemon.
  *
- * A charge is made when something starts to be held (a message is sent) and released when it no
- * longer is (the message has left its mailbox); who charged releases, with the same uid and size.
+ * A charge is made before something starts to be held (a message is sent) and released when it no
+ * longer is (its last reference is gone); who charged releases, with the same uid and size.
+ *
+ * Whatever holds a descriptor of the daemon for a user (the memory of a region or a ring, the pidfd of
+ * a process in proc/) charges it. The bound is what the daemon's RLIMIT_NOFILE is at the time of asking:
+ * an administrator may change that while it runs. One user gets a quarter of it at most, and all users
+ * but root leave a reserve, so that the daemon itself and root always get one.
  *
  * Context: every function takes the quota's own lock, a leaf: no other lock is taken under it, and
  * it may be called with any other lock held. Nothing here waits for room. */
@@ -14,12 +19,17 @@
 
 struct quota_user;
 
+/* For quota.max_fds. Return: this process's RLIMIT_NOFILE. */
+uint64_t quota_process_fds(void);
+
 struct quota {
     pthread_mutex_t lock;
-    uint64_t max_bytes;       /* the bound on all together */
-    uint64_t uid_bytes;       /* the bound on one user */
-    uint64_t used_bytes;      /* under lock: the sum of all users */
-    struct quota_user *users; /* under lock: by uid */
+    uint64_t max_bytes;        /* the bound on all together */
+    uint64_t uid_bytes;        /* the bound on one user */
+    uint64_t used_bytes;       /* under lock: the sum of all users */
+    uint64_t (*max_fds)(void); /* how many descriptors there may be; quota_process_fds at first */
+    uint64_t used_fds;         /* under lock: the sum of all users */
+    struct quota_user *users;  /* under lock: by uid */
 };
 
 void quota_init(struct quota *q, uint64_t max_bytes, uint64_t uid_bytes);
@@ -42,6 +52,20 @@ void quota_release(struct quota *q, uid_t uid, uint64_t bytes);
 
 /* Return: bytes held by all. */
 uint64_t quota_used(struct quota *q);
+
+/* Before @n descriptors are opened for @uid. Return: 0; -EDQUOT: the user's share; -ENFILE: no more
+ * than the reserve is left, or for root, than what the daemon needs itself; -ENOMEM. On failure
+ * nothing is charged. */
+int quota_charge_fds(struct quota *q, uid_t uid, uint64_t n);
+
+/* Charges to @to the descriptors that were charged to @from. Return: 0; -EDQUOT; -ENOMEM; then nothing
+ * has changed. */
+int quota_move_fds(struct quota *q, uid_t from, uid_t to, uint64_t n);
+
+void quota_release_fds(struct quota *q, uid_t uid, uint64_t n);
+
+/* Return: descriptors held by all. */
+uint64_t quota_used_fds(struct quota *q);
 
 /* Return: how many users are remembered. */
 unsigned int quota_n_users(struct quota *q);

@@ -2,6 +2,7 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <sys/resource.h>
 
 Test(quota, one_user_has_a_bound)
 {
@@ -75,5 +76,126 @@ Test(quota, users_who_hold_nothing_are_forgotten)
         quota_release(&q, uid, 5);
     }
     cr_assert_leq(quota_n_users(&q), 64);
+    quota_deinit(&q);
+}
+
+static uint64_t max_fds;
+
+static uint64_t read_max_fds(void)
+{
+    return max_fds;
+}
+
+static void init_with_fds(struct quota *q, uint64_t max)
+{
+    quota_init(q, 100, 100);
+    max_fds = max;
+    q->max_fds = read_max_fds;
+}
+
+Test(quota, one_user_gets_a_quarter_of_the_descriptors)
+{
+    struct quota q;
+
+    init_with_fds(&q, 2000);
+    for (int i = 0; i < 500; i++)
+        cr_assert_eq(quota_charge_fds(&q, 1, 1), 0);
+    cr_assert_eq(quota_charge_fds(&q, 1, 1), -EDQUOT);
+    cr_assert_eq(quota_charge_fds(&q, 2, 501), -EDQUOT);
+    cr_assert_eq(quota_charge_fds(&q, 2, UINT64_MAX), -EDQUOT);
+    cr_assert_eq(quota_charge_fds(&q, 2, 500), 0);
+    cr_assert_eq(quota_used_fds(&q), 1000);
+    quota_release_fds(&q, 1, 1);
+    cr_assert_eq(quota_charge_fds(&q, 1, 1), 0);
+    quota_release_fds(&q, 1, 500);
+    quota_release_fds(&q, 2, 500);
+    quota_deinit(&q);
+}
+
+Test(quota, all_users_together_leave_descriptors_to_root)
+{
+    struct quota q;
+
+    init_with_fds(&q, 2000);
+    for (uid_t uid = 1; uid <= 3; uid++)
+        cr_assert_eq(quota_charge_fds(&q, uid, 500), 0);
+    cr_assert_eq(quota_charge_fds(&q, 4, 250), 0);
+    cr_assert_eq(quota_charge_fds(&q, 5, 1), -ENFILE);
+    cr_assert_eq(quota_charge_fds(&q, 0, 200), 0);
+    cr_assert_eq(quota_charge_fds(&q, 0, 19), -ENFILE, "the daemon itself needs some");
+    cr_assert_eq(quota_charge_fds(&q, 0, UINT64_MAX), -ENFILE);
+    for (uid_t uid = 1; uid <= 3; uid++)
+        quota_release_fds(&q, uid, 500);
+    quota_release_fds(&q, 4, 250);
+    quota_release_fds(&q, 0, 200);
+    cr_assert_eq(quota_used_fds(&q), 0);
+    quota_deinit(&q);
+}
+
+Test(quota, the_bound_on_descriptors_is_read_anew)
+{
+    struct quota q;
+
+    init_with_fds(&q, 2000);
+    cr_assert_eq(quota_charge_fds(&q, 1, 500), 0);
+    max_fds = 200;
+    cr_assert_eq(quota_charge_fds(&q, 2, 1), -ENFILE, "more are open than there may be now");
+    cr_assert_eq(quota_charge_fds(&q, 1, 1), -EDQUOT);
+    cr_assert_eq(quota_charge_fds(&q, 0, 1), -ENFILE);
+    max_fds = 20;
+    cr_assert_eq(quota_charge_fds(&q, 0, 1), -ENFILE);
+    max_fds = 4000;
+    cr_assert_eq(quota_charge_fds(&q, 1, 1), 0);
+    quota_release_fds(&q, 1, 501);
+    quota_deinit(&q);
+}
+
+Test(quota, descriptors_that_change_hands_need_no_room_for_all)
+{
+    struct quota q;
+
+    init_with_fds(&q, 400);
+    cr_assert_eq(quota_charge_fds(&q, 1, 100), 0);
+    cr_assert_eq(quota_charge_fds(&q, 2, 100), 0);
+    cr_assert_eq(quota_charge_fds(&q, 3, 100), 0);
+    cr_assert_eq(quota_charge_fds(&q, 0, 60), 0);
+    cr_assert_eq(quota_move_fds(&q, 1, 2, 1), -EDQUOT);
+    cr_assert_eq(quota_move_fds(&q, 1, 4, 100), 0);
+    cr_assert_eq(quota_move_fds(&q, 4, 4, 100), 0);
+    cr_assert_eq(quota_used_fds(&q), 360);
+    quota_release_fds(&q, 4, 100);
+    quota_release_fds(&q, 2, 100);
+    quota_release_fds(&q, 3, 100);
+    quota_release_fds(&q, 0, 60);
+    quota_deinit(&q);
+}
+
+Test(quota, who_holds_descriptors_is_not_forgotten)
+{
+    struct quota q;
+
+    init_with_fds(&q, 1 << 20);
+    for (uid_t uid = 0; uid < 1000; uid++) {
+        cr_assert_eq(quota_charge_fds(&q, uid, 1), 0);
+        cr_assert_eq(quota_charge(&q, uid, 1), 0);
+        quota_release(&q, uid, 1);
+    }
+    cr_assert_eq(quota_n_users(&q), 1000);
+    for (uid_t uid = 0; uid < 1000; uid++)
+        quota_release_fds(&q, uid, 1);
+    cr_assert_leq(quota_n_users(&q), 64);
+    quota_deinit(&q);
+}
+
+Test(quota, descriptors_are_bounded_by_what_the_process_may_open)
+{
+    struct quota q;
+    struct rlimit limit = { 400, 400 };
+
+    quota_init(&q, 100, 100);
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    cr_assert_eq(quota_charge_fds(&q, 1, 101), -EDQUOT);
+    cr_assert_eq(quota_charge_fds(&q, 1, 100), 0);
+    quota_release_fds(&q, 1, 100);
     quota_deinit(&q);
 }
