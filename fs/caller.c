@@ -11,6 +11,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "file.h"
+
 /* The null signal reaches nobody, but the kernel first checks that @tid is a thread of @pid: a
  * hundred times cheaper than to read /proc, and never out of date. EPERM says yes too. */
 static bool is_thread_of(pid_t tid, pid_t pid)
@@ -196,4 +198,13 @@ struct msg_sender caller_as_sender(fuse_req_t req, _Atomic pid_t *last_pid)
     if (pid != hint)
         atomic_store_explicit(last_pid, pid, memory_order_relaxed);
     return (struct msg_sender){ .pid = pid, .uid = ctx->uid, .gid = ctx->gid };
+}
+
+struct msg_sender caller_as_writer(fuse_req_t req, const struct file *file, _Atomic pid_t *last_pid)
+{
+    struct msg_sender sender = caller_as_sender(req, last_pid);
+
+    sender.uid = file->opener.uid;
+    sender.gid = file->opener.gid;
+    return sender;
 }

@@ -11,6 +11,8 @@
 #include "core/msg.h"
 #include "node.h"
 
+struct file;
+
 /* Return: who asks. */
 struct caller caller_of(fuse_req_t req);
 
@@ -19,8 +21,13 @@ struct caller caller_of(fuse_req_t req);
  * Return: the process's pid; 0 when it is not in sight (another pid namespace). */
 pid_t caller_process(pid_t tid, pid_t hint);
 
-/* Return: who sent the message that @req brings. @last_pid remembers for the next one. */
+/* Return: the process and user behind @req. @last_pid remembers for the next one. */
 struct msg_sender caller_as_sender(fuse_req_t req, _Atomic pid_t *last_pid);
+
+/* Return: who sent what @req writes to @file: the user that opened it, the process that writes.
+ * @last_pid as above. */
+struct msg_sender caller_as_writer(fuse_req_t req, const struct file *file,
+                                   _Atomic pid_t *last_pid);
 
 /* Return: whether process @pid is in sight; then *@ret_uid and *@ret_gid are its effective ids. */
 bool caller_ids(pid_t pid, uid_t *ret_uid, gid_t *ret_gid);

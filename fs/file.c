@@ -122,6 +122,7 @@ void file_discard(struct file *file)
 
 void file_reply_create(struct file *file, fuse_req_t req, struct node *node)
 {
+    const struct fuse_ctx *ctx = fuse_req_ctx(req);
     uint32_t flags = file->ops->open_flags;
     struct fuse_file_info fi = {
         .fh = (uintptr_t)file,
@@ -134,6 +135,7 @@ void file_reply_create(struct file *file, fuse_req_t req, struct node *node)
     struct fuse_entry_param entry = { .ino = node->id, .generation = 1 };
     struct fs *fs = file->fs;
 
+    file->opener = (struct opener){ ctx->uid, ctx->gid };
     node->ops->getattr(node, &entry.attr);
     if (fuse_reply_create(req, &entry, &fi) < 0) {
         node_forget(fs, entry.ino, 1);

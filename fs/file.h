@@ -43,9 +43,17 @@ struct file_ops {
     size_t size; /* of the kind's struct, which starts with a struct file */
 };
 
+/* As whom a file was opened. What is written to it is said to be from this user, whoever writes: a
+ * setuid program that got an open file from its caller does not speak for its owner (root). */
+struct opener {
+    uid_t uid;
+    gid_t gid;
+};
+
 struct file {
     const struct file_ops *ops;
     struct fs *fs;
+    struct opener opener; /* set before the kernel learns of the file */
     struct mbox *mbox; /* a reference; NULL: it is no mailbox's */
     struct mbox *out;  /* a reference: where a link's writes go; NULL: to mbox */
     /* Called before each read, write, poll and flush: who is gone with what the file is for may have

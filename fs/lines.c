@@ -302,7 +302,7 @@ static void lines_write(struct file *file, fuse_req_t req, const char *data, siz
     struct lines_write write = {
         .lines = lines,
         .req = req,
-        .sender = caller_as_sender(req, &lines->last_pid),
+        .sender = caller_as_writer(req, file, &lines->last_pid),
         .nonblock = flags & O_NONBLOCK,
         .start = take_kept(lines),
         .data = data,

@@ -222,10 +222,18 @@ void links_end(struct process *process, struct mbox_ready *ready)
     }
 }
 
-/* Who does not know the other's process, and is another user, does not fill its memory. */
-static bool is_welcome(const struct side *other, uid_t uid)
+/* Who does not know the other's process, and is another user, does not fill its memory. A process that
+ * becomes another user, by a setuid program, has not become what it opened before; root it may have been. */
+static bool is_welcome(struct link_file *link)
 {
-    return atomic_load(&other->was_opened) || process_uid(other->process) == uid;
+    struct side *other = link->other;
+    uid_t opener = link->recv.file.opener.uid;
+    uid_t uid;
+
+    if (atomic_load(&other->was_opened))
+        return true;
+    uid = process_uid(other->process);
+    return process_uid(other_side(other)->process) == uid && (opener == uid || opener == 0);
 }
 
 static void link_write(struct file *file, fuse_req_t req, const char *data, size_t size,
@@ -233,7 +241,7 @@ static void link_write(struct file *file, fuse_req_t req, const char *data, size
 {
     struct link_file *link = (struct link_file *)file;
 
-    if (!is_welcome(link->other, fuse_req_ctx(req)->uid))
+    if (!is_welcome(link))
         fuse_reply_err(req, process_is_alive(link->other->process) ? ENXIO : EPIPE);
     else
         send_message(file, req, data, size, offset, flags, 0, &link->last_pid);

@@ -324,12 +324,14 @@ struct open_answer {
 /* libfuse's struct fuse_file_info has no member for FOPEN_STREAM, so the answer is made by hand. */
 static void reply_open(fuse_req_t req, struct file *file)
 {
+    const struct fuse_ctx *ctx = fuse_req_ctx(req);
     struct open_answer out = {
         .fh = (uintptr_t)file,
         .open_flags = file->ops->open_flags,
         .backing_id = file->backing_id,
     };
 
+    file->opener = (struct opener){ ctx->uid, ctx->gid };
     if (fuse_reply_buf(req, (const char *)&out, sizeof(out)) < 0)
         file_release(file);
 }

@@ -75,7 +75,7 @@ void send_message(struct file *file, fuse_req_t req, const char *data, size_t si
         fuse_reply_err(req, EMSGSIZE);
         return;
     }
-    msg = msg_new(data, size, prio, caller_as_sender(req, last_pid));
+    msg = msg_new(data, size, prio, caller_as_writer(req, file, last_pid));
     if (!msg) {
         fuse_reply_err(req, ENOMEM);
         return;
