@@ -1,7 +1,24 @@
-/* uthash, set up so that a table that can't grow is the caller's error and not the end of the
- * program: after an add, hash_added() tells whether the element is in. */
+/* uthash, set up for a daemon that serves strangers.
+ *
+ * Its function is keyed, with a key of this process's own (SipHash): users choose names, and which pids,
+ * uids and messages meet in a table, and could otherwise choose such that all fall together and each
+ * look takes as long as there are.
+ *
+ * A table that can't grow is the caller's error and not the end of the program: after an add,
+ * hash_added() tells whether the element is in. */
 #ifndef IPCFS_CORE_HASH_H
 #define IPCFS_CORE_HASH_H
+
+#include <stddef.h>
+
+/* Return: the hash of @size bytes at @data, the same as long as this process lives.
+ * Context: any thread. */
+unsigned int hash_of(const void *data, size_t size);
+
+#define HASH_FUNCTION(data, size, hash)                                                            \
+    do {                                                                                           \
+        (hash) = hash_of(data, size);                                                              \
+    } while (0)
 
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
