@@ -15,7 +15,7 @@
  *   - while senders wait, the first of them finds no room (so a later one never overtakes it, save
  *     by priority);
  *   - each message in queue or pending is charged to its sender, and one reference; so is one in
- *     flight, but it is charged only in a rendezvous.
+ *     flight, unless who has it says otherwise (msg_discharge).
  * settle() restores the first two after any change.
  *
  * With a store, the ways are: post ──> store ──> in flight, and back to the queue, which goes first. */
@@ -115,15 +115,10 @@ static void poster_finish(struct msg *msg, int result, struct mbox_ready *ready)
     op_finish(op, result, ready);
 }
 
-static void discharge(struct mbox *mbox, const struct msg *msg)
-{
-    quota_release(&mbox->domain->quota, msg->sender.uid, msg_charge_bytes(msg));
-}
-
 /* @msg, linked nowhere any more, leaves the mailbox undelivered. */
-static void discard(struct mbox *mbox, struct msg *msg)
+static void discard(struct msg *msg)
 {
-    discharge(mbox, msg);
+    msg_discharge(msg);
     msg_unref(msg);
 }
 
@@ -182,7 +177,7 @@ static void drop_until_within(struct mbox *mbox, uint64_t n_more, uint64_t n_byt
         struct msg *least = msgq_least(&mbox->queue);
 
         queue_remove(mbox, least);
-        discard(mbox, least);
+        discard(least);
         mbox->stat.n_dropped++;
     }
 }
@@ -221,6 +216,7 @@ static void admit(struct mbox *mbox, struct msg *msg)
         return;
     }
     mbox->n_reserved++;
+    msg_leave_charge(msg);
     msg_unref(msg);
 }
 
@@ -259,12 +255,10 @@ static void launch(struct mbox *mbox, struct msg *msg)
         queue_remove(mbox, msg);
     else
         pending_remove(mbox, msg);
-    if (msg->poster) {
+    if (msg->poster)
         msg->poster->state = MBOX_OP_IN_FLIGHT;
-    } else {
-        discharge(mbox, msg);
+    else
         count_received(mbox);
-    }
 }
 
 /* Somebody is going to wait for @events. */
@@ -383,7 +377,7 @@ static void admit_pending(struct mbox *mbox, struct mbox_ready *ready)
         }
         if (r == 0)
             count_sent(mbox, msg);
-        discard(mbox, msg);
+        discard(msg);
     }
 }
 
@@ -495,7 +489,7 @@ static int post_queue(struct mbox *mbox, struct msg *msg, struct mbox_op *op)
 /* Posts @msg, which is charged to its sender. Return: as mbox_post. */
 static int post_charged(struct mbox *mbox, struct msg *msg, struct mbox_op *op)
 {
-    int r = quota_charge(&mbox->domain->quota, msg->sender.uid, msg_charge_bytes(msg));
+    int r = msg_charge(msg, &mbox->domain->quota);
 
     if (r < 0)
         return r;
@@ -505,7 +499,7 @@ static int post_charged(struct mbox *mbox, struct msg *msg, struct mbox_op *op)
     else
         r = is_rendezvous(mbox) ? post_rendezvous(mbox, msg, op) : post_queue(mbox, msg, op);
     if (r < 0)
-        discard(mbox, msg);
+        discard(msg);
     return r;
 }
 
@@ -581,10 +575,10 @@ int mbox_post_reserved(struct mbox *mbox, struct msg *msg, struct mbox_op *op,
 
     pthread_mutex_lock(&mbox->lock);
     mbox->n_reserved--;
-    msg_ref(msg);
+    msg_adopt_charge(msg_ref(msg), &mbox->domain->quota);
     r = post_reserved_locked(mbox, msg, op);
     if (r < 0)
-        discard(mbox, msg);
+        discard(msg);
     if (!mbox->removed)
         settle(mbox, MBOX_READABLE, ready);
     pthread_mutex_unlock(&mbox->lock);
@@ -648,7 +642,6 @@ void mbox_commit(struct mbox *mbox, struct msg *msg, struct mbox_ready *ready)
     pthread_mutex_lock(&mbox->lock);
     count_sent(mbox, msg);
     count_received(mbox);
-    discharge(mbox, msg);
     poster_finish(msg, 0, ready);
     pthread_mutex_unlock(&mbox->lock);
 }
@@ -659,23 +652,20 @@ static void return_to_poster(struct mbox *mbox, struct msg *msg, struct mbox_rea
     struct mbox_op *op = msg->poster;
 
     if (!op->cancelled && (!op->nonblock || !TAILQ_EMPTY(&mbox->takers))) {
+        msg_recharge(msg, &mbox->domain->quota);
         op->state = MBOX_OP_WAITING;
         msgq_put_back(&mbox->pending, msg);
         mbox->stat.n_senders_waiting++;
         return;
     }
     poster_finish(msg, op->cancelled ? -EINTR : -EAGAIN, ready);
-    discard(mbox, msg);
+    discard(msg);
 }
 
 /* Puts @msg back where it was, as if it had never been taken. */
 static void return_to_queue(struct mbox *mbox, struct msg *msg)
 {
-    if (quota_restore(&mbox->domain->quota, msg->sender.uid, msg_charge_bytes(msg)) < 0) {
-        msg_unref(msg);
-        mbox->stat.n_dropped++;
-        return;
-    }
+    msg_recharge(msg, &mbox->domain->quota);
     mbox->stat.n_received--;
     queue_put_back(mbox, msg);
     if (mbox->limits.overflow == MBOX_OVERFLOW_DROP_OLDEST && !is_rendezvous(mbox))
@@ -687,9 +677,9 @@ void mbox_abort(struct mbox *mbox, struct msg *msg, struct mbox_ready *ready)
     pthread_mutex_lock(&mbox->lock);
     if ((mbox->removed || mbox->closed) && msg->poster) {
         poster_finish(msg, mbox->removed ? -EIDRM : -EPIPE, ready);
-        discard(mbox, msg);
+        discard(msg);
     } else if (mbox->removed) {
-        msg_unref(msg);
+        discard(msg);
     } else if (msg->poster) {
         return_to_poster(mbox, msg, ready);
     } else {
@@ -707,7 +697,7 @@ static void cancel_waiting(struct mbox *mbox, struct mbox_op *op, struct mbox_re
     if (msg) {
         pending_remove(mbox, msg);
         poster_finish(msg, -EINTR, ready);
-        discard(mbox, msg);
+        discard(msg);
         /* It may have held up others, for whom there is room. */
         settle(mbox, MBOX_READABLE | MBOX_WRITABLE, ready);
     } else {
@@ -783,7 +773,7 @@ static void rejudge_pending(struct mbox *mbox, struct mbox_ready *ready)
         if (r == 0)
             admit(mbox, msg);
         else if (r != -EAGAIN)
-            discard(mbox, msg);
+            discard(msg);
         msg = next;
     }
 }
@@ -869,6 +859,18 @@ struct msg *mbox_find(struct mbox *mbox, uint64_t id)
     return msg;
 }
 
+struct msg *mbox_hold(struct mbox *mbox, uint64_t id, uid_t uid)
+{
+    struct msg *msg;
+
+    pthread_mutex_lock(&mbox->lock);
+    msg = find_locked(mbox, id);
+    if (msg)
+        msg_hold(msg, &mbox->domain->quota, uid);
+    pthread_mutex_unlock(&mbox->lock);
+    return msg;
+}
+
 /* Copies up to @n_max ids. Return: how many messages there are; -EIDRM. */
 static ssize_t copy_ids(struct mbox *mbox, uint64_t *ids, size_t n_max)
 {
@@ -929,7 +931,7 @@ int mbox_pick(struct mbox *mbox, uint64_t id, struct mbox_ready *ready)
         r = -ENOENT;
     if (r == 0) {
         queue_remove(mbox, msg);
-        discard(mbox, msg);
+        discard(msg);
         count_received(mbox);
         settle(mbox, MBOX_WRITABLE, ready);
     }
@@ -1055,7 +1057,7 @@ static void end_waiting(struct mbox *mbox, int result, struct mbox_ready *ready)
     while ((msg = msgq_first(&mbox->pending))) {
         pending_remove(mbox, msg);
         poster_finish(msg, result, ready);
-        discard(mbox, msg);
+        discard(msg);
     }
     while (!TAILQ_EMPTY(&mbox->takers))
         taker_finish(mbox, TAILQ_FIRST(&mbox->takers), result, ready);
@@ -1098,7 +1100,7 @@ static int remove_locked(struct mbox *mbox, bool force, struct mbox_ready *ready
     mbox->is_indexed = false;
     while ((msg = msgq_first(&mbox->queue))) {
         msgq_remove(&mbox->queue, msg);
-        discard(mbox, msg);
+        discard(msg);
     }
     end_waiting(mbox, -EIDRM, ready);
     wake(mbox, MBOX_REMOVED);

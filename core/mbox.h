@@ -9,7 +9,8 @@
  * says that it has arrived, or mbox_abort() that it has not, and then it goes back to where it was.
  * So who dies between waiting and receiving takes nothing. Its room is free from the first step on:
  * who has received can send at once. An undelivered message may therefore find its mailbox full,
- * and goes in all the same. The sender of a rendezvous waits for the second step.
+ * and goes in all the same. The sender of a rendezvous waits for the second step. Its charge it keeps until its
+ * last reference is gone, or until who has it in flight gives it back (msg_discharge).
  *
  * A message whose bytes come bit by bit has its place reserved first (mbox_reserve), so that it is
  * sure to go in once it is whole (mbox_post_reserved).
@@ -244,6 +245,10 @@ int mbox_get_stat(struct mbox *mbox, struct mbox_stat *ret_stat);
 
 /* Return: message @id, with a reference for the caller; NULL: it does not wait here. */
 struct msg *mbox_find(struct mbox *mbox, uint64_t id);
+
+/* As mbox_find, for user @uid, who keeps it: once the message is out of the mailbox it counts for them, until
+ * msg_let_go. */
+struct msg *mbox_hold(struct mbox *mbox, uint64_t id, uid_t uid);
 
 /* Lists the ids of all that waits, in delivery order. Return: 0 with *ret_ids, which is to be freed
  * with free(); -ENOMEM; -EIDRM. */

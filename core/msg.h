@@ -2,7 +2,12 @@
  *
  * What a message says never changes once it is in a mailbox, so a queue, an open file and a reply
  * on its way share one by counting references. Its place in a mailbox does change; those members
- * belong to the mailbox that holds it and are guarded by that mailbox's lock. */
+ * belong to the mailbox that holds it and are guarded by that mailbox's lock.
+ *
+ * It carries what it counts for in the quota, until its last reference is gone. The mailbox holds this
+ * charge first, and passes it to who takes the message; who else keeps a message holds it too
+ * (msg_hold). A receiver that is about to have all of it gives its hold back before it is told (msg_discharge), for
+ * it may send at once; and has it again if the message did not arrive (mbox_abort). */
 #ifndef IPCFS_CORE_MSG_H
 #define IPCFS_CORE_MSG_H
 
@@ -15,6 +20,7 @@
 #include <time.h>
 
 #include "hash.h"
+#include "quota.h"
 
 /* Priorities run from 0 to MSG_N_PRIOS - 1; the highest is delivered first. */
 #define MSG_N_PRIOS 32
@@ -48,6 +54,9 @@ struct msg {
     uint64_t seq;           /* place among messages of one priority in this mailbox */
     struct mbox_op *poster; /* the send that waits for this message to be accepted; or NULL */
 
+    struct quota_charge charge;
+    bool is_charged; /* the mailbox's, or who has it in flight: it has its hold on the charge */
+
     unsigned char data[];
 };
 
@@ -62,8 +71,36 @@ struct msg *msg_new(const void *data, size_t size_bytes, unsigned int prio,
 
 struct msg *msg_ref(struct msg *msg);
 
-/* Gives one reference back; the last one frees. @msg may be NULL. */
+/* Gives one reference back; the last one frees, and ends the charge. @msg may be NULL. */
 void msg_unref(struct msg *msg);
+
+/* The functions from here to msg_recharge are for who has @msg in its mailbox or in flight. */
+
+/* Charges @msg to its sender. Return: as quota_charge. */
+int msg_charge(struct msg *msg, struct quota *quota);
+
+/* As msg_charge, where its caller has charged that already. */
+void msg_adopt_charge(struct msg *msg, struct quota *quota);
+
+/* What @msg is charged goes on without it. */
+void msg_leave_charge(struct msg *msg);
+
+/* Gives the hold on the charge back, if it is there. */
+void msg_discharge(struct msg *msg);
+
+/* A rest of @msg stays with user @uid, for whom it is to count if there is room for that; else it goes on counting
+ * for whom it does. Return: 0; as quota_charge: it counts for nobody yet. */
+int msg_charge_keeper(struct msg *msg, struct quota *quota, uid_t uid);
+
+/* It counts for its sender, and is held, as it was first. */
+void msg_recharge(struct msg *msg, struct quota *quota);
+
+/* Return: @msg with a reference and a hold on its charge for user @uid, who keeps it. For a message that is in
+ * a mailbox, under that one's lock. */
+struct msg *msg_hold(struct msg *msg, struct quota *quota, uid_t uid);
+
+/* Gives back what msg_hold gave. */
+void msg_let_go(struct msg *msg);
 
 /* Return: what @msg counts for in the quota, in bytes. */
 static inline uint64_t msg_charge_bytes(const struct msg *msg)

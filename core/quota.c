@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 
@@ -117,18 +118,26 @@ int quota_charge(struct quota *q, uid_t uid, uint64_t bytes)
     return r;
 }
 
+/* Under lock. Return: as quota_restore. */
+static int restore_locked(struct quota *q, uid_t uid, uint64_t bytes)
+{
+    struct quota_user *user = find_or_add_user(q, uid);
+
+    if (!user)
+        return -ENOMEM;
+    user->used_bytes += bytes;
+    q->used_bytes += bytes;
+    return 0;
+}
+
 int quota_restore(struct quota *q, uid_t uid, uint64_t bytes)
 {
-    struct quota_user *user;
+    int r;
 
     pthread_mutex_lock(&q->lock);
-    user = find_or_add_user(q, uid);
-    if (user) {
-        user->used_bytes += bytes;
-        q->used_bytes += bytes;
-    }
+    r = restore_locked(q, uid, bytes);
     pthread_mutex_unlock(&q->lock);
-    return user ? 0 : -ENOMEM;
+    return r;
 }
 
 /* Under lock. @n_gone: how many of the bytes nobody holds any more. */
@@ -152,18 +161,122 @@ void quota_release(struct quota *q, uid_t uid, uint64_t bytes)
     pthread_mutex_unlock(&q->lock);
 }
 
-int quota_move(struct quota *q, uid_t from, uid_t to, uint64_t bytes)
+/* Under lock. Return: as quota_move. */
+static int move_locked(struct quota *q, uid_t from, uid_t to, uint64_t bytes)
 {
     int r;
 
     if (from == to || bytes == 0)
         return 0;
-    pthread_mutex_lock(&q->lock);
     r = charge_locked(q, to, bytes, 0);
     if (r == 0)
         release_locked(q, from, bytes, 0);
+    return r;
+}
+
+int quota_move(struct quota *q, uid_t from, uid_t to, uint64_t bytes)
+{
+    int r;
+
+    pthread_mutex_lock(&q->lock);
+    r = move_locked(q, from, to, bytes);
     pthread_mutex_unlock(&q->lock);
     return r;
+}
+
+void quota_charge_adopt(struct quota_charge *charge, struct quota *q, uid_t uid, uint64_t bytes)
+{
+    *charge = (struct quota_charge){
+        .quota = q, .uid = uid, .holder = uid, .n_holds = 1, .bytes = bytes
+    };
+}
+
+int quota_charge_begin(struct quota_charge *charge, struct quota *q, uid_t uid, uint64_t bytes)
+{
+    int r = quota_charge(q, uid, bytes);
+
+    if (r == 0)
+        quota_charge_adopt(charge, q, uid, bytes);
+    return r;
+}
+
+void quota_charge_hold(struct quota_charge *charge, struct quota *q, uid_t uid)
+{
+    pthread_mutex_lock(&q->lock);
+    charge->quota = q;
+    charge->holder = uid;
+    charge->n_holds++;
+    pthread_mutex_unlock(&q->lock);
+}
+
+/* Under lock. Return: whether somebody holds it still. */
+static bool drop_locked(struct quota_charge *charge)
+{
+    assert(charge->n_holds > 0);
+    if (--charge->n_holds > 0)
+        return true;
+    if (charge->bytes > 0)
+        release_locked(charge->quota, charge->uid, charge->bytes, charge->bytes);
+    charge->bytes = 0;
+    return false;
+}
+
+/* Under lock. Return: as quota_move. */
+static int move_charge_locked(struct quota_charge *charge, uid_t uid)
+{
+    int r = move_locked(charge->quota, charge->uid, uid, charge->bytes);
+
+    if (r == 0)
+        charge->uid = uid;
+    return r;
+}
+
+void quota_charge_drop(struct quota_charge *charge)
+{
+    pthread_mutex_lock(&charge->quota->lock);
+    drop_locked(charge);
+    pthread_mutex_unlock(&charge->quota->lock);
+}
+
+void quota_charge_hand_on(struct quota_charge *charge)
+{
+    pthread_mutex_lock(&charge->quota->lock);
+    if (drop_locked(charge))
+        move_charge_locked(charge, charge->holder);
+    pthread_mutex_unlock(&charge->quota->lock);
+}
+
+void quota_charge_restore(struct quota_charge *charge, struct quota *q, uid_t uid, uint64_t bytes)
+{
+    pthread_mutex_lock(&q->lock);
+    charge->quota = q;
+    charge->n_holds++;
+    if (charge->bytes == 0 || charge->uid != uid) {
+        if (restore_locked(q, uid, bytes) == 0) {
+            if (charge->bytes > 0)
+                release_locked(q, charge->uid, charge->bytes, charge->bytes);
+            charge->uid = uid;
+            charge->bytes = bytes;
+        }
+    }
+    pthread_mutex_unlock(&q->lock);
+}
+
+int quota_charge_move(struct quota_charge *charge, uid_t uid)
+{
+    int r;
+
+    pthread_mutex_lock(&charge->quota->lock);
+    r = move_charge_locked(charge, uid);
+    pthread_mutex_unlock(&charge->quota->lock);
+    return r;
+}
+
+void quota_charge_end(struct quota_charge *charge)
+{
+    if (charge->bytes > 0)
+        quota_release(charge->quota, charge->uid, charge->bytes);
+    charge->bytes = 0;
 }
 
 uint64_t quota_used(struct quota *q)

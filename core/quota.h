@@ -2,6 +2,8 @@
  *
  * A charge is made before something starts to be held (a message is sent) and released when it no
  * longer is (its last reference is gone); who charged releases, with the same uid and size.
+ * What may have several holders, at once or one after the other, carries its charge with it (struct
+ * quota_charge).
  *
  * Whatever holds a descriptor of the daemon for a user (the memory of a region or a ring, the pidfd of
  * a process in proc/) charges it. The bound is what the daemon's RLIMIT_NOFILE is at the time of asking:
@@ -49,6 +51,41 @@ int quota_restore(struct quota *q, uid_t uid, uint64_t bytes);
 int quota_move(struct quota *q, uid_t from, uid_t to, uint64_t bytes);
 
 void quota_release(struct quota *q, uid_t uid, uint64_t bytes);
+
+/* What one thing counts for, as long as somebody holds it. Zeroed: it counts for nobody. Its members are
+ * under the quota's lock; who has put it into one quota does not put it into another. */
+struct quota_charge {
+    struct quota *quota; /* NULL: it was never charged */
+    uid_t uid;           /* who it counts for */
+    uid_t holder;        /* who it is to count for once its first holder lets go */
+    unsigned int n_holds;
+    uint64_t bytes; /* 0 while nobody holds it */
+};
+
+/* Charges @bytes to @uid for the first holder. Return: as quota_charge. */
+int quota_charge_begin(struct quota_charge *charge, struct quota *q, uid_t uid, uint64_t bytes);
+
+/* As quota_charge_begin, with what the caller has charged to @uid before. */
+void quota_charge_adopt(struct quota_charge *charge, struct quota *q, uid_t uid, uint64_t bytes);
+
+/* Another, user @uid, holds it too. */
+void quota_charge_hold(struct quota_charge *charge, struct quota *q, uid_t uid);
+
+/* One who held it as well lets go; the last one's letting go gives the bytes back. */
+void quota_charge_drop(struct quota_charge *charge);
+
+/* The first holder lets go. If others go on holding it, it counts for them, as far as their bound allows. */
+void quota_charge_hand_on(struct quota_charge *charge);
+
+/* The first holder has it again, and it counts for @uid, whatever the bounds say. Where there is no memory to note that
+ * down, it counts for nobody. */
+void quota_charge_restore(struct quota_charge *charge, struct quota *q, uid_t uid, uint64_t bytes);
+
+/* It counts for @uid from now on, if @uid's bound allows. Return: as quota_move. */
+int quota_charge_move(struct quota_charge *charge, uid_t uid);
+
+/* Nobody holds it any more. */
+void quota_charge_end(struct quota_charge *charge);
 
 /* Return: bytes held by all. */
 uint64_t quota_used(struct quota *q);

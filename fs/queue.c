@@ -76,7 +76,10 @@ static void message_read(struct file *file, fuse_req_t req, size_t size, off_t o
 
 static void message_close(struct file *file)
 {
-    msg_unref(((struct message_file *)file)->msg);
+    struct msg *msg = ((struct message_file *)file)->msg;
+
+    if (msg)
+        msg_let_go(msg);
 }
 
 /* A message never changes, so the kernel may keep what it has read. */
@@ -100,12 +103,12 @@ static int entry_open(struct node *node, int flags, const struct caller *caller,
     r = box_admit(entry->box, caller->tid);
     if (r < 0)
         return r;
-    msg = mbox_find(mbox, entry->id);
+    msg = mbox_hold(mbox, entry->id, caller->uid);
     if (!msg)
         return -ENOENT;
     r = file_new(node->fs, &message_ops, mbox, ret_file);
     if (r < 0)
-        msg_unref(msg);
+        msg_let_go(msg);
     else
         ((struct message_file *)*ret_file)->msg = msg;
     return r;

@@ -21,6 +21,17 @@ static void deliver(struct recv_file *recv, fuse_req_t req, struct msg *msg, siz
 
     /* Before the answer: the reader's next call may come before this one returns. */
     recv->seen = msg->id;
+    if (n == msg->size_bytes) {
+        msg_discharge(msg);
+    } else {
+        int r = msg_charge_keeper(msg, &mbox->domain->quota, fuse_req_ctx(req)->uid);
+
+        if (r < 0) {
+            fuse_reply_err(req, -r);
+            mbox_abort(mbox, msg, ready);
+            return;
+        }
+    }
     if (is_followed && unread_add(&recv->unread, msg, n, true) < 0) {
         fuse_reply_err(req, ENOMEM);
         mbox_abort(mbox, msg, ready);

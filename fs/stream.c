@@ -52,6 +52,7 @@ struct batch {
     char *data;
     size_t size; /* of data: what the reader asked for */
     size_t used;
+    uid_t uid;              /* the reader's */
     TAILQ_HEAD(, msg) msgs; /* in flight */
     struct msg *cut;        /* the only message's rendering, if its rest is unread; a reference */
     struct mbox_ready *ready;
@@ -68,6 +69,8 @@ static int cut(struct batch *batch, const struct rendering *rendering)
     if (!whole)
         return -ENOMEM;
     put(rendering, whole->data);
+    whole->sender.uid = batch->uid;
+    msg_recharge(whole, &batch->stream->file.mbox->domain->quota);
     memcpy(batch->data, whole->data, batch->size);
     batch->used = batch->size;
     r = unread_add(&batch->stream->unread, whole, batch->size, false);
@@ -143,7 +146,12 @@ static void settle(struct batch *batch, bool arrived)
 static void deliver(struct stream_file *stream, fuse_req_t req, struct msg *msg, size_t size,
                     struct mbox_ready *ready)
 {
-    struct batch batch = { .stream = stream, .size = size, .ready = ready };
+    struct batch batch = {
+        .stream = stream,
+        .size = size,
+        .uid = fuse_req_ctx(req)->uid,
+        .ready = ready,
+    };
     int r = -ENOMEM;
 
     TAILQ_INIT(&batch.msgs);
@@ -155,6 +163,9 @@ static void deliver(struct stream_file *stream, fuse_req_t req, struct msg *msg,
         mbox_abort(stream->file.mbox, msg, ready);
     } else {
         fill(&batch);
+        /* Before the answer: its receiver may send at once. */
+        TAILQ_FOREACH(msg, &batch.msgs, link)
+            msg_discharge(msg);
         settle(&batch, fuse_reply_buf(req, batch.data, batch.used) == 0);
     }
     free(batch.data);

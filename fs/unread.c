@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "fs.h"
+
 struct chunk {
     struct msg *bytes; /* a reference */
     size_t offset;     /* where the next read goes on; at the end there is only the end of file */
@@ -101,6 +103,8 @@ static bool advance(struct unread *unread, size_t size, bool later_part, struct 
         ret->size = size < left ? size : left;
         chunk->offset += ret->size;
         is_done = is_read(chunk) && !chunk->ends;
+        if (is_read(chunk))
+            msg_discharge(chunk->bytes);
     }
     if (is_done)
         TAILQ_REMOVE(&unread->chunks, chunk, link);
@@ -121,6 +125,8 @@ static void rewind_to(struct unread *unread, const struct piece *piece)
     is_there = chunk && chunk->bytes == piece->bytes;
     if (is_there && chunk->offset == piece->offset + piece->size)
         chunk->offset = piece->offset;
+    if (is_there)
+        msg_recharge(chunk->bytes, &unread->file->fs->domain.quota);
     pthread_mutex_unlock(&unread->file->lock);
     /* It was the last of a chunk without an end. */
     if (!is_there)

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from harness import ALICE, BOB, Call, as_user, fails_with
+from harness import ALICE, BOB, Call, Handle, as_user, fails_with, wait_until
 
 KIB = 1024
 BLOCK = bytes(4 * KIB)
@@ -181,3 +181,93 @@ def test_tiny_messages_cost_something_too(mount):
             for _ in range(64 * KIB):
                 send.write(b"x")
     assert box.stat()["messages"] < 4 * KIB
+
+
+# --- what was received and is kept ---
+
+def can_send(box, n):
+    """Whether the user has room for just so many blocks."""
+    return Call(send_until_refused, box).result() == (n, errno.EDQUOT)
+
+
+@pytest.mark.parametrize("name", ["recv", "recv.json", "recv.lines"])
+def test_a_message_that_is_read_in_part_is_held(mount, name):
+    """Else a user could keep any number of them in open files."""
+    box = mount("-o", "max_bytes=1M,uid_bytes=64K").box()
+    box.configure(messages="max")
+    readers = []
+    for _ in range(3):
+        box.send(b"x" * (16 * KIB))
+        readers.append(Handle(box.file(name), os.O_RDONLY))
+        assert len(readers[-1].read(1)) == 1
+    with fails_with(errno.EDQUOT):
+        box.send(bytes(17 * KIB))
+    for reader in readers:
+        reader.close()
+    wait_until(lambda: used(box) == 0, lambda: f"{used(box)} bytes are held")
+
+
+def used(box):
+    size = os.statvfs(box.path)
+    return (size.f_blocks - size.f_bavail) * size.f_frsize
+
+
+def test_a_message_that_is_open_in_queue_is_held(mount):
+    box = mount("-o", "max_bytes=1M,uid_bytes=64K").box()
+    looking = []
+    for _ in range(4):
+        box.send(bytes(16 * KIB))
+        [name] = os.listdir(box.file("queue"))
+        looking.append(Handle(box.file(f"queue/{name}"), os.O_RDONLY))
+        box.receive()
+    with fails_with(errno.EDQUOT):
+        box.send(bytes(16 * KIB))
+    for handle in looking:
+        assert len(os.pread(handle.fd, 32 * KIB, 0)) == 16 * KIB
+        handle.close()
+    wait_until(lambda: used(box) == 0, lambda: f"{used(box)} bytes are held")
+
+
+def test_what_a_reader_keeps_counts_for_the_reader(mount):
+    mnt = mount("-o", "max_bytes=1M,uid_bytes=64K")
+    box = mnt.mailbox("bobs")
+    as_user(BOB, os.mkdir, box.path, 0o755)
+    as_user(ALICE, box.send, bytes(64 * KIB))
+    with Handle(box.recv_path, os.O_RDONLY) as recv:
+        assert recv.read(1) == b"\0"
+        as_user(ALICE, box.send, BLOCK)
+        with fails_with(errno.EDQUOT):
+            box.send(BLOCK)
+
+
+def test_who_has_received_all_of_it_may_send_at_once(mount):
+    """The receiver's next call may come before the daemon has done with the last."""
+    box = mount("-o", "max_bytes=1M,uid_bytes=16K").box()
+    data = bytes(16 * KIB)
+    for flags in (0, os.O_DIRECT):
+        for _ in range(200):
+            box.send(data)
+            with box.open_recv(flags) as recv:
+                assert len(recv.read(len(data))) == len(data)
+    for _ in range(200):
+        box.send(data)
+        with box.open_recv() as recv:
+            assert len(recv.read(9 * KIB)) + len(recv.read(9 * KIB)) == len(data)
+            box.send(data)
+        box.drain()
+
+
+def test_nothing_is_held_after_removal_with_messages_open(mount):
+    mnt = mount("-o", "max_bytes=1M,uid_bytes=64K")
+    box = mnt.box()
+    box.send(bytes(16 * KIB), bytes(16 * KIB))
+    name = os.listdir(box.file("queue"))[1]
+    with Handle(box.file(f"queue/{name}"), os.O_RDONLY) as looking, box.open_recv() as recv:
+        assert len(recv.read(1)) == 1
+        os.unlink(box.file(f"queue/{name}"))
+        os.rmdir(box.path)
+        other = mnt.box()
+        assert can_send(other, 8)
+        other.drain()
+        assert len(os.pread(looking.fd, 32 * KIB, 0)) == 16 * KIB
+    wait_until(lambda: used(other) == 0, lambda: f"{used(other)} bytes are held")

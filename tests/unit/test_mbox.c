@@ -141,6 +141,99 @@ MBOX_TEST(a_message_in_flight_leaves_its_room)
     cr_assert_eq(quota_used(&domain.quota), 0);
 }
 
+MBOX_TEST(a_message_is_charged_until_its_last_reference_goes)
+{
+    struct msg *msg;
+    struct msg *kept;
+
+    cr_assert_eq(post("one"), 0);
+    cr_assert_eq(take(&msg), 0);
+    kept = msg_ref(msg);
+    commit(msg);
+    cr_assert_eq(quota_used(&domain.quota), MSG_MIN_CHARGE_BYTES);
+    mbox_remove(&mbox, true, &ready);
+    cr_assert_eq(quota_used(&domain.quota), MSG_MIN_CHARGE_BYTES);
+    msg_unref(kept);
+    cr_assert_eq(quota_used(&domain.quota), 0);
+}
+
+MBOX_TEST(a_receiver_may_send_before_it_is_answered)
+{
+    struct msg *msg;
+
+    cr_assert_eq(post("one"), 0);
+    cr_assert_eq(take(&msg), 0);
+    cr_assert_eq(quota_used(&domain.quota), MSG_MIN_CHARGE_BYTES);
+    msg_discharge(msg);
+    cr_assert_eq(quota_used(&domain.quota), 0);
+    abort_delivery(msg);
+    cr_assert_eq(quota_used(&domain.quota), MSG_MIN_CHARGE_BYTES, "it is back");
+    expect_next("one");
+    cr_assert_eq(quota_used(&domain.quota), 0);
+}
+
+MBOX_TEST(an_undelivered_message_goes_back_however_full_the_quota_is)
+{
+    struct msg *msg;
+
+    cr_assert_eq(post("one"), 0);
+    cr_assert_eq(take(&msg), 0);
+    msg_discharge(msg);
+    cr_assert_eq(quota_charge(&domain.quota, 7, 1 << 20), 0);
+    abort_delivery(msg);
+    cr_assert_eq(stat_of().n_messages, 1);
+    quota_release(&domain.quota, 7, 1 << 20);
+    expect_next("one");
+}
+
+MBOX_TEST(what_is_kept_counts_for_who_keeps_it_once_it_has_left)
+{
+    struct msg *msg;
+    struct msg *kept;
+
+    cr_assert_eq(post("one"), 0);
+    cr_assert_eq(quota_charge(&domain.quota, 8, 1 << 20), -ENOSPC);
+    cr_assert_eq(take(&msg), 0);
+    abort_delivery(msg);
+    kept = mbox_hold(&mbox, msg->id, 8);
+    cr_assert_eq(quota_charge(&domain.quota, 7, (1 << 20) - MSG_MIN_CHARGE_BYTES), 0);
+    quota_release(&domain.quota, 7, (1 << 20) - MSG_MIN_CHARGE_BYTES);
+    cr_assert_eq(take(&msg), 0);
+    msg_discharge(msg);
+    commit(msg);
+    cr_assert_eq(quota_used(&domain.quota), MSG_MIN_CHARGE_BYTES);
+    cr_assert_eq(quota_charge(&domain.quota, 8, 1 << 20), -EDQUOT, "8 holds something");
+    cr_assert_eq(quota_charge(&domain.quota, 7, 1 << 20), -ENOSPC, "7 does not");
+    msg_let_go(kept);
+    cr_assert_eq(quota_used(&domain.quota), 0);
+}
+
+MBOX_TEST(what_goes_back_counts_for_its_sender_again)
+{
+    struct msg *msg;
+
+    cr_assert_eq(post("one"), 0);
+    cr_assert_eq(take(&msg), 0);
+    cr_assert_eq(msg_charge_keeper(msg, &domain.quota, 8), 0);
+    cr_assert_eq(quota_charge(&domain.quota, 8, 1 << 20), -EDQUOT, "8 keeps the rest");
+    abort_delivery(msg);
+    cr_assert_eq(quota_charge(&domain.quota, 7, 1 << 20), -EDQUOT);
+    cr_assert_eq(quota_charge(&domain.quota, 8, 1 << 20), -ENOSPC);
+    expect_next("one");
+}
+
+MBOX_TEST(a_keeper_without_room_leaves_it_to_the_sender)
+{
+    struct msg *msg;
+
+    cr_assert_eq(post("one"), 0);
+    cr_assert_eq(take(&msg), 0);
+    domain.quota.uid_bytes = 10;
+    cr_assert_eq(msg_charge_keeper(msg, &domain.quota, 8), 0);
+    commit(msg);
+    cr_assert_eq(quota_used(&domain.quota), 0);
+}
+
 MBOX_TEST(an_undelivered_message_returns_to_a_full_mailbox)
 {
     struct msg *msg;
