@@ -74,8 +74,12 @@ static int make_dir(struct node *dir, const char *name, mode_t mode, const struc
                     struct node **ret_node)
 {
     struct mbox_ready nobody = TAILQ_HEAD_INITIALIZER(nobody);
+    struct caller owner = *caller;
     struct box *box;
-    int r = make_box(dir, mode, caller, &box);
+    int r;
+
+    room_hand_down(dir->object, &owner, &mode);
+    r = make_box(dir, mode, &owner, &box);
 
     if (r < 0)
         return r;
@@ -103,6 +107,7 @@ static int rename_dir(struct node *dir, const char *name, struct node *to_dir, c
     int r;
 
     (void)caller;
+    /* Not EXDEV: who copies a mailbox reads it empty. */
     if (to_dir != dir)
         return -EPERM;
     r = names_rename(names_of(dir), name, to_name, how, ready);

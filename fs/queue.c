@@ -251,6 +251,9 @@ int queue_rename(struct node *dir, const char *name, struct node *to_dir, const 
     uint64_t id;
     int r;
 
+    /* Where files are made it becomes one, by copying: mv(1) does that then. */
+    if (to_dir->ops != dir->ops && to_dir->ops->create && to_dir->object != dir->object)
+        return -EXDEV;
     /* A message has the name it has, and takes nobody's place. */
     if (to_dir->ops != dir->ops || strcmp(name, to_name) != 0 || how == NAMES_RENAME_EXCHANGE)
         return -EPERM;

@@ -35,6 +35,16 @@ int room_setattr(struct node *node, const struct node_change *change)
     return 0;
 }
 
+void room_hand_down(struct room *room, struct caller *owner, mode_t *mode)
+{
+    pthread_mutex_lock(&room->lock);
+    if (room->attr.mode & S_ISGID) {
+        owner->gid = room->attr.gid;
+        *mode |= S_ISGID;
+    }
+    pthread_mutex_unlock(&room->lock);
+}
+
 void room_touch(struct room *room)
 {
     pthread_mutex_lock(&room->lock);

@@ -39,6 +39,43 @@ def expect_open(path, how, error=None, uid=None, **user):
 
 # --- what mkdir makes ---
 
+@pytest.fixture
+def setgid_room(mnt):
+    """A room whose directory hands its group down."""
+    changed = []
+
+    def change(room):
+        path = os.path.join(mnt.path, room)
+        changed.append((path, os.stat(path)))
+        os.chown(path, 0, BOB)
+        os.chmod(path, 0o3777)
+        return path
+
+    yield change
+    for path, status in changed:
+        os.chown(path, status.st_uid, status.st_gid)
+        os.chmod(path, stat.S_IMODE(status.st_mode))
+
+
+@pytest.mark.parametrize("room", ["mbox", "ring"])
+def test_setgid_directory_hands_its_group_down(setgid_room, room):
+    path = os.path.join(setgid_room(room), "in-its-group")
+    as_user(ALICE, os.mkdir, path, 0o750)
+    try:
+        assert owner_of(path) == (ALICE, BOB)
+        assert {owner_of(os.path.join(path, name)) for name in os.listdir(path)} == {(ALICE, BOB)}
+        assert mode_of(path) == 0o2750
+    finally:
+        os.rmdir(path)
+
+
+def test_group_is_the_callers_where_the_directory_is_not_setgid(mnt):
+    path = os.path.join(mnt.mbox, "in-my-group")
+    as_user(ALICE, os.mkdir, path, 0o750)
+    assert (owner_of(path), mode_of(path)) == ((ALICE, ALICE), 0o750)
+    os.rmdir(path)
+
+
 def test_room_for_mailboxes_is_open_to_all_and_sticky(mnt):
     assert mode_of(mnt.mbox) == 0o1777
     assert stat.S_ISDIR(os.stat(mnt.mbox).st_mode)

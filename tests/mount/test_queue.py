@@ -592,6 +592,23 @@ def test_nothing_else_goes_into_a_queue(three, other, tmp_path):
     assert (len(three.ids()), len(other.ids())) == (3, 1)
 
 
+@pytest.mark.parametrize("target", ["shm", "drop"])
+def test_message_moved_to_where_files_are_is_copied_and_removed(mnt, three, other, target):
+    name = three.ids()[0]
+    moved = f"{mnt.path}/shm/{name}" if target == "shm" else other.box.file("drop/x")
+    with fails_with(errno.EXDEV):
+        os.rename(three.file(name), moved)
+    assert len(three.ids()) == 3
+    assert run("mv", three.file(name), moved).returncode == 0
+    assert three.contents() == [b"two", b"three"]
+    if target == "shm":
+        with open(moved, "rb") as file:
+            assert file.read() == b"one"
+        os.unlink(moved)
+    else:
+        assert other.box.drain() == [b"one"]
+
+
 def test_exchange_is_refused(three, other):
     exchange, at_fdcwd = 2, -100
     other.box.send(b"there")
