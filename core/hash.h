@@ -20,6 +20,16 @@ unsigned int hash_of(const void *data, size_t size);
         (hash) = hash_of(data, size);                                                              \
     } while (0)
 
+/* A table that grows is moved into twice as many buckets at once: 50 ms for a million elements, under its
+ * users' lock. So a large one is cut into parts, by the hash's upper bits (uthash uses the lower ones);
+ * each grows by itself, and others get in between. */
+#define HASH_N_PARTS 64
+
+static inline unsigned int hash_part(unsigned int hash)
+{
+    return hash >> 26;
+}
+
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 

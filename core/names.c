@@ -8,27 +8,31 @@
 void names_init(struct names *names)
 {
     *names = (struct names){ 0 };
+    TAILQ_INIT(&names->places);
     pthread_mutex_init(&names->lock, NULL);
 }
 
 void names_deinit(struct names *names)
 {
-    assert(!names->table);
+    assert(TAILQ_EMPTY(&names->places));
     pthread_mutex_destroy(&names->lock);
 }
 
 static struct name *lookup(struct names *names, const char *text)
 {
+    size_t length = strlen(text);
+    unsigned int hash = hash_of(text, length);
     struct name *name;
 
-    HASH_FIND_STR(names->table, text, name);
+    HASH_FIND_BYHASHVALUE(hh, names->table[hash_part(hash)], text, length, hash, name);
     return name;
 }
 
-/* Enters a name that stands for nothing yet. Return: 0; -ENAMETOOLONG; -ENOMEM. */
+/* Enters a name that stands for nothing yet and has no place. Return: 0; -ENAMETOOLONG; -ENOMEM. */
 static int enter(struct names *names, const char *text, struct name **ret_name)
 {
     size_t length = strlen(text);
+    unsigned int hash = hash_of(text, length);
     struct name *name;
 
     if (length > NAME_BYTES_MAX)
@@ -37,32 +41,28 @@ static int enter(struct names *names, const char *text, struct name **ret_name)
     if (!name)
         return -ENOMEM;
     memcpy(name->text, text, length);
-    HASH_ADD_KEYPTR(hh, names->table, name->text, length, name);
+    HASH_ADD_KEYPTR_BYHASHVALUE(hh, names->table[hash_part(hash)], name->text, length, hash, name);
     if (!hash_added(name, hh)) {
         free(name);
         return -ENOMEM;
     }
+    names->n++;
     *ret_name = name;
     return 0;
 }
 
 static void strike(struct names *names, struct name *name)
 {
-    HASH_DEL(names->table, name);
+    TAILQ_REMOVE(&names->places, &name->place, link);
+    HASH_DELETE(hh, names->table[hash_part(name->hh.hashv)], name);
+    names->n--;
     free(name);
 }
 
 static void assign(struct name *name, struct mbox *mbox)
 {
-    name->mbox = mbox;
+    name->place.mbox = mbox;
     mbox->name = name;
-}
-
-/* The table lets go of @mbox, which has been removed. */
-static void drop(struct mbox *mbox)
-{
-    mbox->name = NULL;
-    mbox_unref(mbox);
 }
 
 static int add_locked(struct names *names, const char *text, struct mbox *mbox)
@@ -76,6 +76,8 @@ static int add_locked(struct names *names, const char *text, struct mbox *mbox)
     if (r < 0)
         return r;
     assign(name, mbox_ref(mbox));
+    name->place.seq = ++names->last_seq;
+    TAILQ_INSERT_TAIL(&names->places, &name->place, link);
     return 0;
 }
 
@@ -97,34 +99,54 @@ struct mbox *names_find(struct names *names, const char *text)
     pthread_mutex_lock(&names->lock);
     name = lookup(names, text);
     if (name)
-        mbox = mbox_ref(name->mbox);
+        mbox = mbox_ref(name->place.mbox);
     pthread_mutex_unlock(&names->lock);
     return mbox;
 }
 
-/* Return: 0 with the entry that @to names, made where it is new and emptied where it is old. */
+/* Return: 0 with the entry that @to names, without a place: made where it is new and emptied where it is
+ * old; *ret_replaced has lost it then, or is NULL. */
 static int make_way(struct names *names, const char *to, struct name **ret_target,
-                    struct mbox_ready *ready)
+                    struct mbox **ret_replaced, struct mbox_ready *ready)
 {
     struct name *target = lookup(names, to);
     int r;
 
     if (!target)
         return enter(names, to, ret_target);
-    r = mbox_remove(target->mbox, false, ready);
+    r = mbox_remove(target->place.mbox, false, ready);
     if (r < 0)
         return r;
-    drop(target->mbox);
+    target->place.mbox->name = NULL;
+    *ret_replaced = target->place.mbox;
+    TAILQ_REMOVE(&names->places, &target->place, link);
     *ret_target = target;
     return 0;
 }
 
+/* @target, which has no place, takes that of @source and what it stands for. */
+static void replace(struct names *names, struct name *source, struct name *target)
+{
+    target->place.seq = source->place.seq;
+    TAILQ_INSERT_BEFORE(&source->place, &target->place, link);
+    assign(target, source->place.mbox);
+    strike(names, source);
+}
+
+static void exchange(struct name *one, struct name *other)
+{
+    struct mbox *mbox = one->place.mbox;
+
+    assign(one, other->place.mbox);
+    assign(other, mbox);
+}
+
 static int rename_locked(struct names *names, const char *from, const char *to,
-                         enum names_rename how, struct mbox_ready *ready)
+                         enum names_rename how, struct mbox **ret_replaced,
+                         struct mbox_ready *ready)
 {
     struct name *source = lookup(names, from);
     struct name *target = lookup(names, to);
-    struct mbox *mbox;
     int r;
 
     if (!source || (how == NAMES_RENAME_EXCHANGE && !target))
@@ -133,49 +155,55 @@ static int rename_locked(struct names *names, const char *from, const char *to,
         return -EEXIST;
     if (source == target)
         return 0;
-    mbox = source->mbox;
     if (how == NAMES_RENAME_EXCHANGE) {
-        assign(source, target->mbox);
-        assign(target, mbox);
+        exchange(source, target);
         return 0;
     }
-    r = make_way(names, to, &target, ready);
-    if (r < 0)
-        return r;
-    assign(target, mbox);
-    strike(names, source);
-    return 0;
+    r = make_way(names, to, &target, ret_replaced, ready);
+    if (r == 0)
+        replace(names, source, target);
+    return r;
 }
 
 int names_rename(struct names *names, const char *from, const char *to, enum names_rename how,
                  struct mbox_ready *ready)
 {
+    struct mbox *replaced = NULL;
     int r;
 
     pthread_mutex_lock(&names->lock);
-    r = rename_locked(names, from, to, how, ready);
+    r = rename_locked(names, from, to, how, &replaced, ready);
     pthread_mutex_unlock(&names->lock);
+    if (replaced)
+        mbox_unref(replaced);
     return r;
 }
 
-static void remove_name(struct names *names, struct name *name)
+/* Return: what had the name, whose reference is the caller's now. */
+static struct mbox *remove_name(struct names *names, struct name *name)
 {
-    drop(name->mbox);
+    struct mbox *mbox = name->place.mbox;
+
+    mbox->name = NULL;
     strike(names, name);
+    return mbox;
 }
 
 int names_remove(struct names *names, const char *text, struct mbox_ready *ready)
 {
+    struct mbox *removed = NULL;
     struct name *name;
     int r = -ENOENT;
 
     pthread_mutex_lock(&names->lock);
     name = lookup(names, text);
     if (name)
-        r = mbox_remove(name->mbox, false, ready);
+        r = mbox_remove(name->place.mbox, false, ready);
     if (r == 0)
-        remove_name(names, name);
+        removed = remove_name(names, name);
     pthread_mutex_unlock(&names->lock);
+    if (removed)
+        mbox_unref(removed);
     return r;
 }
 
@@ -188,40 +216,89 @@ int names_remove_mbox(struct names *names, struct mbox *mbox, char ret_text[NAME
     name = mbox->name;
     if (name) {
         memcpy(ret_text, name->text, strlen(name->text) + 1);
-        mbox_remove(mbox, true, ready);
         remove_name(names, name);
     }
     pthread_mutex_unlock(&names->lock);
-    return name ? 0 : -ENOENT;
+    if (!name)
+        return -ENOENT;
+    /* It may have many messages: not under the lock. */
+    mbox_remove(mbox, true, ready);
+    mbox_unref(mbox);
+    return 0;
 }
 
 void names_remove_all(struct names *names, struct mbox_ready *ready)
 {
-    struct name *name;
-    struct name *next;
+    char text[NAME_BYTES_MAX + 1];
+    struct names_cursor cursor;
+    struct mbox *mbox;
+
+    names_begin(names, &cursor);
+    while ((mbox = names_next(&cursor, text))) {
+        names_remove_mbox(names, mbox, text, ready);
+        mbox_unref(mbox);
+    }
+    names_end(&cursor);
+}
+
+void names_begin(struct names *names, struct names_cursor *cursor)
+{
+    *cursor = (struct names_cursor){ .names = names };
+    pthread_mutex_lock(&names->lock);
+    cursor->last_seq = names->last_seq;
+    TAILQ_INSERT_HEAD(&names->places, &cursor->place, link);
+    pthread_mutex_unlock(&names->lock);
+}
+
+/* Under lock. Return: the place behind @cursor, of a name that it is to visit; NULL: there is none. */
+static struct name_place *next_place(struct names_cursor *cursor)
+{
+    struct name_place *place = TAILQ_NEXT(&cursor->place, link);
+
+    while (place && !place->mbox)
+        place = TAILQ_NEXT(place, link);
+    return place && place->seq <= cursor->last_seq ? place : NULL;
+}
+
+struct mbox *names_next(struct names_cursor *cursor, char ret_text[NAME_BYTES_MAX + 1])
+{
+    struct names *names = cursor->names;
+    struct mbox *mbox = NULL;
+    struct name_place *place;
 
     pthread_mutex_lock(&names->lock);
-    HASH_ITER(hh, names->table, name, next) {
-        mbox_remove(name->mbox, true, ready);
-        remove_name(names, name);
+    place = next_place(cursor);
+    if (place) {
+        mbox = mbox_ref(place->mbox);
+        strcpy(ret_text, mbox->name->text);
+        TAILQ_REMOVE(&names->places, &cursor->place, link);
+        TAILQ_INSERT_AFTER(&names->places, place, &cursor->place, link);
     }
     pthread_mutex_unlock(&names->lock);
+    return mbox;
+}
+
+void names_end(struct names_cursor *cursor)
+{
+    pthread_mutex_lock(&cursor->names->lock);
+    TAILQ_REMOVE(&cursor->names->places, &cursor->place, link);
+    pthread_mutex_unlock(&cursor->names->lock);
 }
 
 int names_each(struct names *names, int (*visit)(const char *text, struct mbox *mbox, void *arg),
                void *arg)
 {
-    struct name *name;
-    struct name *next;
+    char text[NAME_BYTES_MAX + 1];
+    struct names_cursor cursor;
+    struct mbox *mbox;
     int r = 0;
 
-    pthread_mutex_lock(&names->lock);
-    HASH_ITER(hh, names->table, name, next) {
-        r = visit(name->text, name->mbox, arg);
-        if (r != 0)
-            break;
+    names_begin(names, &cursor);
+    while (r == 0 && (mbox = names_next(&cursor, text))) {
+        r = visit(text, mbox, arg);
+        mbox_unref(mbox);
     }
-    pthread_mutex_unlock(&names->lock);
+    names_end(&cursor);
     return r;
 }
 
@@ -230,7 +307,7 @@ size_t names_count(struct names *names)
     size_t n;
 
     pthread_mutex_lock(&names->lock);
-    n = HASH_COUNT(names->table);
+    n = names->n;
     pthread_mutex_unlock(&names->lock);
     return n;
 }

@@ -180,6 +180,82 @@ NAMES_TEST(each_visits_in_order_of_age_until_told_to_stop)
     cr_assert_eq(names_count(&names), 3);
 }
 
+/* Goes through all, and writes the names one behind the other. */
+static void walk(struct names_cursor *cursor, size_t n, char ret_texts[64])
+{
+    char text[NAME_BYTES_MAX + 1];
+    struct mbox *mbox;
+
+    ret_texts[0] = '\0';
+    while (n-- > 0 && (mbox = names_next(cursor, text))) {
+        strcat(ret_texts, text);
+        mbox_unref(mbox);
+    }
+}
+
+NAMES_TEST(names_may_come_and_go_while_somebody_goes_through_them)
+{
+    struct names_cursor cursor;
+    struct names_cursor other;
+    char texts[64];
+
+    add("a");
+    add("b");
+    add("c");
+    add("d");
+    names_begin(&names, &cursor);
+    names_begin(&names, &other);
+    walk(&cursor, 2, texts);
+    cr_assert_str_eq(texts, "ab");
+    cr_assert_eq(names_remove(&names, "b", &ready), 0);
+    cr_assert_eq(names_remove(&names, "c", &ready), 0);
+    add("e");
+    walk(&cursor, 9, texts);
+    cr_assert_str_eq(texts, "d", "what is younger than the walk is not met");
+    walk(&other, 9, texts);
+    cr_assert_str_eq(texts, "ad");
+    names_end(&other);
+    names_end(&cursor);
+}
+
+NAMES_TEST(what_is_renamed_meanwhile_is_met_once)
+{
+    struct names_cursor cursor;
+    char texts[64];
+
+    add("a");
+    add("b");
+    add("c");
+    names_begin(&names, &cursor);
+    walk(&cursor, 1, texts);
+    cr_assert_eq(rename_to("a", "x", NAMES_RENAME_REPLACE), 0);
+    cr_assert_eq(rename_to("b", "y", NAMES_RENAME_REPLACE), 0);
+    walk(&cursor, 9, texts);
+    cr_assert_str_eq(texts, "yc");
+    names_end(&cursor);
+    names_begin(&names, &cursor);
+    cr_assert_eq(rename_to("c", "x", NAMES_RENAME_REPLACE), 0);
+    walk(&cursor, 9, texts);
+    cr_assert_str_eq(texts, "yx");
+    names_end(&cursor);
+}
+
+static int find_visit(const char *text, struct mbox *mbox, void *arg)
+{
+    expect(text, mbox);
+    cr_assert_eq(names_remove(&names, text, &ready), 0);
+    (void)arg;
+    return 0;
+}
+
+NAMES_TEST(others_get_the_lock_between_two_visits)
+{
+    add("a");
+    add("b");
+    names_each(&names, find_visit, NULL);
+    cr_assert_eq(names_count(&names), 0);
+}
+
 NAMES_TEST(many_names_are_all_found)
 {
     char text[16];
