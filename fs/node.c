@@ -24,23 +24,38 @@ void nodes_deinit(struct nodes *nodes)
     struct node *node;
     struct node *next;
 
-    HASH_ITER(hh, nodes->table, node, next) {
-        HASH_DEL(nodes->table, node);
-        destroy(node);
+    for (unsigned int i = 0; i < HASH_N_PARTS; i++) {
+        HASH_ITER(hh, nodes->table[i], node, next) {
+            HASH_DEL(nodes->table[i], node);
+            destroy(node);
+        }
     }
     pthread_mutex_destroy(&nodes->lock);
+}
+
+/* Under lock. */
+static struct node *find(struct nodes *nodes, uint64_t id)
+{
+    unsigned int hash = hash_of(&id, sizeof(id));
+    struct node *node;
+
+    HASH_FIND_BYHASHVALUE(hh, nodes->table[hash_part(hash)], &id, sizeof(id), hash, node);
+    return node;
 }
 
 /* Under lock: the node in the slot of @node, or @node itself, entered now, with one lookup more.
  * Return: NULL when memory is short. */
 static struct node *find_or_enter(struct nodes *nodes, struct node *node)
 {
+    unsigned int hash;
+
     if (node->slot && *node->slot) {
         (*node->slot)->n_lookups++;
         return *node->slot;
     }
     node->id = ++nodes->last_id;
-    HASH_ADD(hh, nodes->table, id, sizeof(node->id), node);
+    hash = hash_of(&node->id, sizeof(node->id));
+    HASH_ADD_BYHASHVALUE(hh, nodes->table[hash_part(hash)], id, sizeof(node->id), hash, node);
     if (!hash_added(node, hh))
         return NULL;
     if (node->slot)
@@ -85,7 +100,7 @@ struct node *node_get(struct fs *fs, uint64_t id)
     struct node *node;
 
     pthread_mutex_lock(&fs->nodes.lock);
-    HASH_FIND(hh, fs->nodes.table, &id, sizeof(id), node);
+    node = find(&fs->nodes, id);
     pthread_mutex_unlock(&fs->nodes.lock);
     return node;
 }
@@ -96,18 +111,29 @@ void node_forget(struct fs *fs, uint64_t id, uint64_t n)
     bool last;
 
     pthread_mutex_lock(&fs->nodes.lock);
-    HASH_FIND(hh, fs->nodes.table, &id, sizeof(id), node);
+    node = find(&fs->nodes, id);
     assert(node && node->n_lookups >= n);
     node->n_lookups -= n;
     last = node->n_lookups == 0;
     if (last) {
-        HASH_DEL(fs->nodes.table, node);
+        HASH_DELETE(hh, fs->nodes.table[hash_part(node->hh.hashv)], node);
         if (node->slot)
             *node->slot = NULL;
     }
     pthread_mutex_unlock(&fs->nodes.lock);
     if (last)
         destroy(node);
+}
+
+size_t nodes_count(struct nodes *nodes)
+{
+    size_t n = 0;
+
+    pthread_mutex_lock(&nodes->lock);
+    for (unsigned int i = 0; i < HASH_N_PARTS; i++)
+        n += HASH_COUNT(nodes->table[i]);
+    pthread_mutex_unlock(&nodes->lock);
+    return n;
 }
 
 uint64_t nodes_new_inos(struct nodes *nodes, unsigned int n)

@@ -102,7 +102,7 @@ struct node {
 
 struct nodes {
     pthread_mutex_t lock;
-    struct node *table; /* under lock: by id */
+    struct node *table[HASH_N_PARTS]; /* under lock: by id */
     uint64_t last_id;
     uint64_t last_ino;
 };
@@ -127,6 +127,9 @@ struct node *node_get(struct fs *fs, uint64_t id);
 
 /* Takes @n lookups back; the last one frees the node. */
 void node_forget(struct fs *fs, uint64_t id, uint64_t n);
+
+/* Return: how many the kernel remembers. */
+size_t nodes_count(struct nodes *nodes);
 
 /* Return: the first of @n inode numbers that nobody else has. */
 uint64_t nodes_new_inos(struct nodes *nodes, unsigned int n);

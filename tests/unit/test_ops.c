@@ -280,7 +280,7 @@ OPS_TEST(the_later_part_of_a_split_write_is_refused)
 
 static unsigned int n_nodes(void)
 {
-    return HASH_COUNT(fs.nodes.table);
+    return nodes_count(&fs.nodes);
 }
 
 OPS_TEST(a_lookup_that_did_not_arrive_does_not_count)
