@@ -26,7 +26,7 @@ IPCFS = os.environ.get("IPCFS")
 SLOW = float(os.environ.get("IPCFS_SLOW", "1"))
 
 # By when that has happened which should happen at once. Only failures wait so long.
-PATIENCE = 10 * SLOW
+PATIENCE = 30 * SLOW
 
 # Long enough to believe that something does not happen. Each use costs this much.
 WHILE = 0.1

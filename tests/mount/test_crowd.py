@@ -5,7 +5,6 @@ import os
 import resource
 import signal
 import threading
-import time
 
 import pytest
 
@@ -116,21 +115,19 @@ def expect_few_threads(mnt):
     assert mnt.n_threads() <= 8 + 2 * os.cpu_count()
 
 
-def expect_prompt(mnt):
-    """Another mailbox answers at once beside the crowd."""
+def expect_answers(mnt):
+    """Another mailbox answers beside the crowd. How fast: tests/bench."""
     other = mnt.box()
-    start = time.monotonic()
     for _ in range(20):
         other.send(b"x")
         other.receive()
-    assert time.monotonic() - start < 1 * SLOW
     other.remove()
 
 
 def test_ten_thousand_receivers_wait_and_are_all_served(mnt, crowd_box, start_receivers):
     crowd = start_receivers(crowd_box)
     expect_few_threads(mnt)
-    expect_prompt(mnt)
+    expect_answers(mnt)
     crowd_box.send(*[b"%d" % i for i in range(N)])
     assert sorted(map(int, crowd.results())) == list(range(N))
     crowd_box.wait_for(receivers_waiting=0, messages=0, received=N)
@@ -140,7 +137,7 @@ def test_ten_thousand_senders_wait_and_are_all_let_in(mnt, crowd_box, start_send
     crowd_box.fill(b"first")
     crowd = start_senders(crowd_box)
     expect_few_threads(mnt)
-    expect_prompt(mnt)
+    expect_answers(mnt)
     with fails_with(errno.EAGAIN):
         crowd_box.send(b"at once")
     received = []

@@ -404,7 +404,7 @@ def test_descriptor_that_exec_closes_does_no_harm(mount):
 
     process = Call(spawn)
     try:
-        wait_until(lambda: process.poll() is not None, "the child starts", 3 * SLOW)
+        wait_until(lambda: process.poll() is not None, "the child starts")
     finally:
         if process.poll() is None:
             mnt.expected_status = -signal.SIGKILL
@@ -948,7 +948,7 @@ def test_exit_that_closes_does_not_hang_in_a_rendezvous(box):
 
     process = Call(leave)
     try:
-        wait_until(lambda: process.poll() is not None, "it ends", 2 * SLOW)
+        wait_until(lambda: process.poll() is not None, "it ends")
     finally:
         if process.poll() is None:
             box.take(1)

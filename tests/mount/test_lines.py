@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from harness import (ALICE, BOB, SHELLS, SLOW, TOOLS, Call, Handle, as_user, expect_asleep, fails_with, interruptible,
+from harness import (ALICE, BOB, SHELLS, TOOLS, Call, Handle, as_user, expect_asleep, fails_with, interruptible,
                      run, sh, start_sh, try_open, wait_until)
 
 MESSAGE_BYTES_DEFAULT = 65536
@@ -599,7 +599,7 @@ def test_process_that_ends_with_a_rest_does_not_hang_where_the_mailbox_is_full(b
 
     process = Call(end)
     try:
-        wait_until(lambda: process.poll() is not None, "it ends", 2 * SLOW)
+        wait_until(lambda: process.poll() is not None, "it ends")
     finally:
         received = box.drain()
         process.wait()

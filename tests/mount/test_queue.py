@@ -619,16 +619,6 @@ def test_exchange_is_refused(three, other):
 
 # --- many ---
 
-def seconds_to_list(queue, n):
-    """The best of three."""
-    times = []
-    for _ in range(3):
-        begin = time.monotonic()
-        assert len(queue.ids()) == n
-        times.append(time.monotonic() - begin)
-    return min(times)
-
-
 def send_lines(box, n):
     with box.open_send(name="send.lines") as lines:
         data = b"x\n" * n
@@ -636,30 +626,23 @@ def send_lines(box, n):
             data = data[lines.write(data[:MIB]):]
 
 
-def test_time_to_list_grows_with_the_number(queue):
-    """Ten times as many messages take some ten times as long, not a hundred."""
+def test_hundred_thousand_are_listed(queue):
+    """How the work grows with the number is counted in unit/test_cost."""
     queue.box.configure(messages="max")
-    send_lines(queue.box, 10_000)
-    small = seconds_to_list(queue, 10_000)
-    send_lines(queue.box, 90_000)
-    large = seconds_to_list(queue, 100_000)
+    send_lines(queue.box, 100_000)
+    assert len(queue.ids()) == 100_000
     with Handle(queue.box.file("recv.lines"), os.O_RDONLY) as reader:
         while queue.box.stat()["messages"]:
             reader.read()
-    assert large < 20 * small + 0.05
 
 
-def test_time_to_find_and_remove_grows_with_the_number(queue):
-    def seconds_to_empty(n):
-        send_lines(queue.box, n)
-        begin = time.monotonic()
-        for path in queue.files():
-            os.stat(path)
-            os.unlink(path)
-        return time.monotonic() - begin
+def test_each_of_many_is_found_and_removed(queue):
     queue.box.configure(messages="max")
-    small = min(seconds_to_empty(500) for _ in range(3))
-    assert seconds_to_empty(5000) < 20 * small + 0.5
+    send_lines(queue.box, 5000)
+    for path in queue.files():
+        os.stat(path)
+        os.unlink(path)
+    assert queue.ids() == []
 
 
 def test_listing_shows_what_stays_exactly_once(queue):

@@ -5,6 +5,7 @@ import errno
 import os
 import select
 import signal
+import time
 
 import pytest
 
@@ -156,26 +157,32 @@ def test_message_too_long_is_refused_and_nothing_is_sent(mnt, shell):
 
 @ROLES
 def test_waiting_consumer_on_an_empty_ring_wakes_at_once(mnt, roles):
-    """No pause of 200 ms, after which sleepers look by themselves: many in a row take less than one each."""
+    """No pause of 200 ms, after which sleepers look by themselves."""
     ring = ring_of(mnt, roles)
     peer, echo = ring.library(), ring.library()
     n = 20
+    of_shell, of_peer = [], []
     with Handle(ring.recv_path, os.O_RDONLY | os.O_DIRECT) as recv, ring.open_send(0) as send:
         reader = Call(lambda: [recv.read() for _ in range(n)])
         ring.wait_for(receivers_waiting=1)
-        begin = os.times().elapsed
         for i in range(n):
+            begin = time.monotonic()
             echo.produce(str(i))
             ring.wait_for(received=i + 1)
+            of_shell.append(time.monotonic() - begin)
         assert reader.result() == [b"%d" % i for i in range(n)]
         if roles == "one":
             echo.close()
         for i in range(n):
             peer.tell("consume")
             expect_asleep(peer.process)
+            begin = time.monotonic()
             send.write(b"%d" % i)
             assert peer.answer() == b"%d" % i
-        assert os.times().elapsed - begin < 2 * n * 0.2 * 0.75
+            of_peer.append(time.monotonic() - begin)
+    # On a busy machine some take that long; with a pause most would.
+    for times in (of_shell, of_peer):
+        assert sorted(times)[n // 2] < 0.2 / 2, times
 
 
 # --- full ---

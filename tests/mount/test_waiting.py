@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from harness import (SHELLS, SLOW, WHILE, Call, expect_asleep, fails_with, run, sh, start, start_sh, try_open,
+from harness import (PATIENCE, SHELLS, SLOW, WHILE, Call, expect_asleep, fails_with, run, sh, start, start_sh, try_open,
                      wait_until)
 
 
@@ -61,11 +61,11 @@ def test_two_writers_of_one_inherited_descriptor_can_each_be_killed(box, shell):
     assert box.drain() == [b"full\n"]
 
 
-def expect_side_by_side(box, flags):
+def expect_side_by_side(box, flags, patience=PATIENCE):
     box.fill(b"full")
     with box.open_send(flags) as send:
         writers = [Call(send.write, b"%d" % i) for i in range(4)]
-        box.wait_for(senders_waiting=4, patience=2 * SLOW)
+        box.wait_for(senders_waiting=4, patience=patience)
         expect_asleep(*writers)
         # The flag is the descriptor's: it holds for all from now on.
         send.set_flags(flags | os.O_NONBLOCK)
@@ -82,7 +82,7 @@ def test_writers_of_one_inherited_descriptor_wait_side_by_side(box, flags):
 
 @pytest.mark.xfail(strict=True, reason="Linux locks the inode for each O_APPEND write, whatever FOPEN_* says")
 def test_writers_of_one_inherited_descriptor_to_append_wait_side_by_side(box):
-    expect_side_by_side(box, os.O_APPEND)
+    expect_side_by_side(box, os.O_APPEND, 2 * SLOW)
 
 
 def test_large_messages_wait_side_by_side_on_one_descriptor(box):

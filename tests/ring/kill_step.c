@@ -24,7 +24,7 @@
 #define STEPS_MAX 100000
 
 /* Beyond this only a peer that waits for the dead takes. */
-#define PATIENCE (2000 * MS)
+#define PATIENCE (20000 * MS)
 
 enum { OLD = 1, VICTIMS = 2, NEW = 3 };
 

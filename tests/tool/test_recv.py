@@ -83,6 +83,7 @@ def test_the_timeout_is_for_each_message(ctl, box, name):
 def test_sleeps_while_it_waits(ctl, box, name):
     receiver = ctl.start("recv", name, "--timeout", "30")
     box.wait_for(receivers_waiting=1)
+    expect_asleep(receiver)
     with open(f"/proc/{receiver.pid}/status", encoding="utf-8") as status:
         before = [line for line in status if "ctxt_switches" in line]
     time.sleep(0.5)

@@ -216,7 +216,7 @@ def test_send_to_a_process(ctl, process):
 
 
 def test_process_receives_with_a_child(ctl):
-    script = '"$@" send proc/$$ hello && "$@" recv --json proc/$$ --timeout 5; exit'
+    script = '"$@" send proc/$$ hello && "$@" recv --json proc/$$ --timeout 60; exit'
     done = run("sh", "-c", script, "sh", *ctl.args())
     assert done.returncode == 0 and '"text":"hello"' in done.stdout, done.stderr
 
