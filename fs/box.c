@@ -131,6 +131,16 @@ int box_use(struct box *box)
     return box->kind->use ? box->kind->use(box) : 0;
 }
 
+uid_t box_uid(struct box *box)
+{
+    uid_t uid;
+
+    pthread_mutex_lock(&box->lock);
+    uid = box->dir.uid;
+    pthread_mutex_unlock(&box->lock);
+    return uid;
+}
+
 void box_refresh(struct box *box)
 {
     if (box->kind->refresh)

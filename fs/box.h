@@ -125,6 +125,9 @@ int box_change_file(struct box *box, enum box_file file, const struct node_chang
 /* Writes what stat says of @file, as it was when last refreshed. */
 void box_file_attr(struct box *box, enum box_file file, struct stat *ret_attr);
 
+/* Return: whose it is. */
+uid_t box_uid(struct box *box);
+
 /* Return: the name of @file in its directory. */
 const char *box_file_name(enum box_file file);
 

@@ -27,8 +27,8 @@ int fs_init(struct fs *fs, const struct fs_options *options)
     files_init(&fs->files);
     listings_init(&fs->listings);
     deferred_init(&fs->deferred);
+    notify_init(&fs->notify, &fs->domain.quota);
     prune_init(&fs->prune);
-    pthread_mutex_init(&fs->telling, NULL);
     r = processes_init(&fs->processes);
     return r < 0 ? r : tree_init(&fs->tree, fs, &owner);
 }
@@ -38,107 +38,51 @@ static const enum box_file subdirs[] = { BOX_QUEUE, BOX_LINK };
 
 #define N_SUBDIRS (sizeof(subdirs) / sizeof(subdirs[0]))
 
-/* What the kernel is to be told about a directory of mbox/ or proc/. */
-struct notice {
-    struct deferred_work work;
-    struct fs *fs;
-    void (*tell)(const struct notice *notice);
-    uint64_t parent;
-    /* Of one that is gone: */
-    uint64_t child;
-    uint64_t subdirs[N_SUBDIRS];
-    bool has_prios; /* somebody has looked for send.N */
-    char name[];
-};
-
-static void forget(const struct notice *notice, uint64_t dir, const char *name)
-{
-    fuse_lowlevel_notify_inval_entry(notice->fs->session, dir, name, strlen(name));
-}
-
-static void tell_expiry(const struct notice *notice)
-{
-    forget(notice, notice->parent, notice->name);
-}
-
-/* First its files: the kernel does not delete a directory with something in it. What it does not
- * delete it is to forget, or it would keep that for long. Who looks for a name in a directory that has
- * been forgotten would also keep that: to forget any name in there waits for those who do, and who
- * looks later finds nothing (box_check). */
-static void tell_deletion(const struct notice *notice)
+/* First its files: the kernel does not delete a directory with something in it. Who looks for a name in a
+ * directory that has been forgotten would also keep that: to forget any name in there waits for those who
+ * do, and who looks later finds nothing (box_check). */
+static void add_contents(struct notice *notice, struct fs *fs, struct box *box, uint64_t dir)
 {
     char name[16];
 
     for (unsigned int i = 0; i < N_SUBDIRS; i++) {
-        if (notice->subdirs[i])
-            forget(notice, notice->subdirs[i], ".");
+        uint64_t subdir = node_slot_id(fs, &box->file_nodes[subdirs[i]]);
+
+        if (subdir)
+            notice_add_expiry(notice, subdir, ".");
     }
     for (unsigned int i = 0; i < BOX_N_FILES; i++)
-        forget(notice, notice->child, box_file_name((enum box_file)i));
-    for (unsigned int prio = 0; prio < MSG_N_PRIOS && notice->has_prios; prio++) {
+        notice_add_expiry(notice, dir, box_file_name((enum box_file)i));
+    for (unsigned int prio = 0; prio < MSG_N_PRIOS && box->has_prios; prio++) {
         snprintf(name, sizeof(name), "send.%u", prio);
-        forget(notice, notice->child, name);
+        notice_add_expiry(notice, dir, name);
     }
-    if (fuse_lowlevel_notify_delete(notice->fs->session, notice->parent, notice->child,
-                                    notice->name, strlen(notice->name)) == -ENOTEMPTY)
-        tell_expiry(notice);
-}
-
-static void tell(struct deferred_work *work)
-{
-    struct notice *notice = (struct notice *)work;
-    struct fs *fs = notice->fs;
-
-    pthread_mutex_lock(&fs->telling);
-    if (!fs->is_ending)
-        notice->tell(notice);
-    pthread_mutex_unlock(&fs->telling);
-    free(notice);
-}
-
-/* Return: a notice about @name in the directory of @parent's node; NULL: nobody is to be told, or
- * memory is short: who looks finds what there is all the same. */
-static struct notice *notice_new(struct fs *fs, void (*tell_it)(const struct notice *notice),
-                                 struct node *const *parent, const char *name)
-{
-    uint64_t parent_id = node_slot_id(fs, parent);
-    size_t name_size = strlen(name) + 1;
-    struct notice *notice;
-
-    if (parent_id == 0 || !fs->session)
-        return NULL;
-    notice = calloc(1, sizeof(*notice) + name_size);
-    if (!notice)
-        return NULL;
-    notice->work.run = tell;
-    notice->tell = tell_it;
-    notice->fs = fs;
-    notice->parent = parent_id;
-    memcpy(notice->name, name, name_size);
-    return notice;
 }
 
 void fs_announce_deletion(struct fs *fs, struct box *box, struct node *const *parent,
                           const char *name)
 {
-    uint64_t child = node_slot_id(fs, &box->dir_node);
-    struct notice *notice = child ? notice_new(fs, tell_deletion, parent, name) : NULL;
+    uint64_t parent_id = node_slot_id(fs, parent);
+    uint64_t dir = node_slot_id(fs, &box->dir_node);
+    struct notice *notice;
 
+    if (!parent_id || !dir)
+        return;
+    notice = notice_new(&fs->notify, box_uid(box));
     if (!notice)
         return;
-    notice->child = child;
-    notice->has_prios = box->has_prios;
-    for (unsigned int i = 0; i < N_SUBDIRS; i++)
-        notice->subdirs[i] = node_slot_id(fs, &box->file_nodes[subdirs[i]]);
-    deferred_add(&fs->deferred, &notice->work);
+    add_contents(notice, fs, box, dir);
+    notice_add_deletion(notice, parent_id, dir, name);
+    notice_give(notice);
 }
 
-void fs_announce_expiry(struct fs *fs, struct node *const *parent, const char *name)
+void fs_announce_expiry(struct fs *fs, uid_t uid, struct node *const *parent, const char *name)
 {
-    struct notice *notice = notice_new(fs, tell_expiry, parent, name);
+    uint64_t parent_id = node_slot_id(fs, parent);
+    struct notice *notice = parent_id ? notice_new(&fs->notify, uid) : NULL;
 
-    if (notice)
-        deferred_add(&fs->deferred, &notice->work);
+    notice_add_expiry(notice, parent_id, name);
+    notice_give(notice);
 }
 
 void fs_remove_box(struct fs *fs, struct box *box, struct mbox_ready *ready)
@@ -155,24 +99,24 @@ void fs_end_mailboxes(struct fs *fs)
 {
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
 
-    pthread_mutex_lock(&fs->telling);
-    fs->is_ending = true;
-    pthread_mutex_unlock(&fs->telling);
+    /* Nobody may soon answer what the kernel may need to know to take a notice. */
+    fs->is_stuck = !notify_stop(&fs->notify);
     names_remove_all(&fs->names, &ready);
     names_remove_all(&fs->rings, &ready);
     processes_end_all(fs, &ready);
     mbox_ready_run(&ready);
 }
 
-void fs_stop(struct fs *fs)
+bool fs_stop(struct fs *fs)
 {
     if (fs->is_stopped)
-        return;
+        return !fs->is_stuck;
     fs->is_stopped = true;
     fs_end_mailboxes(fs);
     processes_stop(&fs->processes);
     ring_waiters_deinit(&fs->ring_waiters);
     deferred_stop(&fs->deferred);
+    return !fs->is_stuck;
 }
 
 void fs_deinit(struct fs *fs)
@@ -189,6 +133,6 @@ void fs_deinit(struct fs *fs)
     processes_deinit(&fs->processes);
     prune_deinit(&fs->prune);
     deferred_deinit(&fs->deferred);
-    pthread_mutex_destroy(&fs->telling);
+    notify_deinit(&fs->notify);
     mbox_domain_deinit(&fs->domain);
 }

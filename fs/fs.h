@@ -15,6 +15,7 @@
 #include "file.h"
 #include "listing.h"
 #include "node.h"
+#include "notify.h"
 #include "process.h"
 #include "prune.h"
 #include "regions.h"
@@ -41,11 +42,10 @@ struct fs {
     struct files files;
     struct listings listings;
     struct deferred deferred;
+    struct notify notify;
     struct prune prune;
-    /* Held while the kernel is told of a name, for which it may need the answer to a request. */
-    pthread_mutex_t telling;
-    bool is_ending;  /* under telling: it is told no more, for nobody may answer soon */
     bool is_stopped; /* fs_stop's */
+    bool is_stuck;   /* a thread is telling the kernel something, and may for long */
     struct fuse_session *session; /* for telling the kernel; NULL: there is none */
     uint64_t max_bytes;
     size_t one_write_bytes; /* what surely comes in one WRITE */
@@ -72,19 +72,20 @@ struct box;
 void fs_announce_deletion(struct fs *fs, struct box *box, struct node *const *parent,
                           const char *name);
 
-/* Asks the kernel to forget @name in @parent, which is still there. */
-void fs_announce_expiry(struct fs *fs, struct node *const *parent, const char *name);
+/* Asks the kernel to forget @name in @parent, which is still there. @uid is whose notice it is. */
+void fs_announce_expiry(struct fs *fs, uid_t uid, struct node *const *parent, const char *name);
 
 /* Ends @box, messages or not, and tells the kernel that it is gone. */
 void fs_remove_box(struct fs *fs, struct box *box, struct mbox_ready *ready);
 
 /* Ends every mailbox, those of processes too: who waits gets EIDRM. Requests are still answered. The
- * kernel is told of no more deletions. */
+ * kernel is told of no more deletions. Returns within a moment even if the kernel can't be told. */
 void fs_end_mailboxes(struct fs *fs);
 
 /* No request is being answered any more. Ends all threads that could tell the kernel something: then
- * the session may be unmounted. */
-void fs_stop(struct fs *fs);
+ * the session may be unmounted. Return: whether all have ended; else the connection to the kernel is to be
+ * aborted, and @fs must stay (notify.h). */
+bool fs_stop(struct fs *fs);
 
 /* No request is being answered any more. Frees all, also what the kernel never gave back. */
 void fs_deinit(struct fs *fs);

@@ -193,7 +193,8 @@ void links_forget_names(struct process *process)
 
     snprintf(name, sizeof(name), "%d", (int)process->pid);
     LIST_FOREACH(end, &process->names, entry) {
-        fs_announce_expiry(process->fs, &end->process->box.file_nodes[BOX_LINK], name);
+        fs_announce_expiry(process->fs, box_uid(&end->process->box),
+                           &end->process->box.file_nodes[BOX_LINK], name);
     }
 }
 

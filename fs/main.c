@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -141,6 +142,8 @@ static enum exit_status serve(struct mount *mount)
 
     r = deferred_start(&mount->fs.deferred);
     if (r == 0)
+        r = notify_start(&mount->fs.notify, fuse_session_fd(mount->session));
+    if (r == 0)
         r = processes_start(&mount->fs);
     if (r == 0)
         r = -pthread_create(&signal_thread, NULL, wait_for_signal, mount);
@@ -151,7 +154,9 @@ static enum exit_status serve(struct mount *mount)
     status = loop(mount);
     pthread_cancel(signal_thread);
     pthread_join(signal_thread, NULL);
-    fs_stop(&mount->fs);
+    /* Who has the kernel wait for long does not keep the others' calls unanswered. */
+    if (!fs_stop(&mount->fs))
+        umount2(mount->options.mountpoint, MNT_FORCE);
     return status;
 }
 
@@ -199,7 +204,9 @@ static enum exit_status run(struct mount *mount)
         status = go_to_background(mount);
     if (status == EXIT_STATUS_OK)
         status = mount_and_serve(mount);
-    fs_deinit(&mount->fs);
+    /* A thread that has not ended may use it. */
+    if (!mount->fs.is_stuck)
+        fs_deinit(&mount->fs);
     fuse_session_destroy(mount->session);
     return status;
 }

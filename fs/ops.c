@@ -98,6 +98,9 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
     /* Without it an O_TRUNC is a SETATTR, whose answer says again how long `send` is (box.c). */
     fuse_unset_feature_flag(conn, FUSE_CAP_ATOMIC_O_TRUNC);
     fuse_unset_feature_flag(conn, FUSE_CAP_READDIRPLUS);
+    /* An io_submit would become a request that no interrupt reaches, and a few of those that wait keep every
+     * RELEASE of the mount from coming. */
+    fuse_unset_feature_flag(conn, FUSE_CAP_ASYNC_DIO);
     /* Only the kernel changes what it caches, the bytes of a region: a new mtime is no news. */
     fuse_unset_feature_flag(conn, FUSE_CAP_AUTO_INVAL_DATA);
     if (fs->is_passthrough_wanted && fuse_set_feature_flag(conn, FUSE_CAP_PASSTHROUGH)) {

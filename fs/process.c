@@ -354,7 +354,7 @@ static int find_or_enter(struct fs *fs, pid_t pid, struct process *made,
     mbox_ready_run(&ready);
     if (expired) {
         format_pid(expired, name);
-        fs_announce_expiry(fs, &fs->tree.procs.node, name);
+        fs_announce_expiry(fs, box_uid(&(*ret_process)->box), &fs->tree.procs.node, name);
     }
     return r;
 }

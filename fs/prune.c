@@ -1,28 +1,8 @@
 #include "prune.h"
 
-#include <linux/fuse.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "fs.h"
-
-/* FUSE_NOTIFY_PRUNE and struct fuse_notify_prune_out of <linux/fuse.h>, version 7.45. */
-#define NOTIFY_PRUNE 9
-
-struct message {
-    struct fuse_out_header header;
-    uint32_t n;
-    uint32_t padding;
-    uint64_t spare;
-    uint64_t ids[PRUNE_BATCH];
-};
-
-struct pruning {
-    struct deferred_work work;
-    struct fs *fs;
-    struct message message;
-};
 
 void prune_init(struct prune *prune)
 {
@@ -35,47 +15,31 @@ void prune_deinit(struct prune *prune)
     pthread_mutex_destroy(&prune->lock);
 }
 
-/* A kernel that doesn't know the message refuses it, and all stays as it was. */
-static void run(struct deferred_work *work)
+/* Under lock. Return: whether there are enough, and they are in @ids now. */
+static bool add(struct prune *prune, uint64_t id, uint64_t ids[PRUNE_BATCH])
 {
-    struct pruning *pruning = (struct pruning *)work;
-    const struct message *message = &pruning->message;
-    ssize_t n = write(fuse_session_fd(pruning->fs->session), message, sizeof(*message));
-
-    (void)n;
-    free(pruning);
-}
-
-/* Without memory for it the kernel is not asked. */
-static void ask(struct fs *fs, const uint64_t ids[PRUNE_BATCH])
-{
-    struct pruning *pruning = calloc(1, sizeof(*pruning));
-
-    if (!pruning)
-        return;
-    pruning->work.run = run;
-    pruning->fs = fs;
-    pruning->message.header.len = sizeof(pruning->message);
-    pruning->message.header.error = NOTIFY_PRUNE;
-    pruning->message.n = PRUNE_BATCH;
-    memcpy(pruning->message.ids, ids, sizeof(pruning->message.ids));
-    deferred_add(&fs->deferred, &pruning->work);
+    prune->ids[prune->n++] = id;
+    if (prune->n < PRUNE_BATCH)
+        return false;
+    memcpy(ids, prune->ids, sizeof(prune->ids));
+    prune->n = 0;
+    return true;
 }
 
 void prune_later(struct fs *fs, uint64_t id)
 {
     struct prune *prune = &fs->prune;
     uint64_t ids[PRUNE_BATCH];
+    struct notice *notice;
     bool is_full;
 
     pthread_mutex_lock(&prune->lock);
-    prune->ids[prune->n++] = id;
-    is_full = prune->n == PRUNE_BATCH;
-    if (is_full) {
-        memcpy(ids, prune->ids, sizeof(ids));
-        prune->n = 0;
-    }
+    is_full = add(prune, id, ids);
     pthread_mutex_unlock(&prune->lock);
-    if (is_full && fs->session)
-        ask(fs, ids);
+    if (!is_full)
+        return;
+    /* Several users' files: nobody's directory has to wait for them, for giving up needs none's lock. */
+    notice = notice_new(&fs->notify, 0);
+    notice_add_prune(notice, ids, PRUNE_BATCH);
+    notice_give(notice);
 }
