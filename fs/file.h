@@ -59,7 +59,8 @@ struct file {
     /* Called before each read, write, poll and flush: who is gone with what the file is for may have
      * been seen to be gone before it was here. May be NULL. */
     void (*notice_end)(struct file *file);
-    int backing_id; /* passthrough (backing.h); 0: none */
+    int backing_id;            /* passthrough (backing.h); 0: none */
+    _Atomic uint64_t lock_ino; /* the inode number that was locked through it; 0: none (locks.h) */
     atomic_uint n_refs;
     pthread_mutex_t lock; /* guards what the kind says, and ph */
 

@@ -26,6 +26,7 @@ int fs_init(struct fs *fs, const struct fs_options *options)
     nodes_init(&fs->nodes);
     files_init(&fs->files);
     listings_init(&fs->listings);
+    locks_init(&fs->locks);
     deferred_init(&fs->deferred);
     notify_init(&fs->notify, &fs->domain.quota);
     prune_init(&fs->prune);
@@ -105,6 +106,7 @@ void fs_end_mailboxes(struct fs *fs)
     names_remove_all(&fs->rings, &ready);
     processes_end_all(fs, &ready);
     mbox_ready_run(&ready);
+    locks_end_waiting(&fs->locks);
 }
 
 bool fs_stop(struct fs *fs)
@@ -124,6 +126,7 @@ void fs_deinit(struct fs *fs)
     fs_stop(fs);
     files_deinit(&fs->files);
     listings_deinit(&fs->listings);
+    locks_deinit(&fs->locks);
     nodes_deinit(&fs->nodes);
     regions_deinit(&fs->regions);
     tree_deinit(&fs->tree);

@@ -14,6 +14,7 @@
 #include "deferred.h"
 #include "file.h"
 #include "listing.h"
+#include "locks.h"
 #include "node.h"
 #include "notify.h"
 #include "process.h"
@@ -41,6 +42,7 @@ struct fs {
     struct tree tree;
     struct files files;
     struct listings listings;
+    struct locks locks;
     struct deferred deferred;
     struct notify notify;
     struct prune prune;

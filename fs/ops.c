@@ -385,11 +385,22 @@ static void op_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
     file_poll(current_file_of(fi), req, ph);
 }
 
+static uint64_t inode_number(fuse_req_t req, fuse_ino_t ino)
+{
+    struct node *node = node_of(req, ino);
+    struct stat attr;
+
+    node->ops->getattr(node, &attr);
+    return attr.st_ino;
+}
+
 static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     struct file *file = current_file_of(fi);
+    struct fs *fs = fs_of(req);
 
-    (void)ino;
+    if (locks_are_there(&fs->locks))
+        locks_close(&fs->locks, inode_number(req, ino), fi->lock_owner);
     if (file->ops->flush)
         file->ops->flush(file, req);
     else
@@ -403,6 +414,22 @@ static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
     (void)ino;
     fuse_reply_err(req, 0);
     file_release(file);
+}
+
+static void op_flock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, int operation)
+{
+    locks_flock(file_of(fi), req, inode_number(req, ino), fi->lock_owner, operation);
+}
+
+static void op_setlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock,
+                     int waits)
+{
+    locks_set(file_of(fi), req, inode_number(req, ino), fi->lock_owner, lock, waits);
+}
+
+static void op_getlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock)
+{
+    locks_get(file_of(fi), req, inode_number(req, ino), fi->lock_owner, lock);
 }
 
 static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
@@ -584,6 +611,9 @@ const struct fuse_lowlevel_ops fs_ops = {
     .poll = op_poll,
     .flush = op_flush,
     .release = op_release,
+    .flock = op_flock,
+    .setlk = op_setlk,
+    .getlk = op_getlk,
     .fallocate = op_fallocate,
     .opendir = op_opendir,
     .readdir = op_readdir,
