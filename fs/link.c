@@ -18,10 +18,6 @@
 #include "recv.h"
 #include "send.h"
 
-/* Inode numbers of ends lie below those of processes. */
-#define INO_BASE (UINT64_C(1) << 60)
-#define PID_BITS 24
-
 /* What fs/ adds to an end of a link. */
 struct side {
     struct link_end *end;
@@ -325,7 +321,10 @@ static int end_open(struct node *node, int flags, const struct caller *caller,
 
 static uint64_t ino_of(pid_t pid, pid_t peer)
 {
-    return INO_BASE + ((uint64_t)pid << PID_BITS) + (uint64_t)peer;
+    /* Multiplied by an odd number near 2^64 over the golden ratio, the high bits depend on all of both. */
+    uint64_t hash = ((uint64_t)pid << 32 | (uint32_t)peer) * UINT64_C(0x9e3779b97f4a7c15);
+
+    return NODE_INO_LINKS + (hash >> (64 - NODE_INO_LINK_BITS));
 }
 
 /* As its directory, but a file that is read and written. */

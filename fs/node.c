@@ -141,6 +141,8 @@ uint64_t nodes_new_inos(struct nodes *nodes, unsigned int n)
     uint64_t first;
 
     pthread_mutex_lock(&nodes->lock);
+    if (nodes->last_ino < NODE_INO_MADE_END && nodes->last_ino + n >= NODE_INO_MADE_END)
+        nodes->last_ino = NODE_INO_MADE_LATER;
     first = nodes->last_ino + 1;
     nodes->last_ino += n;
     pthread_mutex_unlock(&nodes->lock);

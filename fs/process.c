@@ -21,9 +21,12 @@
 /* Who may send at first, as the classes that could search a directory of this mode. */
 #define SENDERS_MODE 0100
 
-/* Inode numbers of one process: its directory's and its files'. */
+/* Inode numbers of one process: its directory's and its files', so that a directory has the same whoever
+ * looks, and when. No pid is larger than PID_MAX (PID_MAX_LIMIT of proc(5)). */
 #define N_INOS UINT64_C(32)
+#define PID_MAX (UINT64_C(1) << 22)
 static_assert(N_INOS > BOX_N_FILES, "each file of a process has an inode number");
+static_assert(NODE_INO_PROCESSES + PID_MAX * N_INOS <= NODE_INO_LINKS, "ranges don't overlap");
 
 /* So many that are not in use the kernel may remember: each takes a descriptor. */
 #define IDLE_MAX 16
@@ -386,7 +389,7 @@ static int make(struct fs *fs, pid_t pid, struct process **ret_process)
     process->uid = owner.uid;
     process->gid = owner.gid;
     box_init(&process->box, fs, &process_kind, DIR_MODE, SENDERS_MODE, &owner,
-             PROCESS_INO_BASE + (uint64_t)pid * N_INOS);
+             NODE_INO_PROCESSES + (uint64_t)pid * N_INOS);
     *ret_process = process;
     return 0;
 }

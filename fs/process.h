@@ -18,10 +18,6 @@
 
 #include "box.h"
 
-/* Inode numbers of processes and their files lie between those of messages and all others, so that
- * a directory has the same number whoever looks, and when. */
-#define PROCESS_INO_BASE (UINT64_C(1) << 61)
-
 struct process {
     struct box box;
     struct fs *fs;

@@ -17,8 +17,10 @@
 
 #define ID_DIGITS 20
 
-/* Inode numbers of messages lie above all others. */
-#define INO_BASE (UINT64_C(1) << 62)
+static uint64_t ino_of(uint64_t id)
+{
+    return NODE_INO_MESSAGES + (id & ((UINT64_C(1) << NODE_INO_MESSAGE_BITS) - 1));
+}
 
 struct entry {
     struct box *box; /* a reference to its mailbox */
@@ -158,7 +160,7 @@ static struct entry *new_entry(struct box *box, const struct msg *msg)
         .sender = msg->sender,
         .size_bytes = msg->size_bytes,
     };
-    attr_init(&entry->attr, INO_BASE + msg->id, S_IFREG | 0400, queue.st_uid, queue.st_gid);
+    attr_init(&entry->attr, ino_of(msg->id), S_IFREG | 0400, queue.st_uid, queue.st_gid);
     entry->attr.atime = entry->attr.mtime = entry->attr.ctime = msg->arrived;
     mbox_ref(&box->mbox);
     return entry;
@@ -209,7 +211,7 @@ int queue_list(struct node *dir, struct listing *listing)
         return r == -EIDRM ? 0 : r;
     for (size_t i = 0; i < n && r == 0; i++) {
         format_id(ids[i], name);
-        r = listing_add(listing, name, INO_BASE + ids[i], S_IFREG);
+        r = listing_add(listing, name, ino_of(ids[i]), S_IFREG);
     }
     free(ids);
     return r;

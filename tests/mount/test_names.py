@@ -92,6 +92,22 @@ def test_listing_says_what_is_what(mnt, box):
     assert all(entry.is_dir(follow_symlinks=False) for entry in os.scandir(mnt.mbox))
 
 
+def test_every_inode_number_fits_a_program_of_32_bits(mnt, box):
+    with open(os.path.join(mnt.path, "shm", "numbered"), "wb"):
+        box.send(b"waits")
+        os.mkdir(os.path.join(mnt.path, "ring", "numbered"))
+        process = os.path.join(mnt.path, "proc", str(os.getpid()))
+        tops = [mnt.path, process]
+        places = [os.path.join(process, "link", str(os.getppid()))]
+        places += [os.path.join(root, name) for top in tops for root, dirs, files in os.walk(top) for name in dirs + files]
+        numbers = [(path, os.lstat(path).st_ino) for path in places]
+        listed = [(entry.path, entry.inode()) for top in tops for root, _, _ in os.walk(top) for entry in os.scandir(root)]
+        os.unlink(os.path.join(mnt.path, "shm", "numbered"))
+        os.rmdir(os.path.join(mnt.path, "ring", "numbered"))
+    assert len(numbers) > 40
+    assert [found for found in numbers + listed if not 0 < found[1] < 2**32] == []
+
+
 def test_existing_and_missing_mailboxes(mnt, box):
     with fails_with(errno.EEXIST):
         os.mkdir(box.path)
