@@ -573,6 +573,7 @@ int mbox_post_reserved(struct mbox *mbox, struct msg *msg, struct mbox_op *op,
 {
     int r;
 
+    assert(op);
     pthread_mutex_lock(&mbox->lock);
     mbox->n_reserved--;
     msg_adopt_charge(msg_ref(msg), &mbox->domain->quota);
@@ -814,6 +815,7 @@ int mbox_get_stat(struct mbox *mbox, struct mbox_stat *ret_stat)
         *ret_stat = mbox->stat;
         ret_stat->n_messages = mbox->queue.n_messages;
         ret_stat->n_bytes = mbox->queue.n_bytes;
+        ret_stat->n_reserved = mbox->n_reserved;
     }
     pthread_mutex_unlock(&mbox->lock);
     return removed ? -EIDRM : 0;
@@ -1092,7 +1094,7 @@ static int remove_locked(struct mbox *mbox, bool force, struct mbox_ready *ready
 
     if (mbox->removed)
         return -EIDRM;
-    if (!force && (is_occupied(mbox) || mbox->n_reserved > 0))
+    if (!force && is_occupied(mbox))
         return -ENOTEMPTY;
     mbox->removed = true;
     mbox->stat.owner_pid = 0;

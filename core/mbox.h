@@ -107,6 +107,7 @@ struct mbox_stat {
     uint64_t n_received;
     uint64_t n_dropped;
     uint64_t n_rejected;
+    uint64_t n_reserved; /* places that are taken but not filled yet */
     uint64_t n_senders_waiting;
     uint64_t n_receivers_waiting;
     struct timespec last_send; /* CLOCK_REALTIME; zero: never */
@@ -163,7 +164,7 @@ struct mbox {
     uint64_t last_seq;
     struct mbox_ready takers;       /* receivers that wait, oldest first */
     struct mbox_watch_list watches; /* the armed ones */
-    struct mbox_stat stat;          /* the counters; its first two are computed when asked for */
+    struct mbox_stat stat; /* the counters; how many wait or are reserved is told when asked for */
 };
 
 void mbox_domain_init(struct mbox_domain *domain, uint64_t max_bytes, uint64_t uid_bytes);
@@ -200,7 +201,7 @@ int mbox_reserve(struct mbox *mbox, struct msg_sender sender, struct mbox_op *op
 
 /* Puts @msg into the place that was reserved, however full the mailbox is now. The caller has
  * charged what the message costs more than an empty one; that charge goes with the message, and is
- * released with the place on failure.
+ * released with the place on failure. There must be an @op: the mailbox may have become a rendezvous.
  * Return: 0; MBOX_PARKED: a rendezvous; -EIDRM; -EPIPE; -EINTR. The place is used up in any case. */
 int mbox_post_reserved(struct mbox *mbox, struct msg *msg, struct mbox_op *op,
                        struct mbox_ready *ready);
@@ -277,7 +278,8 @@ pid_t mbox_owner(struct mbox *mbox);
 void mbox_close(struct mbox *mbox, struct mbox_ready *ready);
 
 /* Ends the mailbox, when it is empty or with @force: who waits gets -EIDRM, messages are dropped.
- * Return: 0; -ENOTEMPTY: messages wait, or are about to (mbox_reserve); -EIDRM: removed before. */
+ * A reserved place is no message: it does not keep the mailbox, and filling it is -EIDRM then.
+ * Return: 0; -ENOTEMPTY: messages wait; -EIDRM: removed before. */
 int mbox_remove(struct mbox *mbox, bool force, struct mbox_ready *ready);
 
 /* What is in the mailbox's store may have changed: serves those who wait, and wakes those who watch for

@@ -57,6 +57,11 @@ struct msg {
     struct quota_charge charge;
     bool is_charged; /* the mailbox's, or who has it in flight: it has its hold on the charge */
 
+    /* msg_resize's: */
+    bool is_mapped; /* its memory is a mapping of its own */
+    size_t
+        n_allocated; /* how many bytes there are in data; those behind size_bytes are zero, once it was resized */
+
     unsigned char data[];
 };
 
@@ -68,6 +73,11 @@ struct msg *msg_alloc(size_t size_bytes, unsigned int prio, struct msg_sender se
  * Return: the message, with one reference, the caller's; NULL when memory is short. */
 struct msg *msg_new(const void *data, size_t size_bytes, unsigned int prio,
                     struct msg_sender sender);
+
+/* Makes *@msg, which nobody else has seen yet, @size_bytes long; what is new is zero. It may move. A gap that nothing is
+ * written into takes neither memory nor time, however long. Charging is the caller's, before this.
+ * Return: 0; -ENOMEM: it is as it was. */
+int msg_resize(struct msg **msg, size_t size_bytes);
 
 struct msg *msg_ref(struct msg *msg);
 

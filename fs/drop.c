@@ -1,10 +1,14 @@
-/* A file in drop/ has its place in the mailbox from the start and is charged as it grows, so that
- * closing it can't fail. Each open makes a file of its own, under a name that nobody finds again.
+/* A file in drop/ has its place in the mailbox from the start, is charged before it grows, and has all that its
+ * close will need, so that closing it can't fail. Each open makes a file of its own, under a name that nobody
+ * finds again.
  *
- * What is written collects in the message that it will be. It is sent at the close: a FLUSH by the
- * process that created it, after something was written, for its last descriptor of the file (shells
- * close others before, and children close theirs); or else the RELEASE. A file of which
- * a signal has killed the creator or the last writer is not sent. */
+ * What is written collects in the message that it will be: nothing is copied at the close, and a gap takes no memory
+ * (msg_resize). It is sent at the close: a FLUSH by the process that created it, after something was written, for its
+ * last descriptor of the file (shells close others before, and children close theirs); or else the RELEASE. A file
+ * of which a signal has killed the creator or the last writer is not sent.
+ *
+ * The mailbox may be removed meanwhile: a place that is taken does not keep it, and whoever has the file open
+ * gets EIDRM. */
 #include "drop.h"
 
 #include <errno.h>
@@ -18,9 +22,12 @@
 #include "fs.h"
 #include "parked.h"
 
+/* What an open file is charged at least, its place included: it takes memory even while nothing is in it. */
+#define DROP_MIN_CHARGE_BYTES 2048
+
 enum drop_state {
     DROP_COLLECTING,
-    DROP_SPOILED, /* a writer was killed, or a write failed: what there is, is not all */
+    DROP_SPOILED, /* a writer was killed, or a write failed: what there was, was not all */
     DROP_DONE,    /* sent, or given up: its place and charge are gone */
 };
 
@@ -32,12 +39,20 @@ struct drop_file {
     _Atomic pid_t its_parent;  /* and who had started it */
     /* Under file.lock: */
     enum drop_state state;
-    int error;          /* once spoiled: what a write gets; negative */
-    struct msg *msg;    /* what was written so far; NULL once it is done */
-    size_t n_allocated; /* bytes there are in msg for it to grow into */
+    int error;                /* no longer collecting: what a write gets; negative */
+    struct msg *msg;          /* what was written so far; NULL once it is spoiled or done */
+    uint64_t charged;         /* bytes, to the creator, beside those of the place */
+    bool has_place;           /* in the mailbox */
+    struct mbox_op *detached; /* for a close that nobody waits for */
     bool has_written;
     struct attr attr;
 };
+
+/* They, the file's node and an empty message. */
+_Static_assert(sizeof(struct drop_file) + sizeof(struct node) + sizeof(struct msg) +
+                       sizeof(struct mbox_op) <=
+                   DROP_MIN_CHARGE_BYTES,
+               "an open file costs more than it is charged");
 
 static struct drop_file *drop_of(struct node *node)
 {
@@ -60,23 +75,27 @@ static uint64_t extra_charge(size_t size_bytes)
     return size_bytes > MSG_MIN_CHARGE_BYTES ? size_bytes - MSG_MIN_CHARGE_BYTES : 0;
 }
 
-/* Under lock. Return: 0 with room for @size_bytes; -ENOMEM. */
-static int allocate(struct drop_file *drop, size_t size_bytes)
+/* Return: what a file of @size_bytes is charged beside its place. */
+static uint64_t charge_of(uint64_t size_bytes)
 {
-    size_t n = drop->n_allocated;
-    size_t size_now = drop->msg->size_bytes;
-    struct msg *msg;
+    uint64_t bytes = size_bytes > DROP_MIN_CHARGE_BYTES ? size_bytes : DROP_MIN_CHARGE_BYTES;
 
-    if (size_bytes <= n)
-        return 0;
-    n = n + n / 2 > size_bytes ? n + n / 2 : size_bytes;
-    msg = realloc(drop->msg, sizeof(*msg) + n);
-    if (!msg)
-        return -ENOMEM;
-    memset(msg->data + size_now, 0, n - size_now);
-    drop->msg = msg;
-    drop->n_allocated = n;
-    return 0;
+    return bytes - MSG_MIN_CHARGE_BYTES;
+}
+
+/* Under lock, or before others see it: makes the charge @bytes. Return: as quota_charge; it can't fail to shrink. */
+static int set_charge(struct drop_file *drop, uint64_t bytes)
+{
+    struct quota *quota = &drop->file.fs->domain.quota;
+    int r = 0;
+
+    if (bytes > drop->charged)
+        r = quota_charge(quota, drop->sender.uid, bytes - drop->charged);
+    else
+        quota_release(quota, drop->sender.uid, drop->charged - bytes);
+    if (r == 0)
+        drop->charged = bytes;
+    return r;
 }
 
 /* Under lock: it will not be sent. */
@@ -86,8 +105,12 @@ static void spoil(struct drop_file *drop, int error)
         return;
     drop->state = DROP_SPOILED;
     drop->error = error;
+    msg_unref(drop->msg);
+    drop->msg = NULL;
+    set_charge(drop, charge_of(0));
 }
 
+/* Return: 0; -EFBIG; -EIDRM. */
 static int check_size(struct drop_file *drop, uint64_t size_bytes)
 {
     struct mbox_limits limits;
@@ -96,34 +119,45 @@ static int check_size(struct drop_file *drop, uint64_t size_bytes)
     return r == 0 && size_bytes > limits.bytes ? -EFBIG : r;
 }
 
-/* Under lock: makes the message @size_bytes long, and its charge so too. What is new is zero.
+/* Under lock: makes the message @size_bytes long, and its charge so too, before there is memory for it. What is new is
+ * zero.
  * Return: 0; -EFBIG; -ENOSPC, -EDQUOT, -ENOMEM, -EIDRM: it is spoiled; -EPIPE: it is done already. */
 static int resize(struct drop_file *drop, uint64_t size_bytes)
 {
-    struct quota *quota = &drop->file.fs->domain.quota;
-    uint64_t charge = extra_charge(size_bytes);
-    uint64_t charged;
+    uint64_t charged = drop->charged;
     int r;
 
     if (drop->state != DROP_COLLECTING)
         return drop->error;
-    charged = extra_charge(drop->msg->size_bytes);
     r = check_size(drop, size_bytes);
+    if (r == 0 && charge_of(size_bytes) > charged)
+        r = set_charge(drop, charge_of(size_bytes));
     if (r == 0)
-        r = allocate(drop, size_bytes);
-    if (r == 0 && charge > charged)
-        r = quota_charge(quota, drop->sender.uid, charge - charged);
+        r = msg_resize(&drop->msg, size_bytes);
     if (r < 0) {
         spoil(drop, r);
         return r;
     }
-    if (charge < charged)
-        quota_release(quota, drop->sender.uid, charged - charge);
-    if (size_bytes < drop->msg->size_bytes)
-        memset(drop->msg->data + size_bytes, 0, drop->msg->size_bytes - size_bytes);
-    drop->msg->size_bytes = size_bytes;
+    set_charge(drop, charge_of(size_bytes));
     attr_touch(&drop->attr);
     return 0;
+}
+
+/* Under lock: @size bytes at @offset. Return: 0; as resize. */
+static int write_bytes(struct drop_file *drop, const char *data, size_t size, off_t offset)
+{
+    uint64_t end = (uint64_t)offset + size;
+    int r = 0;
+
+    if (drop->state != DROP_COLLECTING || end > drop->msg->size_bytes)
+        r = resize(drop, end);
+    else if ((r = check_size(drop, 0)) < 0)
+        spoil(drop, r);
+    if (r == 0) {
+        memcpy(drop->msg->data + offset, data, size);
+        drop->has_written = true;
+    }
+    return r;
 }
 
 static int node_setattr(struct node *node, const struct node_change *change)
@@ -170,25 +204,54 @@ static void drop_write(struct file *file, fuse_req_t req, const char *data, size
                        off_t offset, int flags)
 {
     struct drop_file *drop = (struct drop_file *)file;
-    uint64_t end = (uint64_t)offset + size;
-    int r = 0;
+    int r;
 
     (void)flags;
     note_writer(drop, req);
     pthread_mutex_lock(&file->lock);
-    if (drop->state != DROP_COLLECTING)
-        r = drop->error;
-    else if (end > drop->msg->size_bytes)
-        r = resize(drop, end);
-    if (r == 0) {
-        memcpy(drop->msg->data + offset, data, size);
-        drop->has_written = true;
-    }
+    r = write_bytes(drop, data, size, offset);
     pthread_mutex_unlock(&file->lock);
     if (r < 0)
         fuse_reply_err(req, -r);
     else
         fuse_reply_write(req, size);
+}
+
+/* Under lock: copies what there is of @size bytes from @offset on. Return: 0 with *ret_n of them; -EIDRM; -EPIPE: it is
+ * sent already, or will never be. */
+static int read_bytes(struct drop_file *drop, char *data, size_t size, off_t offset, size_t *ret_n)
+{
+    size_t start = (size_t)offset;
+    size_t left;
+    int r = drop->state == DROP_COLLECTING ? check_size(drop, 0) : drop->error;
+
+    if (r < 0)
+        return r;
+    left = start < drop->msg->size_bytes ? drop->msg->size_bytes - start : 0;
+    *ret_n = size < left ? size : left;
+    if (*ret_n > 0)
+        memcpy(data, drop->msg->data + start, *ret_n);
+    return 0;
+}
+
+/* Copied, because a writer may move the bytes while the kernel is told. */
+static void drop_read(struct file *file, fuse_req_t req, size_t size, off_t offset, int flags)
+{
+    char *data = malloc(size);
+    size_t n = 0;
+    int r = data ? 0 : -ENOMEM;
+
+    (void)flags;
+    if (r == 0) {
+        pthread_mutex_lock(&file->lock);
+        r = read_bytes((struct drop_file *)file, data, size, offset, &n);
+        pthread_mutex_unlock(&file->lock);
+    }
+    if (r < 0)
+        fuse_reply_err(req, -r);
+    else
+        fuse_reply_buf(req, data, n);
+    free(data);
 }
 
 /* Takes what was collected, to be sent; the place and the charge go with it.
@@ -203,6 +266,10 @@ static struct msg *take_collected(struct drop_file *drop)
         drop->msg = NULL;
         drop->state = DROP_DONE;
         drop->error = -EPIPE;
+        drop->has_place = false;
+        set_charge(drop, extra_charge(msg->size_bytes));
+        /* It is the message's from now on. */
+        drop->charged = 0;
     }
     pthread_mutex_unlock(&drop->file.lock);
     return msg;
@@ -211,8 +278,9 @@ static struct msg *take_collected(struct drop_file *drop)
 /* Sends what nobody waits for. */
 static void send_detached(struct drop_file *drop, struct msg *msg, struct mbox_ready *ready)
 {
-    struct mbox_op *op = detached_op_new();
+    struct mbox_op *op = drop->detached;
 
+    drop->detached = NULL;
     if (mbox_post_reserved(drop->file.mbox, msg, op, ready) != MBOX_PARKED)
         free(op);
 }
@@ -296,21 +364,20 @@ static void drop_flush(struct file *file, fuse_req_t req)
     mbox_ready_run(&ready);
 }
 
-/* Gives up what was not sent. */
+/* Gives up what was not sent, and the place for it. */
 static void give_up(struct drop_file *drop, struct mbox_ready *ready)
 {
-    struct msg *msg;
+    bool has_place;
 
     pthread_mutex_lock(&drop->file.lock);
-    msg = drop->msg;
-    drop->msg = NULL;
+    spoil(drop, -EPIPE);
+    has_place = drop->has_place;
+    drop->has_place = false;
     drop->state = DROP_DONE;
+    set_charge(drop, 0);
     pthread_mutex_unlock(&drop->file.lock);
-    if (!msg)
-        return;
-    quota_release(&drop->file.fs->domain.quota, drop->sender.uid, extra_charge(msg->size_bytes));
-    mbox_unreserve(drop->file.mbox, drop->sender, ready);
-    msg_unref(msg);
+    if (has_place)
+        mbox_unreserve(drop->file.mbox, drop->sender, ready);
 }
 
 /* Whoever held the last handle was not the creator: a child that went on writing, or has closed it
@@ -333,11 +400,16 @@ static void drop_release(struct file *file)
 
 static void drop_close(struct file *file)
 {
-    msg_unref(((struct drop_file *)file)->msg);
+    struct drop_file *drop = (struct drop_file *)file;
+
+    msg_unref(drop->msg);
+    free(drop->detached);
+    set_charge(drop, 0);
 }
 
 static const struct file_ops file_ops = {
     .open_flags = FOPEN_DIRECT_IO,
+    .read = drop_read,
     .write = drop_write,
     .flush = drop_flush,
     .release = drop_release,
@@ -345,7 +417,19 @@ static const struct file_ops file_ops = {
     .size = sizeof(struct drop_file),
 };
 
-/* Return: 0 with a file that has no place yet; -ENOMEM. */
+/* Return: 0 with all that the file needs until it is sent; -EDQUOT, -ENOSPC, -ENOMEM. */
+static int equip(struct drop_file *drop)
+{
+    int r = set_charge(drop, charge_of(0));
+
+    if (r < 0)
+        return r;
+    drop->msg = msg_alloc(0, 0, drop->sender);
+    drop->detached = detached_op_new();
+    return drop->msg && drop->detached ? 0 : -ENOMEM;
+}
+
+/* Return: 0 with a file that has no place yet; as equip. */
 static int new_file(struct box *box, fuse_req_t req, mode_t mode, struct drop_file **ret_drop)
 {
     const struct fuse_ctx *ctx = fuse_req_ctx(req);
@@ -360,12 +444,12 @@ static int new_file(struct box *box, fuse_req_t req, mode_t mode, struct drop_fi
     box_add_file(box, file);
     drop = (struct drop_file *)file;
     drop->sender = caller_as_sender(req, &drop->last_writer);
-    drop->msg = msg_alloc(0, 0, drop->sender);
     attr_init(&drop->attr, nodes_new_inos(&fs->nodes, 1), S_IFREG | (mode & 0777), ctx->uid,
               ctx->gid);
-    if (!drop->msg) {
+    r = equip(drop);
+    if (r < 0) {
         file_discard(file);
-        return -ENOMEM;
+        return r;
     }
     *ret_drop = drop;
     return 0;
@@ -378,6 +462,7 @@ static void reply_create(struct drop_file *drop, fuse_req_t req)
     struct node *node;
     int r;
 
+    drop->has_place = true;
     file_ref(&drop->file);
     r = node_obtain(fs, &node_ops, drop, NULL, &node);
     if (r == 0) {
@@ -416,7 +501,7 @@ void drop_create(struct box *box, fuse_req_t req, mode_t mode, struct fuse_file_
     struct parked *parked;
     int r;
 
-    if ((fi->flags & O_ACCMODE) != O_WRONLY) {
+    if ((fi->flags & O_ACCMODE) == O_RDONLY) {
         fuse_reply_err(req, EACCES);
         return;
     }

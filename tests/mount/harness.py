@@ -574,6 +574,10 @@ class Mount:
         with open(f"/proc/{self.pid}/status", encoding="utf-8") as lines:
             return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
 
+    def peak_kib(self):
+        with open(f"/proc/{self.pid}/status", encoding="utf-8") as lines:
+            return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+
     def n_fds(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 

@@ -12,8 +12,8 @@ from harness import TOOLS, Call, Handle, expect_asleep, fails_with, run, sh, wai
 
 DEFAULTS = {"messages": "1024", "bytes": "16777216", "message_bytes": "65536", "overflow": "block"}
 
-STAT_KEYS = ("messages", "bytes", "sent", "received", "dropped", "rejected", "senders_waiting", "receivers_waiting",
-             "owner_pid")
+STAT_KEYS = ("messages", "bytes", "sent", "received", "dropped", "rejected", "reserved", "senders_waiting",
+             "receivers_waiting", "owner_pid")
 
 
 # --- reading and writing config ---

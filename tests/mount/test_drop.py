@@ -481,9 +481,54 @@ def test_file_in_drop_can_not_be_opened_anew_through_its_descriptor(box):
 
 
 def test_file_in_drop_is_for_writing(single):
-    for flags in (os.O_RDONLY, os.O_RDWR):
-        with fails_with(errno.EACCES):
-            os.open(single.file("drop/file"), flags | os.O_CREAT)
+    with fails_with(errno.EACCES):
+        os.open(single.file("drop/file"), os.O_RDONLY | os.O_CREAT)
+    expect_free_and_nothing_sent(single)
+
+
+# --- reading what was written so far ---
+
+def test_file_that_is_opened_for_both_can_be_read_until_it_is_closed(box):
+    with open(box.file("drop/file"), "w+b", buffering=0) as file:
+        assert file.read() == b""
+        file.write(b"hello")
+        file.seek(1)
+        assert file.read(3) == b"ell"
+        assert file.read() == b"o"
+        assert os.pread(file.fileno(), 10, 5) == os.pread(file.fileno(), 10, 1 << 40) == b""
+        file.truncate(7)
+        assert os.pread(file.fileno(), 10, 3) == b"lo\0\0"
+    assert box.drain() == [b"hello\0\0"]
+
+
+def test_large_file_can_be_read_back(box):
+    data = os.urandom(3 * MIB + 5)
+    with open(box.file("drop/file"), "w+b", buffering=0) as file:
+        assert file.write(data) == len(data)
+        file.seek(0)
+        assert file.readall() == data
+    assert box.stat()["bytes"] == len(data)
+
+
+def test_file_that_was_only_read_is_not_sent(single):
+    with open(single.file("drop/file"), "w+b", buffering=0) as file:
+        assert file.read() == b""
+    expect_free_and_nothing_sent(single)
+
+
+def test_shell_that_opens_for_both_sends(box):
+    sh("bash", "echo hi 1<> drop/file", cwd=box.path)
+    assert box.drain() == [b"hi\n"]
+
+
+def test_file_that_is_spoiled_can_not_be_read(single):
+    single.configure(bytes=10)
+    with open(single.file("drop/file"), "w+b", buffering=0) as file:
+        file.write(b"12345")
+        with fails_with(errno.EFBIG):
+            file.write(b"x" * 10)
+        with fails_with(errno.EFBIG):
+            os.pread(file.fileno(), 5, 0)
     expect_free_and_nothing_sent(single)
 
 
@@ -664,6 +709,61 @@ def test_what_is_cut_off_again_is_given_back(mount):
         os.ftruncate(file.fd, KIB)
         box.send(b"y" * 60 * KIB)
     assert [len(message) for message in box.drain()] == [60 * KIB, KIB]
+
+
+# --- what is not there costs nothing but its charge ---
+
+@pytest.mark.parametrize("grow", [lambda fd: os.pwrite(fd, b"x", 2 << 30), lambda fd: os.ftruncate(fd, 2 << 30)],
+                         ids=["pwrite", "ftruncate"])
+def test_gap_over_the_quota_is_refused_before_there_is_memory_for_it(mount, grow):
+    mnt = mount()
+    box = mnt.box()
+    box.configure(bytes="3G", messages=1)
+    with create(box) as file:
+        file.write(b"x")
+        with fails_with(errno.EDQUOT):
+            grow(file.fd)
+        assert mnt.peak_kib() < 100 * KIB * SLOW
+    expect_free_and_nothing_sent(box)
+
+
+@pytest.mark.skipif(SLOW > 1, reason="a sanitizer keeps memory of its own")
+def test_gap_takes_no_memory(mount):
+    mnt = mount("-o", "max_bytes=16G,uid_bytes=8G")
+    box = mnt.box()
+    box.configure(bytes="3G")
+    with create(box) as file:
+        file.write(b"begin")
+        os.pwrite(file.fd, b"end", (2 << 30) - 3)
+        os.ftruncate(file.fd, 3 << 30)
+        os.ftruncate(file.fd, 2 << 30)
+    assert box.counts("messages", "bytes") == (1, 2 << 30)
+    [name] = os.listdir(box.file("queue"))
+    with Handle(box.file(f"queue/{name}"), os.O_RDONLY) as message:
+        assert os.pread(message.fd, 8, 0) == b"begin\0\0\0"
+        assert os.pread(message.fd, 8, (2 << 30) - 6) == b"\0\0\0end"
+    assert mnt.peak_kib() < 100 * KIB
+    os.unlink(box.file(f"queue/{name}"))
+
+
+def test_open_file_counts_for_its_creator_whatever_is_in_it(mount):
+    mnt = mount("-o", "max_bytes=4M,uid_bytes=64K")
+    box = mnt.box()
+
+    def open_many():
+        files = []
+        with fails_with(errno.EDQUOT):
+            while True:
+                files.append(create(box))
+                files[-1].write(b"x" * 3000)
+                os.ftruncate(files[-1].fd, 0)
+        return len(files)
+
+    # No more than 32 of 2 KiB.
+    assert 20 <= as_user(ALICE, open_many) <= 32
+    box.wait_for(reserved=0)
+    as_user(ALICE, drop, box, b"message")
+    assert box.drain()[-1] == b"message"
 
 
 # --- a writer that is killed ---
@@ -1008,6 +1108,56 @@ def test_creator_that_waits_and_writer_learn_that_the_mailbox_has_gone(mnt):
     for call in (lambda: file.write(b"more"), file.close):
         with fails_with(errno.EIDRM):
             call()
+
+
+def test_open_file_does_not_keep_the_mailbox(mnt):
+    box = mnt.box()
+    with create(box, "untouched"), Handle(box.file("drop/both"), os.O_RDWR | os.O_CREAT) as file:
+        file.write(b"message")
+        assert box.counts("messages", "reserved") == (0, 2)
+        os.rmdir(box.path)
+        for call in (lambda: os.pwrite(file.fd, b"M", 0), lambda: os.pread(file.fd, 7, 0), lambda: file.write(b"more"),
+                     lambda: os.ftruncate(file.fd, 3)):
+            with fails_with(errno.EIDRM):
+                call()
+        with fails_with(errno.EIDRM):
+            file.close()
+        file.fd = os.open("/dev/null", os.O_RDONLY)
+    assert not os.path.exists(box.path)
+
+
+def test_close_tells_that_the_mailbox_has_gone(mnt):
+    box = mnt.box()
+    file = create(box)
+    file.write(b"message")
+    os.rmdir(box.path)
+    with fails_with(errno.EIDRM):
+        file.close()
+
+
+def test_files_of_another_user_do_not_keep_the_mailbox(mnt):
+    box = mnt.box(0o711)
+
+    def hold():
+        files = [create(box, str(i), os.O_NONBLOCK) for i in range(1000)]
+        signal.pause()
+        return files
+
+    holder = Call(hold, uid=ALICE)
+    box.wait_for(reserved=1000)
+    assert os.listdir(box.file("queue")) == []
+    os.rmdir(box.path)
+    holder.kill()
+
+
+def test_places_that_are_taken_are_told(box):
+    files = [create(box) for _ in range(3)]
+    assert box.counts("messages", "reserved") == (0, 3)
+    files[0].write(b"message")
+    for left, file in zip((2, 1, 0), files):
+        file.close()
+        box.wait_for(reserved=left)
+    assert box.drain() == [b"message"]
 
 
 def test_what_was_dropped_counts_as_waiting_for_rmdir(box):
