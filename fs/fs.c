@@ -27,6 +27,7 @@ int fs_init(struct fs *fs, const struct fs_options *options)
     files_init(&fs->files);
     listings_init(&fs->listings);
     locks_init(&fs->locks);
+    log_init(&fs->log);
     deferred_init(&fs->deferred);
     notify_init(&fs->notify, &fs->domain.quota);
     prune_init(&fs->prune);
@@ -118,6 +119,7 @@ bool fs_stop(struct fs *fs)
     processes_stop(&fs->processes);
     ring_waiters_deinit(&fs->ring_waiters);
     deferred_stop(&fs->deferred);
+    log_stop(&fs->log);
     return !fs->is_stuck;
 }
 
@@ -127,6 +129,7 @@ void fs_deinit(struct fs *fs)
     files_deinit(&fs->files);
     listings_deinit(&fs->listings);
     locks_deinit(&fs->locks);
+    log_deinit(&fs->log);
     nodes_deinit(&fs->nodes);
     regions_deinit(&fs->regions);
     tree_deinit(&fs->tree);

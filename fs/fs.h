@@ -15,6 +15,7 @@
 #include "file.h"
 #include "listing.h"
 #include "locks.h"
+#include "log.h"
 #include "node.h"
 #include "notify.h"
 #include "process.h"
@@ -43,6 +44,7 @@ struct fs {
     struct files files;
     struct listings listings;
     struct locks locks;
+    struct log log;
     struct deferred deferred;
     struct notify notify;
     struct prune prune;

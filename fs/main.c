@@ -140,7 +140,9 @@ static enum exit_status serve(struct mount *mount)
     pthread_t signal_thread;
     int r;
 
-    r = deferred_start(&mount->fs.deferred);
+    r = log_start(&mount->fs.log, mount->ready_fd >= 0);
+    if (r == 0)
+        r = deferred_start(&mount->fs.deferred);
     if (r == 0)
         r = notify_start(&mount->fs.notify, fuse_session_fd(mount->session));
     if (r == 0)

@@ -24,6 +24,7 @@
 
 #include "caller.h"
 #include "listing.h"
+#include "reply.h"
 
 #define FOREVER_SECONDS 86400.0
 
@@ -127,7 +128,7 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
     else if (dir->ops->lookup)
         r = dir->ops->lookup(dir, name, &node);
     if (r < 0)
-        fuse_reply_err(req, -r);
+        reply_result(req, r, "lookup", name);
     else
         reply_node(req, node, parent == NODE_ROOT_ID ? FOREVER_SECONDS : 0.0);
 }
@@ -172,7 +173,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
     else if (node->ops->setattr)
         r = node->ops->setattr(node, &change);
     if (r < 0)
-        fuse_reply_err(req, -r);
+        reply_result(req, r, "setattr", NULL);
     else
         reply_attr(req, node);
 }
@@ -187,7 +188,7 @@ static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
     if (dir->ops->mkdir)
         r = dir->ops->mkdir(dir, name, mode, &caller, &node);
     if (r < 0)
-        fuse_reply_err(req, -r);
+        reply_result(req, r, "mkdir", name);
     else
         reply_node(req, node, 0.0);
 }
@@ -200,7 +201,7 @@ static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 
     if (dir->ops->rmdir)
         r = dir->ops->rmdir(dir, name, &ready);
-    fuse_reply_err(req, -r);
+    reply_result(req, r, "rmdir", name);
     mbox_ready_run(&ready);
 }
 
@@ -236,7 +237,7 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
         r = -EPERM;
     if (r == 0)
         r = dir->ops->rename(dir, name, to_dir, to_name, how, &caller, &ready);
-    fuse_reply_err(req, -r);
+    reply_result(req, r, "rename", name);
     mbox_ready_run(&ready);
 }
 
@@ -249,7 +250,7 @@ static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 
     if (dir->ops->unlink)
         r = dir->ops->unlink(dir, name, &caller, &ready);
-    fuse_reply_err(req, -r);
+    reply_result(req, r, "unlink", name);
     mbox_ready_run(&ready);
 }
 
@@ -284,7 +285,7 @@ static void op_readlink(fuse_req_t req, fuse_ino_t ino)
     if (node->ops->readlink)
         r = node->ops->readlink(node, &caller, target);
     if (r < 0)
-        fuse_reply_err(req, -r);
+        reply_result(req, r, "readlink", NULL);
     else
         fuse_reply_readlink(req, target);
 }
@@ -301,7 +302,7 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const cha
     }
     r = dir->ops->link(dir, node, name);
     if (r < 0)
-        fuse_reply_err(req, -r);
+        reply_result(req, r, "link", name);
     else
         reply_node(req, node, 0.0);
 }
@@ -349,7 +350,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     if (node->ops->open)
         r = node->ops->open(node, fi->flags, &caller, &file);
     if (r < 0)
-        fuse_reply_err(req, -r);
+        reply_result(req, r, "open", NULL);
     else
         reply_open(req, file);
 }
@@ -441,7 +442,7 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset,
     (void)fi;
     if (node->ops->fallocate)
         r = node->ops->fallocate(node, mode, offset, length);
-    fuse_reply_err(req, -r);
+    reply_result(req, r, "fallocate", NULL);
 }
 
 static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -457,7 +458,7 @@ static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
         r = listing ? 0 : -ENOMEM;
     }
     if (r < 0) {
-        fuse_reply_err(req, -r);
+        reply_result(req, r, "opendir", NULL);
         return;
     }
     fi->fh = (uintptr_t)listing;
@@ -518,7 +519,7 @@ static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset
     if (r == 0 && offset == 0)
         r = refill(req, node_of(req, ino), listing);
     if (r < 0)
-        fuse_reply_err(req, -r);
+        reply_result(req, r, "readdir", NULL);
     else
         fuse_reply_buf(req, buf, pack_entries(req, listing, (size_t)offset, buf, size));
     free(buf);
@@ -573,7 +574,7 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
     if (node->ops->getxattr)
         n = node->ops->getxattr(node, name, value);
     if (n < 0)
-        fuse_reply_err(req, -n);
+        reply_result(req, n, "getxattr", NULL);
     else
         reply_xattr(req, value, (size_t)n, size);
 }

@@ -532,6 +532,7 @@ class Mount:
         self.mbox = os.path.join(self.path, "mbox")
         self.proc = os.path.join(self.path, "proc")
         self._log = self._cleanup.enter_context(tempfile.TemporaryFile())
+        self._said = None
         self.expected_status = 0
         self._n_boxes = 0
         # Whatever ends the tests ends the daemon.
@@ -548,6 +549,9 @@ class Mount:
         return self.process.pid
 
     def log(self):
+        """What the daemon has said so far, or in all."""
+        if self._said is not None:
+            return self._said
         self._log.seek(0)
         return self._log.read().decode(errors="replace")
 
@@ -617,6 +621,7 @@ class Mount:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+            self._said = self.log()
             problem = self.problem()
         assert not problem, problem
 
