@@ -243,7 +243,7 @@ static void end_memory(struct ring_mbox *ring)
     ring_memory_unlink(ring->memory);
     ipcring_close(ring->handle);
     ring->handle = NULL;
-    ring_memory_unref(ring->memory);
+    ring_memory_let_go(ring->memory);
     ring->memory = NULL;
 }
 
@@ -251,7 +251,6 @@ static void end(struct mbox_store *store, struct mbox_ready *ready)
 {
     struct ring_mbox *ring = of_store(store);
 
-    quota_release(&ring->mbox->domain->quota, ring->home.uid, ring->memory->n_bytes);
     end_memory(ring);
     mbox_remove(&ring->bell, true, ready);
     mbox_unref(&ring->bell);
@@ -446,18 +445,18 @@ static void set_memory(struct ring_mbox *ring, struct ring_memory *memory, struc
     ring->published = 0;
 }
 
-/* Return: 0 with memory and a handle on it. */
-static int make_memory(const struct ring_geometry *geometry, const struct ring_home *home,
+/* Return: 0 with memory, held by the caller, and a handle on it. */
+static int make_memory(struct ring_mbox *ring, const struct ring_geometry *geometry,
                        struct ring_memory **ret_memory, struct ipcring **ret_handle)
 {
     struct ring_memory *memory;
-    int r = ring_memory_new(geometry, home, &memory);
+    int r = ring_memory_new(geometry, &ring->home, &ring->mbox->domain->quota, &memory);
 
     if (r < 0)
         return r;
     r = ipcring_attach(memory->map, memory->n_bytes, ret_handle);
     if (r < 0) {
-        ring_memory_unref(memory);
+        ring_memory_let_go(memory);
         return r;
     }
     ipcring_leave_judging(*ret_handle);
@@ -504,25 +503,18 @@ int ring_mbox_init(struct ring_mbox *ring, struct mbox *mbox, struct ring_waiter
                    const struct ring_home *home)
 {
     const struct ring_geometry geometry = RING_GEOMETRY_DEFAULT;
-    struct quota *quota = &mbox->domain->quota;
     struct ring_memory *memory;
     struct ipcring *handle;
     int r;
 
     *ring = (struct ring_mbox){ .mbox = mbox, .home = *home };
-    r = quota_charge(quota, home->uid, ring_map_bytes(&geometry));
+    r = make_memory(ring, &geometry, &memory, &handle);
     if (r < 0)
         return r;
-    r = make_memory(&geometry, home, &memory, &handle);
-    if (r == 0) {
-        r = add_waits(ring, waiters);
-        if (r < 0) {
-            ipcring_close(handle);
-            ring_memory_unref(memory);
-        }
-    }
+    r = add_waits(ring, waiters);
     if (r < 0) {
-        quota_release(quota, home->uid, ring_map_bytes(&geometry));
+        ipcring_close(handle);
+        ring_memory_let_go(memory);
         return r;
     }
     set_memory(ring, memory, handle);
@@ -596,23 +588,6 @@ static const struct setting settings[] = {
     { "consumers", set_consumers },
 };
 
-/* Under lock. Return: 0; a negative errno. */
-static int charge_difference(struct ring_mbox *ring, uint64_t n_bytes)
-{
-    uint64_t n_before = ring->memory->n_bytes;
-
-    if (n_bytes <= n_before)
-        return 0;
-    return quota_charge(&ring->mbox->domain->quota, ring->home.uid, n_bytes - n_before);
-}
-
-/* Under lock: gives back what is charged beyond @n_bytes, of @n_charged. */
-static void discharge_difference(struct ring_mbox *ring, uint64_t n_charged, uint64_t n_bytes)
-{
-    if (n_charged > n_bytes)
-        quota_release(&ring->mbox->domain->quota, ring->home.uid, n_charged - n_bytes);
-}
-
 /* Under lock. A producer that is at work has claimed a slot; of a sole one it can't be seen, and what it
  * publishes at this very moment is gone with the memory. */
 static bool is_in_use(struct ring_mbox *ring)
@@ -625,29 +600,25 @@ static bool is_in_use(struct ring_mbox *ring)
 /* Under lock. Return: 0; a negative errno, and nothing has changed. */
 static int replace(struct ring_mbox *ring, const struct ring_geometry *geometry)
 {
-    uint64_t n_bytes = ring_map_bytes(geometry);
-    uint64_t n_before = ring->memory->n_bytes;
     struct ring_memory *memory;
     struct ipcring *handle;
-    int r = charge_difference(ring, n_bytes);
+    int r;
 
-    if (r < 0)
-        return r;
-    r = make_memory(geometry, &ring->home, &memory, &handle);
+    ring_memory_lend(ring->memory);
+    r = make_memory(ring, geometry, &memory, &handle);
     if (r == 0) {
         r = ring_memory_inherit(memory, ring->memory);
         if (r < 0) {
             ipcring_close(handle);
-            ring_memory_unref(memory);
+            ring_memory_let_go(memory);
         }
     }
     if (r < 0) {
-        discharge_difference(ring, n_bytes, n_before);
+        ring_memory_take_back(ring->memory);
         return r;
     }
     end_memory(ring);
     set_memory(ring, memory, handle);
-    discharge_difference(ring, n_before, n_bytes);
     return 0;
 }
 
@@ -702,18 +673,31 @@ int ring_mbox_get_config(struct ring_mbox *ring, char text[RING_MBOX_CONFIG_MAX]
     return 0;
 }
 
+/* Under lock. Return: 0; a negative errno, and nothing has changed. */
+static int hand_over(struct ring_mbox *ring, uid_t uid, gid_t gid)
+{
+    struct ring_memory *memory = ring->memory;
+    bool has_name = ring->home.dir_fd >= 0;
+    int r;
+
+    if (has_name && fchown(memory->fd, uid, gid) < 0)
+        return -errno;
+    r = ring_memory_charge_to(memory, uid);
+    /* Who may give it away may take it back. */
+    if (r < 0 && has_name && fchown(memory->fd, ring->home.uid, ring->home.gid) < 0)
+        return -errno;
+    return r;
+}
+
 int ring_mbox_set_owner(struct ring_mbox *ring, uid_t uid, gid_t gid)
 {
-    int r = 0;
+    int r;
 
     pthread_mutex_lock(&ring->mbox->lock);
-    if (ring->memory)
-        r = quota_move(&ring->mbox->domain->quota, ring->home.uid, uid, ring->memory->n_bytes);
+    r = ring->memory ? hand_over(ring, uid, gid) : 0;
     if (r == 0) {
         ring->home.uid = uid;
         ring->home.gid = gid;
-        if (ring->memory && ring->home.dir_fd >= 0 && fchown(ring->memory->fd, uid, gid) < 0)
-            r = -errno;
     }
     pthread_mutex_unlock(&ring->mbox->lock);
     return r;

@@ -7,8 +7,8 @@
  *
  * The daemon takes the role of the one producer or consumer for the moment of one message.
  *
- * Quota: the map's size counts for the owner while the ring is there. What clients still map after that
- * can't be seen.
+ * Quota: the memory counts for the owner while the ring is there, and after that as long as its map is open
+ * somewhere. What clients still map when they have closed it can't be seen.
  *
  * Ownership: the mailbox is its user's, and the ring lives as long as it; the bell and the waiters hold
  * references to it.
@@ -69,7 +69,7 @@ int ring_mbox_configure(struct ring_mbox *ring, const char *text, size_t n,
 /* Return: 0 with the text; -EIDRM. */
 int ring_mbox_get_config(struct ring_mbox *ring, char text[RING_MBOX_CONFIG_MAX]);
 
-/* Charges it to @uid, and makes it theirs. Return: 0; as quota_charge, and nothing has changed. */
+/* Charges it to @uid, and makes it theirs. Return: 0; as quota_charge and fchown(2), and nothing has changed. */
 int ring_mbox_set_owner(struct ring_mbox *ring, uid_t uid, gid_t gid);
 
 struct ring_mbox_stat {

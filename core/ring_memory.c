@@ -30,14 +30,13 @@ static int open_sealed(uint64_t n_bytes)
 }
 
 /* Return: a descriptor of a new file in @home; a negative errno. */
-static int open_named(const struct ring_home *home, uint64_t n_bytes,
+static int open_named(const struct ring_home *home, uint64_t n_bytes, uint64_t id,
                       char name[RING_MEMORY_NAME_MAX])
 {
-    static _Atomic uint64_t last;
     int error;
     int fd;
 
-    snprintf(name, RING_MEMORY_NAME_MAX, "%" PRIu64, atomic_fetch_add(&last, 1) + 1);
+    snprintf(name, RING_MEMORY_NAME_MAX, "%" PRIu64, id);
     fd = fd_keep(openat(home->dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, MEMORY_MODE));
     if (fd == -ENFILE)
         unlinkat(home->dir_fd, name, 0);
@@ -65,9 +64,109 @@ static int map(struct ring_memory *memory)
     return ring_format(memory->map, &memory->geometry, 0);
 }
 
-int ring_memory_new(const struct ring_geometry *geometry, const struct ring_home *home,
-                    struct ring_memory **ret_memory)
+/* --- What it counts for --- */
+
+static uint64_t cost_of(const struct ring_memory *memory)
 {
+    return memory->n_bytes + RING_MEMORY_COST_BYTES;
+}
+
+static int charge(struct ring_memory *memory, uid_t uid)
+{
+    int r = quota_charge(memory->quota, uid, cost_of(memory));
+
+    if (r < 0)
+        return r;
+    r = quota_charge_fds(memory->quota, uid, 1);
+    if (r < 0)
+        quota_release(memory->quota, uid, cost_of(memory));
+    return r;
+}
+
+/* Under lock. */
+static void discharge(struct ring_memory *memory)
+{
+    if (!memory->is_charged)
+        return;
+    quota_release(memory->quota, memory->uid, cost_of(memory));
+    memory->is_charged = false;
+}
+
+/* Under lock: whatever the bounds say. */
+static void recharge(struct ring_memory *memory)
+{
+    if (!memory->is_charged)
+        memory->is_charged = quota_restore(memory->quota, memory->uid, cost_of(memory)) == 0;
+}
+
+struct ring_memory *ring_memory_hold(struct ring_memory *memory)
+{
+    pthread_mutex_lock(&memory->lock);
+    memory->n_holders++;
+    pthread_mutex_unlock(&memory->lock);
+    return ring_memory_ref(memory);
+}
+
+void ring_memory_let_go(struct ring_memory *memory)
+{
+    if (!memory)
+        return;
+    pthread_mutex_lock(&memory->lock);
+    if (--memory->n_holders == 0) {
+        discharge(memory);
+        quota_release_fds(memory->quota, memory->uid, 1);
+    } else {
+        /* Somebody has opened it since it was lent. */
+        recharge(memory);
+    }
+    pthread_mutex_unlock(&memory->lock);
+    ring_memory_unref(memory);
+}
+
+int ring_memory_charge_to(struct ring_memory *memory, uid_t uid)
+{
+    int r;
+
+    pthread_mutex_lock(&memory->lock);
+    r = quota_charge_fds(memory->quota, uid, 1);
+    if (r == 0) {
+        r = quota_move(memory->quota, memory->uid, uid, memory->is_charged ? cost_of(memory) : 0);
+        quota_release_fds(memory->quota, r < 0 ? uid : memory->uid, 1);
+    }
+    if (r == 0)
+        memory->uid = uid;
+    pthread_mutex_unlock(&memory->lock);
+    return r;
+}
+
+void ring_memory_lend(struct ring_memory *memory)
+{
+    pthread_mutex_lock(&memory->lock);
+    if (memory->n_holders == 1)
+        discharge(memory);
+    pthread_mutex_unlock(&memory->lock);
+}
+
+void ring_memory_take_back(struct ring_memory *memory)
+{
+    pthread_mutex_lock(&memory->lock);
+    recharge(memory);
+    pthread_mutex_unlock(&memory->lock);
+}
+
+/* --- Making --- */
+
+static int make(struct ring_memory *memory, const struct ring_home *home)
+{
+    memory->fd = home->dir_fd < 0 ? open_sealed(memory->n_bytes)
+                                  : open_named(home, memory->n_bytes, memory->id, memory->name);
+    return memory->fd < 0 ? memory->fd : map(memory);
+}
+
+int ring_memory_new(const struct ring_geometry *geometry, const struct ring_home *home,
+                    struct quota *quota, struct ring_memory **ret_memory)
+{
+    static _Atomic uint64_t last_id;
     struct ring_memory *memory = malloc(sizeof(*memory));
     int r;
 
@@ -75,17 +174,26 @@ int ring_memory_new(const struct ring_geometry *geometry, const struct ring_home
         return -ENOMEM;
     *memory = (struct ring_memory){
         .n_refs = 1,
+        .id = atomic_fetch_add(&last_id, 1) + 1,
+        .fd = -1,
         .n_bytes = ring_map_bytes(geometry),
         .geometry = *geometry,
         .map = MAP_FAILED,
         .dir_fd = home->dir_fd,
+        .quota = quota,
+        .uid = home->uid,
+        .n_holders = 1,
+        .is_charged = true,
     };
-    r = memory->fd = home->dir_fd < 0 ? open_sealed(memory->n_bytes)
-                                      : open_named(home, memory->n_bytes, memory->name);
-    if (r >= 0)
-        r = map(memory);
-    if (r < 0)
+    pthread_mutex_init(&memory->lock, NULL);
+    r = charge(memory, home->uid);
+    if (r < 0) {
         ring_memory_unref(memory);
+        return r;
+    }
+    r = make(memory, home);
+    if (r < 0)
+        ring_memory_let_go(memory);
     else
         *ret_memory = memory;
     return r;
@@ -126,5 +234,6 @@ void ring_memory_unref(struct ring_memory *memory)
         munmap(memory->map, memory->n_bytes);
     if (memory->fd >= 0)
         close(memory->fd);
+    pthread_mutex_destroy(&memory->lock);
     free(memory);
 }

@@ -15,12 +15,17 @@
 struct map {
     atomic_uint n_refs;
     struct fs *fs;
-    struct box *box;            /* a reference */
-    struct map **slot;          /* under box->lock: may point here */
-    struct ring_memory *memory; /* a reference */
-    pthread_mutex_t lock;
-    int backing_id;    /* under lock; 0: none yet */
+    struct box *box;        /* a reference */
+    struct ring_mbox *ring; /* the box's */
+    struct map **slot;      /* under box->lock: may point here */
+    uint64_t memory_id;     /* which memory of the ring's it is, as long as the ring has that */
+    uint64_t n_bytes;
     struct node *node; /* the node table's slot */
+    pthread_mutex_t lock;
+    /* Under lock: */
+    unsigned int n_files;       /* that are open */
+    struct ring_memory *opened; /* held for them; NULL: there are none */
+    int backing_id;             /* the kernel's for it; 0: none */
 };
 
 struct map_file {
@@ -43,8 +48,6 @@ static void map_unref(struct map *map)
     if (*map->slot == map)
         *map->slot = NULL;
     pthread_mutex_unlock(&map->box->lock);
-    backing_close(map->fs, map->backing_id);
-    ring_memory_unref(map->memory);
     mbox_unref(&map->box->mbox);
     pthread_mutex_destroy(&map->lock);
     free(map);
@@ -60,8 +63,8 @@ static bool try_ref(struct map *map)
     return n > 0;
 }
 
-static struct map *map_new(struct fs *fs, struct box *box, struct map **slot,
-                           struct ring_memory *memory)
+static struct map *map_new(struct fs *fs, struct box *box, struct ring_mbox *ring,
+                           struct map **slot, const struct ring_memory *memory)
 {
     struct map *map = calloc(1, sizeof(*map));
 
@@ -71,22 +74,24 @@ static struct map *map_new(struct fs *fs, struct box *box, struct map **slot,
     map->fs = fs;
     map->box = box;
     mbox_ref(&box->mbox);
+    map->ring = ring;
     map->slot = slot;
-    map->memory = ring_memory_ref(memory);
+    map->memory_id = memory->id;
+    map->n_bytes = memory->n_bytes;
     pthread_mutex_init(&map->lock, NULL);
     return map;
 }
 
 /* Return: the map of @memory, with a reference; NULL when memory is short. */
-static struct map *obtain(struct fs *fs, struct box *box, struct map **slot,
-                          struct ring_memory *memory)
+static struct map *obtain(struct fs *fs, struct box *box, struct ring_mbox *ring, struct map **slot,
+                          const struct ring_memory *memory)
 {
     struct map *map;
 
     pthread_mutex_lock(&box->lock);
     map = *slot;
-    if (!map || map->memory != memory || !try_ref(map)) {
-        map = map_new(fs, box, slot, memory);
+    if (!map || map->memory_id != memory->id || !try_ref(map)) {
+        map = map_new(fs, box, ring, slot, memory);
         *slot = map;
     }
     pthread_mutex_unlock(&box->lock);
@@ -98,28 +103,54 @@ mode_t map_mode(struct fs *fs)
     return backing_works(fs) ? S_IFREG | MAP_MODE : S_IFLNK | 0777;
 }
 
-/* Return: its length. */
-static int format_target(const struct map *map, char target[NODE_TARGET_MAX])
+/* Return: the memory, with a reference; NULL: the ring has let go of it, and nobody has it open. */
+static struct ring_memory *memory_of(struct map *map)
 {
-    const struct ring_memory *memory = map->memory;
+    struct ring_memory *memory = NULL;
 
+    pthread_mutex_lock(&map->lock);
+    if (map->opened)
+        memory = ring_memory_ref(map->opened);
+    pthread_mutex_unlock(&map->lock);
+    if (memory)
+        return memory;
+    memory = ring_mbox_memory(map->ring);
+    if (memory && memory->id == map->memory_id)
+        return memory;
+    ring_memory_unref(memory);
+    return NULL;
+}
+
+/* Return: its length; -ESTALE: it leads nowhere any more. */
+static int format_target(struct map *map, char target[NODE_TARGET_MAX])
+{
+    struct ring_memory *memory = memory_of(map);
+    int n;
+
+    if (!memory)
+        return -ESTALE;
     if (memory->dir_fd >= 0)
-        return snprintf(target, NODE_TARGET_MAX, "%s/%s", map->fs->ring_dir.path, memory->name);
-    return snprintf(target, NODE_TARGET_MAX, "/proc/%d/fd/%d", (int)getpid(), memory->fd);
+        n = snprintf(target, NODE_TARGET_MAX, "%s/%s", map->fs->ring_dir.path, memory->name);
+    else
+        n = snprintf(target, NODE_TARGET_MAX, "/proc/%d/fd/%d", (int)getpid(), memory->fd);
+    ring_memory_unref(memory);
+    return n;
 }
 
 static void getattr(struct node *node, struct stat *ret_attr)
 {
     struct map *map = node->object;
     char target[NODE_TARGET_MAX];
+    int length;
 
     box_file_attr(map->box, BOX_MAP, ret_attr);
     if (S_ISLNK(ret_attr->st_mode)) {
-        ret_attr->st_size = format_target(map, target);
+        length = format_target(map, target);
+        ret_attr->st_size = length < 0 ? 0 : length;
         return;
     }
-    ret_attr->st_size = (off_t)map->memory->n_bytes;
-    ret_attr->st_blocks = (blkcnt_t)(map->memory->n_bytes / 512);
+    ret_attr->st_size = (off_t)map->n_bytes;
+    ret_attr->st_blocks = (blkcnt_t)(map->n_bytes / 512);
 }
 
 static int setattr(struct node *node, const struct node_change *change)
@@ -134,21 +165,80 @@ static int setattr(struct node *node, const struct node_change *change)
 /* Its seals know what is not allowed. Without this, posix_fallocate(3) would write a byte to each page. */
 static int allocate(struct node *node, int mode, off_t offset, off_t length)
 {
-    const struct map *map = node->object;
+    struct ring_memory *memory = memory_of(node->object);
+    int r;
 
-    return fallocate(map->memory->fd, mode, offset, length) < 0 ? -errno : 0;
+    if (!memory)
+        return -ESTALE;
+    r = fallocate(memory->fd, mode, offset, length) < 0 ? -errno : 0;
+    ring_memory_unref(memory);
+    return r;
 }
 
 static int readlink_it(struct node *node, const struct caller *caller, char target[NODE_TARGET_MAX])
 {
+    int length = format_target(node->object, target);
+
     (void)caller;
-    format_target(node->object, target);
+    return length < 0 ? length : 0;
+}
+
+/* One more has it open. Return: 0; -ESTALE: there is nothing to open any more. */
+static int begin_use(struct map *map)
+{
+    struct ring_memory *memory = memory_of(map);
+
+    if (!memory)
+        return -ESTALE;
+    pthread_mutex_lock(&map->lock);
+    if (map->n_files++ == 0)
+        map->opened = ring_memory_hold(memory);
+    pthread_mutex_unlock(&map->lock);
+    ring_memory_unref(memory);
     return 0;
+}
+
+/* The kernel keeps the name in a directory that was removed, and with it the node, until it needs the
+ * memory. */
+static void have_forgotten(struct map *map)
+{
+    uint64_t id = node_slot_id(map->fs, &map->node);
+
+    if (id != 0)
+        prune_later(map->fs, id);
+}
+
+/* Files that are being closed and mappings stay what they are. */
+static void end_use(struct map *map)
+{
+    struct ring_memory *memory = NULL;
+    struct ring_memory *current;
+    int backing_id = 0;
+
+    pthread_mutex_lock(&map->lock);
+    if (--map->n_files == 0) {
+        memory = map->opened;
+        backing_id = map->backing_id;
+        map->opened = NULL;
+        map->backing_id = 0;
+    }
+    pthread_mutex_unlock(&map->lock);
+    if (!memory)
+        return;
+    backing_close(map->fs, backing_id);
+    ring_memory_let_go(memory);
+    current = memory_of(map);
+    if (!current)
+        have_forgotten(map);
+    ring_memory_unref(current);
 }
 
 static void close_file(struct file *file)
 {
-    map_unref(((struct map_file *)file)->map);
+    struct map *map = ((struct map_file *)file)->map;
+
+    end_use(map);
+    map_unref(map);
 }
 
 static const struct file_ops file_ops = {
@@ -161,16 +251,19 @@ static int open_it(struct node *node, int flags, const struct caller *caller,
                    struct file **ret_file)
 {
     struct map *map = node->object;
-    int id = backing_obtain(map->fs, &map->lock, &map->backing_id, map->memory->fd);
-    int r;
+    int r = begin_use(map);
+    int id;
 
     (void)flags;
     (void)caller;
-    if (id < 0)
-        return id;
-    r = file_new(map->fs, &file_ops, NULL, ret_file);
     if (r < 0)
         return r;
+    id = backing_obtain(map->fs, &map->lock, &map->backing_id, map->opened->fd);
+    r = id < 0 ? id : file_new(map->fs, &file_ops, NULL, ret_file);
+    if (r < 0) {
+        end_use(map);
+        return r;
+    }
     (*ret_file)->backing_id = id;
     ((struct map_file *)*ret_file)->map = map_ref(map);
     return 0;
@@ -191,12 +284,16 @@ static const struct node_ops node_ops = {
     .release = release,
 };
 
-int map_node(struct fs *fs, struct box *box, struct map **slot, struct ring_memory *memory,
+int map_node(struct fs *fs, struct box *box, struct ring_mbox *ring, struct map **slot,
              struct node **ret_node)
 {
-    struct map *map = obtain(fs, box, slot, memory);
+    struct ring_memory *memory = ring_mbox_memory(ring);
+    struct map *map;
     int r;
 
+    if (!memory)
+        return -ENOENT;
+    map = obtain(fs, box, ring, slot, memory);
     ring_memory_unref(memory);
     if (!map)
         return -ENOMEM;

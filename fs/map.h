@@ -6,18 +6,19 @@
  * node is another, for the kernel holds a node to the one memory that it was opened with.
  *
  * Ownership: counted by references, of the node and of open files; holds one to the ring's box. The ring
- * remembers its map, in a slot under the box's lock, while there is one. */
+ * remembers its map, in a slot under the box's lock, while there is one. Of the memory only open files hold
+ * anything: the kernel may keep a node for long after the ring was removed. */
 #ifndef IPCFS_FS_MAP_H
 #define IPCFS_FS_MAP_H
 
 #include "box.h"
-#include "core/ring_memory.h"
+#include "core/ring_mbox.h"
 
 struct map;
 
-/* Finds the map of @memory in @slot, or makes one and remembers it there. Takes the reference that @memory
- * is over. Return: 0 with the map's node, with one lookup more; -ENOMEM. */
-int map_node(struct fs *fs, struct box *box, struct map **slot, struct ring_memory *memory,
+/* Finds the map of the memory of @ring, which is @box's, in @slot, or makes one and remembers it there.
+ * Return: 0 with the map's node, with one lookup more; -ENOENT: the ring was removed; -ENOMEM. */
+int map_node(struct fs *fs, struct box *box, struct ring_mbox *ring, struct map **slot,
              struct node **ret_node);
 
 /* Return: the type and mode of a new map. */

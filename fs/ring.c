@@ -119,9 +119,8 @@ static int open_it(struct box *box, struct fs *fs, enum box_file file, struct fi
 static int lookup_map(struct box *box, struct fs *fs, struct node **ret_node)
 {
     struct ring *ring = ring_of(box);
-    struct ring_memory *memory = ring_mbox_memory(&ring->shared);
 
-    return memory ? map_node(fs, box, &ring->map, memory, ret_node) : -ENOENT;
+    return map_node(fs, box, &ring->shared, &ring->map, ret_node);
 }
 
 static int set_owner(struct box *box, uid_t uid, gid_t gid)

@@ -37,6 +37,11 @@ static void release(struct mbox *last)
     free(box);
 }
 
+static uint64_t cost(void)
+{
+    return memory->n_bytes + RING_MEMORY_COST_BYTES;
+}
+
 static void map_client(void)
 {
     ipcring_close(client);
@@ -181,7 +186,7 @@ Test(ring_mbox, both_sides_exchange_in_one_order)
     take_now("a");
     consume("b");
     take_now("c");
-    cr_assert_eq(quota_used(&domain.quota), memory->n_bytes);
+    cr_assert_eq(quota_used(&domain.quota), cost());
 }
 
 static void receiver_is_woken(void)
@@ -213,14 +218,14 @@ static void sender_is_woken(void)
         cr_assert_eq(post("3", NULL), -EAGAIN);
         waiter.op.state = MBOX_OP_IDLE;
         cr_assert_eq(post("3", &waiter), MBOX_PARKED);
-        cr_assert_gt(quota_used(&domain.quota), memory->n_bytes);
+        cr_assert_gt(quota_used(&domain.quota), cost());
         if (i % 3 == 0)
             usleep(300);
         consume("1");
         cr_assert_eq(waiter_result(&waiter), 0);
         consume("2");
         consume("3");
-        cr_assert_eq(quota_used(&domain.quota), memory->n_bytes);
+        cr_assert_eq(quota_used(&domain.quota), cost());
     }
 }
 
@@ -362,7 +367,7 @@ Test(ring_mbox, new_settings_end_the_old_memory)
     cr_assert_eq(memory->geometry.slots, 64);
     cr_assert_eq(memory->geometry.slot_bytes, 4096);
     cr_assert_eq(memory->geometry.flags, IPCRING_ONE_PRODUCER | IPCRING_ONE_CONSUMER);
-    cr_assert_eq(quota_used(&domain.quota), memory->n_bytes);
+    cr_assert_eq(quota_used(&domain.quota), cost());
     /* The daemon's roles are for a moment only. */
     cr_assert_eq(post("x", NULL), 0);
     take_now("x");
@@ -370,7 +375,7 @@ Test(ring_mbox, new_settings_end_the_old_memory)
     consume("b");
     cr_assert_eq(post("y", NULL), -EBUSY);
     configure("slots=16777216\nslot_bytes=1M\n", -EDQUOT);
-    cr_assert_eq(quota_used(&domain.quota), memory->n_bytes);
+    cr_assert_eq(quota_used(&domain.quota), cost());
 }
 
 Test(ring_mbox, those_who_wait_go_on_in_the_new_memory)
@@ -390,9 +395,9 @@ Test(ring_mbox, those_who_wait_go_on_in_the_new_memory)
 Test(ring_mbox, owner_is_charged)
 {
     cr_assert_eq(ring_mbox_set_owner(ring, 7, 7), 0);
-    cr_assert_eq(quota_charge(&domain.quota, 7, QUOTA_BYTES - memory->n_bytes), 0);
+    cr_assert_eq(quota_charge(&domain.quota, 7, QUOTA_BYTES - cost()), 0);
     cr_assert_eq(quota_charge(&domain.quota, 7, 1), -EDQUOT);
-    quota_release(&domain.quota, 7, QUOTA_BYTES - memory->n_bytes);
+    quota_release(&domain.quota, 7, QUOTA_BYTES - cost());
 }
 
 Test(ring_mbox, bell_tells_each_change_once)
