@@ -345,18 +345,6 @@ static int open_stat(struct node *node, int flags, const struct caller *caller,
     return stat_open(node->fs, mbox_of(node), ret_file);
 }
 
-static void create_in_drop(struct node *dir, fuse_req_t req, const char *name, mode_t mode,
-                           struct fuse_file_info *fi)
-{
-    int r = box_use(dir->object);
-
-    (void)name;
-    if (r < 0)
-        fuse_reply_err(req, -r);
-    else
-        drop_create(dir->object, req, mode, fi);
-}
-
 static int file_open(struct node *node, int flags, const struct caller *caller,
                      struct file **ret_file)
 {
@@ -392,7 +380,8 @@ static const struct box_file_kind kinds[BOX_N_FILES] = {
                    S_IFDIR,
                    ALL_WRITE | ALL_SEARCH,
                    true,
-                   { COMMON_OPS, .create = create_in_drop } },
+                   { COMMON_OPS, .lookup_for = drop_lookup, .create = drop_create,
+                     .rename = drop_rename, .unlink = drop_unlink } },
     [BOX_QUEUE] = { "queue",
                     S_IFDIR | 0700,
                     0,

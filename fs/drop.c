@@ -1,11 +1,16 @@
 /* A file in drop/ has its place in the mailbox from the start, is charged before it grows, and has all that its
- * close will need, so that closing it can't fail. Each open makes a file of its own, under a name that nobody
- * finds again.
+ * close will need, so that closing it can't fail. Each open makes a file of its own, whatever its name: nobody finds
+ * one that is open.
  *
  * What is written collects in the message that it will be: nothing is copied at the close, and a gap takes no memory
  * (msg_resize). It is sent at the close: a FLUSH by the process that created it, after something was written, for its
  * last descriptor of the file (shells close others before, and children close theirs); or else the RELEASE. A file
  * of which a signal has killed the creator or the last writer is not sent.
+ *
+ * Once it is sent its name goes on answering to its sender (drop_names.h), and changes nothing. The kernel can't tell a
+ * lookup that asks from one that is going to open: so the sender's next open of that name, which means another file,
+ * comes as an OPEN of the node that the lookup was answered with (struct again). It makes a new file, as a
+ * CREATE does, and that node is the new file's from then on.
  *
  * The mailbox may be removed meanwhile: a place that is taken does not keep it, and whoever has the file open
  * gets EIDRM. */
@@ -31,6 +36,19 @@ enum drop_state {
     DROP_DONE,    /* sent, or given up: its place and charge are gone */
 };
 
+/* A name that still answers, as the kernel knows it after one lookup. */
+struct again {
+    atomic_uint n_refs;
+    struct mbox *mbox; /* a reference */
+    struct stat attr;
+    pthread_mutex_t lock;
+    /* Under lock: */
+    bool is_opened;         /* there is a new file under that name, or is going to be */
+    uint64_t node_id;       /* that file's */
+    struct drop_file *drop; /* a reference; NULL: not yet */
+    char name[];
+};
+
 struct drop_file {
     struct file file;
     uint64_t node_id;
@@ -44,6 +62,9 @@ struct drop_file {
     uint64_t charged;         /* bytes, to the creator, beside those of the place */
     bool has_place;           /* in the mailbox */
     struct mbox_op *detached; /* for a close that nobody waits for */
+    struct drop_name *name;   /* to be remembered once it is sent */
+    struct again *again;      /* a reference, while it waits for its place: whose node it gets */
+    uint64_t sent_bytes;      /* its size, once it is sent */
     bool has_written;
     struct attr attr;
 };
@@ -54,19 +75,45 @@ _Static_assert(sizeof(struct drop_file) + sizeof(struct node) + sizeof(struct ms
                    DROP_MIN_CHARGE_BYTES,
                "an open file costs more than it is charged");
 
+static struct again *again_ref(struct again *again)
+{
+    atomic_fetch_add_explicit(&again->n_refs, 1, memory_order_relaxed);
+    return again;
+}
+
+static void again_unref(struct again *again)
+{
+    if (atomic_fetch_sub_explicit(&again->n_refs, 1, memory_order_acq_rel) > 1)
+        return;
+    if (again->drop)
+        file_unref(&again->drop->file);
+    mbox_unref(again->mbox);
+    pthread_mutex_destroy(&again->lock);
+    free(again);
+}
+
+/* Return: what tells the drop/ of @mbox from others. It never changes. */
+static uint64_t dir_ino(struct mbox *mbox)
+{
+    return box_of(mbox)->files[BOX_DROP].ino;
+}
+
 static struct drop_file *drop_of(struct node *node)
 {
     return node->object;
 }
 
-static void node_getattr(struct node *node, struct stat *ret_attr)
+static void get_attr(struct drop_file *drop, struct stat *ret_attr)
 {
-    struct drop_file *drop = drop_of(node);
-
     pthread_mutex_lock(&drop->file.lock);
     attr_get(&drop->attr, ret_attr);
-    ret_attr->st_size = drop->msg ? (off_t)drop->msg->size_bytes : 0;
+    ret_attr->st_size = (off_t)(drop->msg ? drop->msg->size_bytes : drop->sent_bytes);
     pthread_mutex_unlock(&drop->file.lock);
+}
+
+static void node_getattr(struct node *node, struct stat *ret_attr)
+{
+    get_attr(drop_of(node), ret_attr);
 }
 
 /* Return: what a message of @size_bytes costs more than an empty one. */
@@ -143,11 +190,17 @@ static int resize(struct drop_file *drop, uint64_t size_bytes)
     return 0;
 }
 
-/* Under lock: @size bytes at @offset. Return: 0; as resize. */
-static int write_bytes(struct drop_file *drop, const char *data, size_t size, off_t offset)
+/* Under lock: @size bytes at @offset, or at the end. Return: 0; as resize. */
+static int write_bytes(struct drop_file *drop, const char *data, size_t size, off_t offset,
+                       bool at_end)
 {
-    uint64_t end = (uint64_t)offset + size;
+    uint64_t end;
     int r = 0;
+
+    /* The kernel may still take the file to be as long as the one that was sent by its name. */
+    if (at_end && drop->msg)
+        offset = (off_t)drop->msg->size_bytes;
+    end = (uint64_t)offset + size;
 
     if (drop->state != DROP_COLLECTING || end > drop->msg->size_bytes)
         r = resize(drop, end);
@@ -160,9 +213,8 @@ static int write_bytes(struct drop_file *drop, const char *data, size_t size, of
     return r;
 }
 
-static int node_setattr(struct node *node, const struct node_change *change)
+static int set_attr(struct drop_file *drop, const struct node_change *change)
 {
-    struct drop_file *drop = drop_of(node);
     int r = 0;
 
     pthread_mutex_lock(&drop->file.lock);
@@ -177,16 +229,46 @@ static int node_setattr(struct node *node, const struct node_change *change)
     return r;
 }
 
+static int node_setattr(struct node *node, const struct node_change *change)
+{
+    return set_attr(drop_of(node), change);
+}
+
+/* As a truncation that only grows. Room in a file's end is never kept: it is charged as it grows. */
+static int allocate(struct drop_file *drop, int mode, off_t offset, off_t length)
+{
+    uint64_t end = (uint64_t)offset + (uint64_t)length;
+    int r = 0;
+
+    if (mode & ~FALLOC_FL_KEEP_SIZE)
+        return -EOPNOTSUPP;
+    if (mode & FALLOC_FL_KEEP_SIZE)
+        return 0;
+    pthread_mutex_lock(&drop->file.lock);
+    if (!drop->msg || end > drop->msg->size_bytes)
+        r = resize(drop, end);
+    if (r == 0)
+        drop->has_written = true;
+    pthread_mutex_unlock(&drop->file.lock);
+    return r;
+}
+
+static int node_fallocate(struct node *node, int mode, off_t offset, off_t length)
+{
+    return allocate(drop_of(node), mode, offset, length);
+}
+
 static void node_release(struct node *node)
 {
     file_unref(&drop_of(node)->file);
 }
 
-/* Nobody opens it again. */
+/* Nobody opens it by its descriptor. */
 static const struct node_ops node_ops = {
     .getattr = node_getattr,
     .setattr = node_setattr,
     .sets_size = true,
+    .fallocate = node_fallocate,
     .release = node_release,
 };
 
@@ -206,10 +288,9 @@ static void drop_write(struct file *file, fuse_req_t req, const char *data, size
     struct drop_file *drop = (struct drop_file *)file;
     int r;
 
-    (void)flags;
     note_writer(drop, req);
     pthread_mutex_lock(&file->lock);
-    r = write_bytes(drop, data, size, offset);
+    r = write_bytes(drop, data, size, offset, flags & O_APPEND);
     pthread_mutex_unlock(&file->lock);
     if (r < 0)
         fuse_reply_err(req, -r);
@@ -267,6 +348,7 @@ static struct msg *take_collected(struct drop_file *drop)
         drop->state = DROP_DONE;
         drop->error = -EPIPE;
         drop->has_place = false;
+        drop->sent_bytes = msg->size_bytes;
         set_charge(drop, extra_charge(msg->size_bytes));
         /* It is the message's from now on. */
         drop->charged = 0;
@@ -275,14 +357,42 @@ static struct msg *take_collected(struct drop_file *drop)
     return msg;
 }
 
+/* It is sent: its name answers. That its owner may open it is what lets the sender send another by that name. */
+static void remember(struct drop_file *drop)
+{
+    struct drop_name *name;
+    struct stat attr;
+
+    get_attr(drop, &attr);
+    attr.st_mode |= S_IRUSR | S_IWUSR;
+    pthread_mutex_lock(&drop->file.lock);
+    name = drop->name;
+    drop->name = NULL;
+    pthread_mutex_unlock(&drop->file.lock);
+    if (name)
+        drop_names_remember(&drop->file.fs->drop_names, name, &attr);
+}
+
 /* Sends what nobody waits for. */
 static void send_detached(struct drop_file *drop, struct msg *msg, struct mbox_ready *ready)
 {
     struct mbox_op *op = drop->detached;
 
     drop->detached = NULL;
+    remember(drop);
     if (mbox_post_reserved(drop->file.mbox, msg, op, ready) != MBOX_PARKED)
         free(op);
+}
+
+static void complete_close(struct mbox_op *op, struct mbox_ready *ready)
+{
+    struct ended ended = parked_end(op);
+
+    (void)ready;
+    if (ended.result == 0)
+        remember((struct drop_file *)ended.file);
+    fuse_reply_err(ended.req, -ended.result);
+    file_unref(ended.file);
 }
 
 /* Sends @msg before the close is answered; in a rendezvous, once a receiver has it.
@@ -294,7 +404,7 @@ static int send_collected(struct drop_file *drop, fuse_req_t req, struct msg *ms
     int r;
 
     if (!caller_is_exiting(fuse_req_ctx(req)->pid))
-        parked = parked_new(&drop->file, drop->file.mbox, req, 0, parked_answer);
+        parked = parked_new(&drop->file, drop->file.mbox, req, 0, complete_close);
     if (!parked) {
         send_detached(drop, msg, ready);
         return 0;
@@ -302,6 +412,8 @@ static int send_collected(struct drop_file *drop, fuse_req_t req, struct msg *ms
     r = mbox_post_reserved(drop->file.mbox, msg, &parked->op, ready);
     if (r != MBOX_PARKED)
         parked_free(parked);
+    if (r == 0)
+        remember(drop);
     return r;
 }
 
@@ -404,6 +516,9 @@ static void drop_close(struct file *file)
 
     msg_unref(drop->msg);
     free(drop->detached);
+    free(drop->name);
+    if (drop->again)
+        again_unref(drop->again);
     set_charge(drop, 0);
 }
 
@@ -417,36 +532,49 @@ static const struct file_ops file_ops = {
     .size = sizeof(struct drop_file),
 };
 
-/* Return: 0 with all that the file needs until it is sent; -EDQUOT, -ENOSPC, -ENOMEM. */
-static int equip(struct drop_file *drop)
+/* What there is to be created. */
+struct creation {
+    struct mbox *mbox;
+    const char *name;
+    mode_t mode;
+    struct again *again; /* whose node it gets; NULL: a new one */
+};
+
+/* Return: 0 with all that the file needs until its name answers; -EDQUOT, -ENOSPC, -ENOMEM. */
+static int equip(struct drop_file *drop, const struct creation *creation, fuse_req_t req)
 {
+    struct caller caller = caller_of(req);
     int r = set_charge(drop, charge_of(0));
 
     if (r < 0)
         return r;
     drop->msg = msg_alloc(0, 0, drop->sender);
     drop->detached = detached_op_new();
-    return drop->msg && drop->detached ? 0 : -ENOMEM;
+    drop->name = drop_name_new(dir_ino(creation->mbox), creation->name, &caller);
+    return drop->msg && drop->detached && drop->name ? 0 : -ENOMEM;
 }
 
 /* Return: 0 with a file that has no place yet; as equip. */
-static int new_file(struct box *box, fuse_req_t req, mode_t mode, struct drop_file **ret_drop)
+static int new_file(const struct creation *creation, fuse_req_t req, struct drop_file **ret_drop)
 {
     const struct fuse_ctx *ctx = fuse_req_ctx(req);
     struct fs *fs = fuse_req_userdata(req);
     struct drop_file *drop;
     struct file *file;
+    uint64_t ino;
     int r;
 
-    r = file_new(fs, &file_ops, &box->mbox, &file);
+    r = file_new(fs, &file_ops, creation->mbox, &file);
     if (r < 0)
         return r;
-    box_add_file(box, file);
+    box_add_file(box_of(creation->mbox), file);
     drop = (struct drop_file *)file;
     drop->sender = caller_as_sender(req, &drop->last_writer);
-    attr_init(&drop->attr, nodes_new_inos(&fs->nodes, 1), S_IFREG | (mode & 0777), ctx->uid,
-              ctx->gid);
-    r = equip(drop);
+    if (creation->again)
+        drop->again = again_ref(creation->again);
+    ino = drop->again ? drop->again->attr.st_ino : nodes_new_inos(&fs->nodes, 1);
+    attr_init(&drop->attr, ino, S_IFREG | (creation->mode & 0777), ctx->uid, ctx->gid);
+    r = equip(drop, creation, req);
     if (r < 0) {
         file_discard(file);
         return r;
@@ -455,14 +583,27 @@ static int new_file(struct box *box, fuse_req_t req, mode_t mode, struct drop_fi
     return 0;
 }
 
-/* The file has its place: answers the create. */
+/* Answers the OPEN that made @drop: the node that was opened is its own now. */
+static void reply_open(struct drop_file *drop, fuse_req_t req)
+{
+    struct again *again = drop->again;
+
+    drop->again = NULL;
+    file_ref(&drop->file);
+    pthread_mutex_lock(&again->lock);
+    again->drop = drop;
+    drop->node_id = again->node_id;
+    pthread_mutex_unlock(&again->lock);
+    again_unref(again);
+    file_reply_open(&drop->file, req);
+}
+
 static void reply_create(struct drop_file *drop, fuse_req_t req)
 {
     struct fs *fs = drop->file.fs;
     struct node *node;
     int r;
 
-    drop->has_place = true;
     file_ref(&drop->file);
     r = node_obtain(fs, &node_ops, drop, NULL, &node);
     if (r == 0) {
@@ -475,8 +616,23 @@ static void reply_create(struct drop_file *drop, fuse_req_t req)
     file_release(&drop->file);
 }
 
+/* The file has its place. */
+static void reply(struct drop_file *drop, fuse_req_t req)
+{
+    drop->has_place = true;
+    if (drop->again)
+        reply_open(drop, req);
+    else
+        reply_create(drop, req);
+}
+
 static void reply_failure(struct drop_file *drop, fuse_req_t req, int result)
 {
+    if (drop->again) {
+        pthread_mutex_lock(&drop->again->lock);
+        drop->again->is_opened = false;
+        pthread_mutex_unlock(&drop->again->lock);
+    }
     fuse_reply_err(req, -result);
     file_discard(&drop->file);
 }
@@ -490,22 +646,19 @@ static void complete_create(struct mbox_op *op, struct mbox_ready *ready)
     if (ended.result < 0)
         reply_failure(drop, ended.req, ended.result);
     else
-        reply_create(drop, ended.req);
+        reply(drop, ended.req);
     file_unref(ended.file);
 }
 
-void drop_create(struct box *box, fuse_req_t req, mode_t mode, struct fuse_file_info *fi)
+/* Answers @req, once there is a place for the new file. */
+static void create(const struct creation *creation, fuse_req_t req, int flags)
 {
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
     struct drop_file *drop;
     struct parked *parked;
     int r;
 
-    if ((fi->flags & O_ACCMODE) == O_RDONLY) {
-        fuse_reply_err(req, EACCES);
-        return;
-    }
-    r = new_file(box, req, mode, &drop);
+    r = new_file(creation, req, &drop);
     if (r < 0) {
         fuse_reply_err(req, -r);
         return;
@@ -515,13 +668,179 @@ void drop_create(struct box *box, fuse_req_t req, mode_t mode, struct fuse_file_
         reply_failure(drop, req, -ENOMEM);
         return;
     }
-    parked->op.nonblock = fi->flags & O_NONBLOCK;
+    parked->op.nonblock = flags & O_NONBLOCK;
     r = mbox_reserve(drop->file.mbox, drop->sender, &parked->op, &ready);
     if (r != MBOX_PARKED)
         parked_free(parked);
     if (r == 0)
-        reply_create(drop, req);
+        reply(drop, req);
     else if (r < 0)
         reply_failure(drop, req, r);
     mbox_ready_run(&ready);
+}
+
+static bool is_for_reading(int flags)
+{
+    return (flags & O_ACCMODE) == O_RDONLY;
+}
+
+void drop_create(struct node *dir, fuse_req_t req, const char *name, mode_t mode,
+                 struct fuse_file_info *fi)
+{
+    struct box *box = dir->object;
+    struct creation creation = { .mbox = &box->mbox, .name = name, .mode = mode };
+    int r = is_for_reading(fi->flags) ? -EACCES : box_use(box);
+
+    if (r < 0)
+        fuse_reply_err(req, -r);
+    else
+        create(&creation, req, fi->flags);
+}
+
+/* Return: the file that was opened by the name of @node, with a reference; NULL: none. */
+static struct drop_file *opened(struct node *node)
+{
+    struct again *again = node->object;
+    struct drop_file *drop;
+
+    pthread_mutex_lock(&again->lock);
+    drop = again->drop;
+    if (drop)
+        file_ref(&drop->file);
+    pthread_mutex_unlock(&again->lock);
+    return drop;
+}
+
+static void again_getattr(struct node *node, struct stat *ret_attr)
+{
+    struct drop_file *drop = opened(node);
+
+    if (!drop) {
+        *ret_attr = ((struct again *)node->object)->attr;
+        return;
+    }
+    get_attr(drop, ret_attr);
+    file_unref(&drop->file);
+}
+
+/* What was sent does not change. Its sender is told that it did, except of its bytes. */
+static int again_setattr(struct node *node, const struct node_change *change)
+{
+    struct drop_file *drop = opened(node);
+    int r;
+
+    if (!drop)
+        return change->to_set & FUSE_SET_ATTR_SIZE ? -EPERM : 0;
+    r = set_attr(drop, change);
+    file_unref(&drop->file);
+    return r;
+}
+
+static int again_fallocate(struct node *node, int mode, off_t offset, off_t length)
+{
+    struct drop_file *drop = opened(node);
+    int r;
+
+    if (!drop)
+        return -EOPNOTSUPP;
+    r = allocate(drop, mode, offset, length);
+    file_unref(&drop->file);
+    return r;
+}
+
+static void again_open(struct node *node, fuse_req_t req, struct fuse_file_info *fi)
+{
+    struct again *again = node->object;
+    struct creation creation = {
+        .mbox = again->mbox, .name = again->name, .mode = again->attr.st_mode, .again = again
+    };
+    bool was_opened;
+
+    if (is_for_reading(fi->flags)) {
+        fuse_reply_err(req, EACCES);
+        return;
+    }
+    pthread_mutex_lock(&again->lock);
+    was_opened = again->is_opened;
+    again->is_opened = true;
+    again->node_id = node->id;
+    pthread_mutex_unlock(&again->lock);
+    if (was_opened)
+        fuse_reply_err(req, EPERM);
+    else
+        create(&creation, req, fi->flags);
+}
+
+static void again_release(struct node *node)
+{
+    again_unref(node->object);
+}
+
+static const struct node_ops again_ops = {
+    .getattr = again_getattr,
+    .setattr = again_setattr,
+    .sets_size = true,
+    .fallocate = again_fallocate,
+    .release = again_release,
+    .open_waiting = again_open,
+};
+
+/* Return: what answers as @name with @attr, with one reference; NULL when memory is short. */
+static struct again *again_new(struct mbox *mbox, const char *name, const struct stat *attr)
+{
+    struct again *again = malloc(sizeof(*again) + strlen(name) + 1);
+
+    if (!again)
+        return NULL;
+    *again = (struct again){ .n_refs = 1, .mbox = mbox_ref(mbox), .attr = *attr };
+    pthread_mutex_init(&again->lock, NULL);
+    strcpy(again->name, name);
+    return again;
+}
+
+int drop_lookup(struct node *dir, const char *name, const struct caller *caller,
+                struct node **ret_node)
+{
+    struct box *box = dir->object;
+    struct again *again;
+    struct stat attr;
+    int r = box_check(box);
+
+    if (r == 0)
+        r = drop_names_find(&dir->fs->drop_names, dir_ino(&box->mbox), name, caller, &attr);
+    if (r < 0)
+        return r;
+    /* A number of its own: two files that are opened by this name are not to be taken for one. */
+    attr.st_ino = nodes_new_inos(&dir->fs->nodes, 1);
+    again = again_new(&box->mbox, name, &attr);
+    if (!again)
+        return -ENOMEM;
+    r = node_obtain(dir->fs, &again_ops, again, NULL, ret_node);
+    if (r < 0)
+        again_unref(again);
+    return r;
+}
+
+int drop_rename(struct node *dir, const char *name, struct node *to_dir, const char *to_name,
+                enum names_rename how, const struct caller *caller, struct mbox_ready *ready)
+{
+    struct box *box = dir->object;
+
+    (void)ready;
+    if (to_dir->object != dir->object || to_dir->ops != dir->ops)
+        return -EXDEV;
+    /* The kernel has seen that nothing has the other name, where that matters. */
+    if (how == NAMES_RENAME_EXCHANGE)
+        return -EINVAL;
+    return drop_names_rename(&dir->fs->drop_names, dir_ino(&box->mbox), name, to_name, caller);
+}
+
+/* The message stays sent. */
+int drop_unlink(struct node *dir, const char *name, const struct caller *caller,
+                struct mbox_ready *ready)
+{
+    struct box *box = dir->object;
+
+    (void)ready;
+    return drop_names_forget(&dir->fs->drop_names, dir_ino(&box->mbox), name, caller);
 }

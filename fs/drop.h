@@ -6,9 +6,18 @@
 
 #include "node.h"
 
-struct box;
+/* For struct node_ops, of a node whose object is a struct box. */
 
-/* Creates a file in @box's drop/: answers @req, once the mailbox has a place for it. */
-void drop_create(struct box *box, fuse_req_t req, mode_t mode, struct fuse_file_info *fi);
+/* Creates a file: answers @req, once the mailbox has a place for it. */
+void drop_create(struct node *dir, fuse_req_t req, const char *name, mode_t mode,
+                 struct fuse_file_info *fi);
+
+/* These find what the caller has sent by that name not long ago (drop_names.h). */
+int drop_lookup(struct node *dir, const char *name, const struct caller *caller,
+                struct node **ret_node);
+int drop_rename(struct node *dir, const char *name, struct node *to_dir, const char *to_name,
+                enum names_rename how, const struct caller *caller, struct mbox_ready *ready);
+int drop_unlink(struct node *dir, const char *name, const struct caller *caller,
+                struct mbox_ready *ready);
 
 #endif

@@ -121,6 +121,28 @@ void file_discard(struct file *file)
     file_unref(file);
 }
 
+/* struct fuse_open_out as it is since Linux 6.9; an older header has no backing_id. */
+struct open_answer {
+    uint64_t fh;
+    uint32_t open_flags;
+    int32_t backing_id;
+};
+
+/* libfuse's struct fuse_file_info has no member for FOPEN_STREAM, so the answer is made by hand. */
+void file_reply_open(struct file *file, fuse_req_t req)
+{
+    const struct fuse_ctx *ctx = fuse_req_ctx(req);
+    struct open_answer out = {
+        .fh = (uintptr_t)file,
+        .open_flags = file->ops->open_flags,
+        .backing_id = file->backing_id,
+    };
+
+    file->opener = (struct opener){ ctx->uid, ctx->gid };
+    if (fuse_reply_buf(req, (const char *)&out, sizeof(out)) < 0)
+        file_release(file);
+}
+
 void file_reply_create(struct file *file, fuse_req_t req, struct node *node)
 {
     const struct fuse_ctx *ctx = fuse_req_ctx(req);

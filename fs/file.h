@@ -54,8 +54,8 @@ struct file {
     const struct file_ops *ops;
     struct fs *fs;
     struct opener opener; /* set before the kernel learns of the file */
-    struct mbox *mbox; /* a reference; NULL: it is no mailbox's */
-    struct mbox *out;  /* a reference: where a link's writes go; NULL: to mbox */
+    struct mbox *mbox;    /* a reference; NULL: it is no mailbox's */
+    struct mbox *out;     /* a reference: where a link's writes go; NULL: to mbox */
     /* Called before each read, write, poll and flush: who is gone with what the file is for may have
      * been seen to be gone before it was here. May be NULL. */
     void (*notice_end)(struct file *file);
@@ -98,6 +98,9 @@ void file_release(struct file *file);
 
 /* It never came to be open: as file_release, but the kind of file does not learn of it. */
 void file_discard(struct file *file);
+
+/* Answers an open with @file. */
+void file_reply_open(struct file *file, fuse_req_t req);
 
 /* Answers a create with @file and @node, whose lookup goes back if the kernel does not take it. */
 void file_reply_create(struct file *file, fuse_req_t req, struct node *node);

@@ -12,6 +12,7 @@
 #include "core/names.h"
 #include "core/ring_waiter.h"
 #include "deferred.h"
+#include "drop_names.h"
 #include "file.h"
 #include "listing.h"
 #include "locks.h"
@@ -42,14 +43,15 @@ struct fs {
     struct nodes nodes;
     struct tree tree;
     struct files files;
+    struct drop_names drop_names;
     struct listings listings;
     struct locks locks;
     struct log log;
     struct deferred deferred;
     struct notify notify;
     struct prune prune;
-    bool is_stopped; /* fs_stop's */
-    bool is_stuck;   /* a thread is telling the kernel something, and may for long */
+    bool is_stopped;              /* fs_stop's */
+    bool is_stuck;                /* a thread is telling the kernel something, and may for long */
     struct fuse_session *session; /* for telling the kernel; NULL: there is none */
     uint64_t max_bytes;
     size_t one_write_bytes; /* what surely comes in one WRITE */

@@ -72,6 +72,9 @@ struct node_ops {
 
     /* Directories. A node that is returned has one lookup more. */
     int (*lookup)(struct node *dir, const char *name, struct node **ret_node);
+    /* As lookup, and in its place, where not all find the same. */
+    int (*lookup_for)(struct node *dir, const char *name, const struct caller *caller,
+                      struct node **ret_node);
     /* Whether @caller may list it. May be NULL: the mode says it all. */
     int (*opendir)(struct node *dir, const struct caller *caller);
     int (*list)(struct node *dir, struct listing *listing);
@@ -93,6 +96,8 @@ struct node_ops {
 
     /* Files. */
     int (*open)(struct node *node, int flags, const struct caller *caller, struct file **ret_file);
+    /* In the place of open: answers @req by itself, and may wait. */
+    void (*open_waiting)(struct node *node, struct fuse_req *req, struct fuse_file_info *fi);
     /* As fallocate(2). NULL: EOPNOTSUPP. */
     int (*fallocate)(struct node *node, int mode, off_t offset, off_t length);
     /* Writes the value as text. Return: its length; -ENODATA. */

@@ -117,6 +117,13 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
         fs->on_ready(fs->on_ready_arg);
 }
 
+static int lookup_for(fuse_req_t req, struct node *dir, const char *name, struct node **ret_node)
+{
+    struct caller caller = caller_of(req);
+
+    return dir->ops->lookup_for(dir, name, &caller, ret_node);
+}
+
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
     struct node *dir = node_of(req, parent);
@@ -125,6 +132,8 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 
     if (is_too_long(name))
         r = -ENAMETOOLONG;
+    else if (dir->ops->lookup_for)
+        r = lookup_for(req, dir, name, &node);
     else if (dir->ops->lookup)
         r = dir->ops->lookup(dir, name, &node);
     if (r < 0)
@@ -318,28 +327,6 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
         refuse_new(req, name);
 }
 
-/* struct fuse_open_out as it is since Linux 6.9; an older header has no backing_id. */
-struct open_answer {
-    uint64_t fh;
-    uint32_t open_flags;
-    int32_t backing_id;
-};
-
-/* libfuse's struct fuse_file_info has no member for FOPEN_STREAM, so the answer is made by hand. */
-static void reply_open(fuse_req_t req, struct file *file)
-{
-    const struct fuse_ctx *ctx = fuse_req_ctx(req);
-    struct open_answer out = {
-        .fh = (uintptr_t)file,
-        .open_flags = file->ops->open_flags,
-        .backing_id = file->backing_id,
-    };
-
-    file->opener = (struct opener){ ctx->uid, ctx->gid };
-    if (fuse_reply_buf(req, (const char *)&out, sizeof(out)) < 0)
-        file_release(file);
-}
-
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     struct node *node = node_of(req, ino);
@@ -347,12 +334,16 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     struct file *file;
     int r = -EPERM;
 
+    if (node->ops->open_waiting) {
+        node->ops->open_waiting(node, req, fi);
+        return;
+    }
     if (node->ops->open)
         r = node->ops->open(node, fi->flags, &caller, &file);
     if (r < 0)
         reply_result(req, r, "open", NULL);
     else
-        reply_open(req, file);
+        file_reply_open(file, req);
 }
 
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,

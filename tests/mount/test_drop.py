@@ -177,8 +177,7 @@ def test_message_is_in_the_queue_when_cp_has_ended(shell, box, tmp_path):
     assert sh(shell, script, cwd=box.path).split() == [str(i) for i in range(1, 11)]
 
 
-def test_copy_and_rename_fails_and_says_so(shell, box, file):
-    """What rsync does."""
+def test_copy_that_another_process_renames_fails_and_says_so(shell, box, file):
     done = run(*SHELLS[shell], "-c", f"cp {file} drop/.tmp && mv drop/.tmp drop/file", cwd=box.path)
     assert done.returncode != 0 and "drop/.tmp" in done.stderr
     assert receive_all(box) == [file.read_bytes()]
