@@ -194,6 +194,76 @@ static void hello_is_back(struct world *world, int result)
 
 FAULT_TEST(fault_mbox, abort_, .prepare = take_first, .act = abort_it, .verify = hello_is_back)
 
+/* More users than the quota remembers when they hold nothing. */
+#define FIRST_UID 1000
+#define LAST_UID 1200
+
+static void take_first_of_a_forgotten_sender(struct world *world)
+{
+    for (uid_t uid = FIRST_UID; uid <= LAST_UID; uid++)
+        cr_assert_eq(quota_charge(&world->domain.quota, uid, 1), 0);
+    take_first(world);
+    msg_discharge(world->in_flight);
+}
+
+static void hello_is_back_among_many(struct world *world, int result)
+{
+    for (uid_t uid = FIRST_UID; uid <= LAST_UID; uid++)
+        quota_release(&world->domain.quota, uid, 1);
+    hello_is_back(world, result);
+}
+
+FAULT_TEST(fault_mbox, abort_for_a_stranger, .prepare = take_first_of_a_forgotten_sender,
+           .act = abort_it, .verify = hello_is_back_among_many)
+
+static void hold_hello(struct world *world)
+{
+    send_hello(world);
+    world->in_flight = mbox_hold(world->mbox, atomic_load(&world->domain.last_id), WORLD_UID + 1);
+    cr_assert(world->in_flight);
+}
+
+static int receive_what_is_held(struct world *world)
+{
+    return world_receive(world, world->mbox, "hello") ? 0 : -EIO;
+}
+
+static void let_go(struct world *world, int result)
+{
+    cr_assert_eq(result, 0);
+    cr_assert_eq(quota_used(&world->domain.quota), MSG_MIN_CHARGE_BYTES,
+                 "who holds it is not charged");
+    msg_let_go(world->in_flight);
+}
+
+FAULT_TEST(fault_mbox, receive_what_another_holds, .prepare = hold_hello,
+           .act = receive_what_is_held, .verify = let_go)
+
+static int hold(struct world *world)
+{
+    struct msg *msg = mbox_hold(world->mbox, atomic_load(&world->domain.last_id), WORLD_UID + 1);
+
+    if (msg)
+        msg_let_go(msg);
+    return msg ? 0 : -ENOMEM;
+}
+
+FAULT_TEST(fault_mbox, hold_, .prepare = send_hello, .act = hold, .errnos = { ENOMEM })
+
+static int keep_rest(struct world *world)
+{
+    return msg_charge_keeper(world->in_flight, &world->domain.quota, WORLD_UID + 1);
+}
+
+static void end_rest(struct world *world, int result)
+{
+    (void)result;
+    commit(world);
+}
+
+FAULT_TEST(fault_mbox, keep_the_rest, .prepare = take_first, .act = keep_rest, .verify = end_rest,
+           .errnos = { ENOMEM })
+
 static void wait_to_send(struct world *world)
 {
     fill(world);
