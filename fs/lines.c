@@ -326,16 +326,20 @@ static void lines_write(struct file *file, fuse_req_t req, const char *data, siz
     mbox_ready_run(&ready);
 }
 
-/* Makes a message of what is kept. Return: NULL: there is nothing, or no memory for it. */
-static struct msg *take_rest(struct lines_file *lines)
+/* Makes a message of what is kept. Return: 0; NULL in *ret_msg: there is nothing; -ENOMEM: it is kept on. */
+static int take_rest(struct lines_file *lines, struct msg **ret_msg)
 {
     struct start rest = take_kept(lines);
-    struct msg *msg = NULL;
 
+    *ret_msg = NULL;
     if (rest.size > 0)
-        msg = msg_new(rest.data, rest.size, 0, rest.sender);
+        *ret_msg = msg_new(rest.data, rest.size, 0, rest.sender);
+    if (rest.size > 0 && !*ret_msg) {
+        keep(lines, &rest);
+        return -ENOMEM;
+    }
     free(rest.data);
-    return msg;
+    return 0;
 }
 
 static bool has_kept(struct lines_file *lines)
@@ -388,7 +392,7 @@ static void lines_flush(struct file *file, fuse_req_t req)
     int r = 0;
 
     if (has_kept(lines) && caller_closes_last(fuse_req_ctx(req)->pid, lines->opener, lines->ino))
-        msg = take_rest(lines);
+        r = take_rest(lines, &msg);
     if (msg)
         r = post_rest(file, req, msg, &ready);
     if (r != MBOX_PARKED)
@@ -400,9 +404,9 @@ static void lines_flush(struct file *file, fuse_req_t req)
 static void lines_release(struct file *file)
 {
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
-    struct msg *msg = take_rest((struct lines_file *)file);
+    struct msg *msg;
 
-    if (msg)
+    if (take_rest((struct lines_file *)file, &msg) == 0 && msg)
         post_detached(file, msg, &ready);
     msg_unref(msg);
     mbox_ready_run(&ready);
