@@ -224,6 +224,7 @@ static int make_metrics(struct file *file, char **ret_text)
         "ring", ring_families, N_FAMILIES(ring_families), { .look = look_at_ring }
     };
     FILE *out = NULL;
+    char *text = NULL;
     size_t size;
     int r;
 
@@ -231,16 +232,23 @@ static int make_metrics(struct file *file, char **ret_text)
     if (r == 0)
         r = names_each(&file->fs->rings, add_sample, &rings.samples);
     if (r == 0)
-        out = open_memstream(ret_text, &size);
+        out = open_memstream(&text, &size);
     if (out) {
         print_totals(out, file->fs);
         print_room(out, &mailboxes);
         print_room(out, &rings);
-        if (fclose(out) != 0)
+        /* What did not fit is told by each of the two. */
+        if (ferror(out))
+            r = -ENOMEM;
+        if (fclose(out) != 0 || !text)
             r = -ENOMEM;
     } else {
         r = -ENOMEM;
     }
+    if (r < 0)
+        free(text);
+    else
+        *ret_text = text;
     free_samples(&mailboxes.samples);
     free_samples(&rings.samples);
     return r;
