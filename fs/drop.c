@@ -507,7 +507,7 @@ static void drop_release(struct file *file)
     msg_unref(msg);
     mbox_ready_run(&ready);
     if (drop->node_id)
-        prune_later(file->fs, drop->node_id);
+        prune_later(&file->fs->prune, drop->node_id);
 }
 
 static void drop_close(struct file *file)

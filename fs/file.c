@@ -103,7 +103,7 @@ void file_unref(struct file *file)
 
 void file_release(struct file *file)
 {
-    locks_release(file);
+    locks_release(&file->fs->locks, file);
     if (file->ops->release)
         file->ops->release(file);
     file_discard(file);

@@ -27,11 +27,11 @@ int fs_init(struct fs *fs, const struct fs_options *options)
     files_init(&fs->files);
     drop_names_init(&fs->drop_names);
     listings_init(&fs->listings);
-    locks_init(&fs->locks);
+    locks_init(&fs->locks, &fs->domain.quota, &fs->deferred);
     log_init(&fs->log);
     deferred_init(&fs->deferred);
     notify_init(&fs->notify, &fs->domain.quota);
-    prune_init(&fs->prune);
+    prune_init(&fs->prune, &fs->notify);
     r = processes_init(&fs->processes);
     return r < 0 ? r : tree_init(&fs->tree, fs, &owner);
 }

@@ -10,7 +10,8 @@
 #include <sys/queue.h>
 
 #include "core/hash.h"
-#include "fs.h"
+#include "core/quota.h"
+#include "deferred.h"
 
 /* What a change of one inode's locks may cost, in comparisons: locks held times requests waiting. */
 #define WORK_MAX (1U << 20)
@@ -42,6 +43,7 @@ TAILQ_HEAD(lock_list, lock);
 TAILQ_HEAD(request_list, lock_request);
 
 struct locked_inode {
+    struct locks *locks;
     uint64_t ino;
     struct lock_list held;
     struct request_list waiting;
@@ -60,6 +62,7 @@ struct spares {
 struct lock_request {
     struct lock wanted;
     struct spares spares;
+    struct locks *locks;
     struct locked_inode *inode;
     fuse_req_t req;
     struct file *file; /* a reference */
@@ -73,14 +76,9 @@ struct lock_request {
     UT_hash_handle hh; /* by wanted.owner */
 };
 
-static struct locks *locks_of(struct file *file)
+void locks_init(struct locks *locks, struct quota *quota, struct deferred *deferred)
 {
-    return &file->fs->locks;
-}
-
-void locks_init(struct locks *locks)
-{
-    *locks = (struct locks){ 0 };
+    *locks = (struct locks){ .quota = quota, .deferred = deferred };
     pthread_mutex_init(&locks->lock, NULL);
 }
 
@@ -92,16 +90,16 @@ void locks_deinit(struct locks *locks)
 /* --- Locks and inodes as objects --- */
 
 /* Return: 0 with a lock, charged to @uid; a negative errno. */
-static int lock_new(struct file *file, uid_t uid, struct lock **ret_lock)
+static int lock_new(struct locks *locks, uid_t uid, struct lock **ret_lock)
 {
-    int r = quota_charge(&file->fs->domain.quota, uid, CHARGE_BYTES);
+    int r = quota_charge(locks->quota, uid, CHARGE_BYTES);
     struct lock *lock;
 
     if (r < 0)
         return r;
     lock = calloc(1, sizeof(*lock));
     if (!lock) {
-        quota_release(&file->fs->domain.quota, uid, CHARGE_BYTES);
+        quota_release(locks->quota, uid, CHARGE_BYTES);
         return -ENOMEM;
     }
     lock->uid = uid;
@@ -109,18 +107,18 @@ static int lock_new(struct file *file, uid_t uid, struct lock **ret_lock)
     return 0;
 }
 
-static void lock_free(struct file *file, struct lock *lock)
+static void lock_free(struct locks *locks, struct lock *lock)
 {
     if (!lock)
         return;
-    quota_release(&file->fs->domain.quota, lock->uid, CHARGE_BYTES);
+    quota_release(locks->quota, lock->uid, CHARGE_BYTES);
     free(lock);
 }
 
-static void free_spares(struct file *file, struct spares *spares)
+static void free_spares(struct locks *locks, struct spares *spares)
 {
-    lock_free(file, spares->lock);
-    lock_free(file, spares->rest);
+    lock_free(locks, spares->lock);
+    lock_free(locks, spares->rest);
 }
 
 /* Under lock. Return: NULL: nothing is locked there. */
@@ -142,6 +140,7 @@ static struct locked_inode *find_or_add_inode(struct locks *locks, uint64_t ino)
     inode = calloc(1, sizeof(*inode));
     if (!inode)
         return NULL;
+    inode->locks = locks;
     inode->ino = ino;
     TAILQ_INIT(&inode->held);
     TAILQ_INIT(&inode->waiting);
@@ -174,7 +173,7 @@ static void give_back(struct locked_inode *inode, struct lock *lock)
 {
     TAILQ_REMOVE(&inode->held, lock, link);
     inode->n_held--;
-    lock_free(lock->file, lock);
+    lock_free(inode->locks, lock);
 }
 
 /* --- Who may have what --- */
@@ -315,7 +314,7 @@ static void finish_request(struct lock_request *request)
     /* Waits for an on_interrupt that is running. */
     fuse_req_interrupt_func(request->req, NULL, NULL);
     fuse_reply_err(request->req, -request->result);
-    free_spares(file, &request->spares);
+    free_spares(request->locks, &request->spares);
     free(request);
     file_unref(file);
 }
@@ -371,7 +370,7 @@ static void finish_interrupted(struct deferred_work *work)
 static void on_interrupt(fuse_req_t req, void *data)
 {
     struct lock_request *request = data;
-    struct locks *locks = locks_of(request->file);
+    struct locks *locks = request->locks;
     bool is_ended;
 
     (void)req;
@@ -385,17 +384,18 @@ static void on_interrupt(fuse_req_t req, void *data)
     }
     pthread_mutex_unlock(&locks->lock);
     if (is_ended)
-        deferred_add(&request->file->fs->deferred, &request->interrupted);
+        deferred_add(locks->deferred, &request->interrupted);
 }
 
 /* Return: NULL when memory is short. */
-static struct lock_request *request_new(struct file *file, fuse_req_t req,
+static struct lock_request *request_new(struct locks *locks, struct file *file, fuse_req_t req,
                                         const struct lock *wanted)
 {
     struct lock_request *request = calloc(1, sizeof(*request));
 
     if (!request)
         return NULL;
+    request->locks = locks;
     request->wanted = *wanted;
     request->req = req;
     request->file = file_ref(file);
@@ -428,6 +428,7 @@ static int wait_in_line(struct locks *locks, struct locked_inode *inode,
 
 /* What one call works with. */
 struct call {
+    struct locks *locks;
     struct file *file;
     fuse_req_t req;
     uint64_t ino;
@@ -447,7 +448,7 @@ static int unlock(struct call *call, struct locked_inode *inode)
     if (!call->spares.rest && is_inside_another(inode, &gap))
         return -ENOLCK;
     make_way(inode, &gap, &call->spares.rest);
-    retry(locks_of(call->file), inode, &call->ended);
+    retry(call->locks, inode, &call->ended);
     return 0;
 }
 
@@ -460,14 +461,14 @@ static int try_lock(struct call *call, struct locked_inode *inode)
         return -ENOLCK;
     grant(inode, &call->wanted, &call->spares);
     /* It may have been a stronger one before. */
-    retry(locks_of(call->file), inode, &call->ended);
+    retry(call->locks, inode, &call->ended);
     return 0;
 }
 
 /* Under lock. Return: 1: it waits; a negative errno. */
 static int wait_for_it(struct call *call, struct locked_inode *inode)
 {
-    struct locks *locks = locks_of(call->file);
+    struct locks *locks = call->locks;
     const struct lock *conflict = find_conflict(inode, &call->wanted);
     int r;
 
@@ -489,7 +490,7 @@ static int lock_or_wait(struct call *call, struct locked_inode *inode)
 
     /* As flock(2) has it: who converts a lock gives the old one back first. */
     if (r == -EAGAIN && call->wanted.kind == LOCK_OF_FILE) {
-        struct call back = { .file = call->file, .wanted = call->wanted };
+        struct call back = { .locks = call->locks, .file = call->file, .wanted = call->wanted };
 
         back.wanted.type = F_UNLCK;
         TAILQ_INIT(&back.ended);
@@ -503,7 +504,7 @@ static int lock_or_wait(struct call *call, struct locked_inode *inode)
 /* Under lock. Return: as lock_or_wait. */
 static int run_locked(struct call *call)
 {
-    struct locks *locks = locks_of(call->file);
+    struct locks *locks = call->locks;
     bool unlocks = call->wanted.type == F_UNLCK;
     struct locked_inode *inode = unlocks ? find_inode(locks, call->ino)
                                          : find_or_add_inode(locks, call->ino);
@@ -524,14 +525,14 @@ static int prepare(struct call *call)
     int r = 0;
 
     if (call->wanted.kind == LOCK_OF_RECORD)
-        r = lock_new(call->file, uid, &call->spares.rest);
+        r = lock_new(call->locks, uid, &call->spares.rest);
     /* Mostly it can do without. */
     if (call->wanted.type == F_UNLCK)
         return 0;
     if (r == 0)
-        r = lock_new(call->file, uid, &call->spares.lock);
+        r = lock_new(call->locks, uid, &call->spares.lock);
     if (r == 0 && call->waits) {
-        call->request = request_new(call->file, call->req, &call->wanted);
+        call->request = request_new(call->locks, call->file, call->req, &call->wanted);
         r = call->request ? 0 : -ENOMEM;
     }
     return r;
@@ -540,7 +541,7 @@ static int prepare(struct call *call)
 static void run(struct call *call)
 {
     struct file *file = file_ref(call->file);
-    struct locks *locks = locks_of(file);
+    struct locks *locks = call->locks;
     int r = prepare(call);
 
     TAILQ_INIT(&call->ended);
@@ -554,17 +555,19 @@ static void run(struct call *call)
         free(call->request);
         file_unref(file);
     }
-    free_spares(file, &call->spares);
+    free_spares(locks, &call->spares);
     if (r <= 0)
         fuse_reply_err(call->req, -r);
     finish_all(&call->ended);
     file_unref(file);
 }
 
-void locks_flock(struct file *file, fuse_req_t req, uint64_t ino, uint64_t owner, int operation)
+void locks_flock(struct locks *locks, struct file *file, fuse_req_t req, uint64_t ino,
+                 uint64_t owner, int operation)
 {
     int what = operation & ~LOCK_NB;
     struct call call = {
+        .locks = locks,
         .file = file,
         .req = req,
         .ino = ino,
@@ -595,10 +598,11 @@ static struct lock as_lock(struct file *file, uint64_t owner, const struct flock
     };
 }
 
-void locks_set(struct file *file, fuse_req_t req, uint64_t ino, uint64_t owner,
+void locks_set(struct locks *locks, struct file *file, fuse_req_t req, uint64_t ino, uint64_t owner,
                const struct flock *wanted, bool waits)
 {
     struct call call = {
+        .locks = locks,
         .file = file,
         .req = req,
         .ino = ino,
@@ -612,11 +616,10 @@ void locks_set(struct file *file, fuse_req_t req, uint64_t ino, uint64_t owner,
         run(&call);
 }
 
-void locks_get(struct file *file, fuse_req_t req, uint64_t ino, uint64_t owner,
+void locks_get(struct locks *locks, struct file *file, fuse_req_t req, uint64_t ino, uint64_t owner,
                const struct flock *wanted)
 {
     struct lock lock = as_lock(file, owner, wanted);
-    struct locks *locks = locks_of(file);
     const struct lock *conflict = NULL;
     struct flock answer = *wanted;
     struct locked_inode *inode;
@@ -677,12 +680,12 @@ void locks_close(struct locks *locks, uint64_t ino, uint64_t owner)
     give_back_all(locks, ino, NULL, owner);
 }
 
-void locks_release(struct file *file)
+void locks_release(struct locks *locks, struct file *file)
 {
     uint64_t ino = atomic_load(&file->lock_ino);
 
     if (ino)
-        give_back_all(locks_of(file), ino, file, 0);
+        give_back_all(locks, ino, file, 0);
 }
 
 void locks_end_waiting(struct locks *locks)

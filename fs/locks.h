@@ -20,31 +20,37 @@
 
 #include "file.h"
 
+struct deferred;
 struct locked_inode;
 struct lock_request;
+struct quota;
 
 struct locks {
+    struct quota *quota;
+    struct deferred *deferred;
     pthread_mutex_t lock;
     struct locked_inode *inodes;  /* under lock: by number, those with locks or requests */
     struct lock_request *blocked; /* under lock: those that wait for a record lock, by owner */
     atomic_size_t n_inodes;
 };
 
-void locks_init(struct locks *locks);
+/* Locks are charged in @quota; @deferred answers who was interrupted. */
+void locks_init(struct locks *locks, struct quota *quota, struct deferred *deferred);
 
 /* All files have been released. */
 void locks_deinit(struct locks *locks);
 
 /* Answers @req, a flock(2) of @file, which has inode number @ino; @operation as there.
  * Errors: EWOULDBLOCK, EINTR; ENOLCK: too many; ENOMEM, EDQUOT, ENOSPC. */
-void locks_flock(struct file *file, fuse_req_t req, uint64_t ino, uint64_t owner, int operation);
+void locks_flock(struct locks *locks, struct file *file, fuse_req_t req, uint64_t ino,
+                 uint64_t owner, int operation);
 
 /* Answers @req, a F_SETLK, or F_SETLKW where it @waits. Errors: EAGAIN, EDEADLK, and as above. */
-void locks_set(struct file *file, fuse_req_t req, uint64_t ino, uint64_t owner,
+void locks_set(struct locks *locks, struct file *file, fuse_req_t req, uint64_t ino, uint64_t owner,
                const struct flock *wanted, bool waits);
 
 /* Answers @req, a F_GETLK. */
-void locks_get(struct file *file, fuse_req_t req, uint64_t ino, uint64_t owner,
+void locks_get(struct locks *locks, struct file *file, fuse_req_t req, uint64_t ino, uint64_t owner,
                const struct flock *wanted);
 
 /* Return: whether anything is locked now. */
@@ -54,7 +60,7 @@ bool locks_are_there(struct locks *locks);
 void locks_close(struct locks *locks, uint64_t ino, uint64_t owner);
 
 /* @file has been released: what was locked through it goes. No request of it waits any more. */
-void locks_release(struct file *file);
+void locks_release(struct locks *locks, struct file *file);
 
 /* Who waits gets EINTR: nobody will answer soon. */
 void locks_end_waiting(struct locks *locks);

@@ -205,7 +205,7 @@ static void have_forgotten(struct map *map)
     uint64_t id = node_slot_id(map->fs, &map->node);
 
     if (id != 0)
-        prune_later(map->fs, id);
+        prune_later(&map->fs->prune, id);
 }
 
 /* Files that are being closed and mappings stay what they are. */

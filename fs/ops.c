@@ -410,18 +410,20 @@ static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 
 static void op_flock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, int operation)
 {
-    locks_flock(file_of(fi), req, inode_number(req, ino), fi->lock_owner, operation);
+    locks_flock(&fs_of(req)->locks, file_of(fi), req, inode_number(req, ino), fi->lock_owner,
+                operation);
 }
 
 static void op_setlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock,
                      int waits)
 {
-    locks_set(file_of(fi), req, inode_number(req, ino), fi->lock_owner, lock, waits);
+    locks_set(&fs_of(req)->locks, file_of(fi), req, inode_number(req, ino), fi->lock_owner, lock,
+              waits);
 }
 
 static void op_getlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock)
 {
-    locks_get(file_of(fi), req, inode_number(req, ino), fi->lock_owner, lock);
+    locks_get(&fs_of(req)->locks, file_of(fi), req, inode_number(req, ino), fi->lock_owner, lock);
 }
 
 static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,

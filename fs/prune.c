@@ -2,11 +2,11 @@
 
 #include <string.h>
 
-#include "fs.h"
+#include "notify.h"
 
-void prune_init(struct prune *prune)
+void prune_init(struct prune *prune, struct notify *notify)
 {
-    *prune = (struct prune){ 0 };
+    *prune = (struct prune){ .notify = notify };
     pthread_mutex_init(&prune->lock, NULL);
 }
 
@@ -26,9 +26,8 @@ static bool add(struct prune *prune, uint64_t id, uint64_t ids[PRUNE_BATCH])
     return true;
 }
 
-void prune_later(struct fs *fs, uint64_t id)
+void prune_later(struct prune *prune, uint64_t id)
 {
-    struct prune *prune = &fs->prune;
     uint64_t ids[PRUNE_BATCH];
     struct notice *notice;
     bool is_full;
@@ -39,7 +38,7 @@ void prune_later(struct fs *fs, uint64_t id)
     if (!is_full)
         return;
     /* Several users' files: nobody's directory has to wait for them, for giving up needs none's lock. */
-    notice = notice_new(&fs->notify, 0);
+    notice = notice_new(prune->notify, 0);
     notice_add_prune(notice, ids, PRUNE_BATCH);
     notice_give(notice);
 }

@@ -12,21 +12,22 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct fs;
+struct notify;
 
 #define PRUNE_BATCH 64
 
 struct prune {
+    struct notify *notify;
     pthread_mutex_t lock; /* a leaf */
     /* Under lock: */
     uint64_t ids[PRUNE_BATCH];
     unsigned int n;
 };
 
-void prune_init(struct prune *prune);
+void prune_init(struct prune *prune, struct notify *notify);
 void prune_deinit(struct prune *prune);
 
 /* The file of node @id was closed. Context: any thread, never waits. */
-void prune_later(struct fs *fs, uint64_t id);
+void prune_later(struct prune *prune, uint64_t id);
 
 #endif
