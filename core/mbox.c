@@ -169,17 +169,33 @@ static void queue_remove(struct mbox *mbox, struct msg *msg)
         mbox->is_indexed = false;
 }
 
-/* Drops what is least until the bounds allow @n_more messages of @n_bytes_more bytes. */
-static void drop_until_within(struct mbox *mbox, uint64_t n_more, uint64_t n_bytes_more)
+/* The newcomer is itself what drop-oldest drops. */
+#define DROPS_ITSELF 1
+
+/* One call drops no more messages than this, which takes about a millisecond. Where that is not enough
+ * (the bounds have shrunk, or a large message comes to very many small ones) the queue stays over its
+ * bounds, and the next calls go on. */
+#define DROPS_MAX 4096
+
+/* Drops what is least until the bounds allow @newcomer too, which may be NULL.
+ * Return: 0; DROPS_ITSELF: of what is left, all is more urgent than @newcomer. */
+static int drop_until_within(struct mbox *mbox, const struct msg *newcomer)
 {
-    while (mbox->queue.occupied &&
-           !is_within(mbox, mbox->queue.n_messages + n_more, mbox->queue.n_bytes + n_bytes_more)) {
+    uint64_t n_more = newcomer ? 1 : 0;
+    uint64_t n_bytes_more = newcomer ? newcomer->size_bytes : 0;
+
+    for (unsigned int n = 0; n < DROPS_MAX && mbox->queue.occupied; n++) {
         struct msg *least = msgq_least(&mbox->queue);
 
+        if (is_within(mbox, mbox->queue.n_messages + n_more, mbox->queue.n_bytes + n_bytes_more))
+            break;
+        if (newcomer && least->prio > newcomer->prio)
+            return DROPS_ITSELF;
         queue_remove(mbox, least);
         discard(least);
         mbox->stat.n_dropped++;
     }
+    return 0;
 }
 
 static void stamp(struct mbox *mbox, struct msg *msg)
@@ -208,16 +224,22 @@ static void enqueue(struct mbox *mbox, struct msg *msg)
     queue_push(mbox, msg);
 }
 
-/* Lets @msg in: a message into the queue, a place as a count (its charge goes on). */
-static void admit(struct mbox *mbox, struct msg *msg)
+/* Lets @msg in: a message into the queue, a place as a count (its charge goes on). @room is as make_room
+ * says: what drops itself was sent, and is gone. */
+static void admit(struct mbox *mbox, struct msg *msg, int room)
 {
-    if (!msg->is_place) {
+    if (room == DROPS_ITSELF) {
+        stamp(mbox, msg);
+        count_sent(mbox, msg);
+        mbox->stat.n_dropped++;
+        discard(msg);
+    } else if (msg->is_place) {
+        mbox->n_reserved++;
+        msg_leave_charge(msg);
+        msg_unref(msg);
+    } else {
         enqueue(mbox, msg);
-        return;
     }
-    mbox->n_reserved++;
-    msg_leave_charge(msg);
-    msg_unref(msg);
 }
 
 static void wake(struct mbox *mbox, unsigned int events)
@@ -331,7 +353,7 @@ static bool serve_takers(struct mbox *mbox, struct mbox_ready *ready)
 }
 
 /* In a mailbox that is no rendezvous: makes room for @msg where that is the policy.
- * Return: 0: it may go in now; -EAGAIN: it must wait; -ENOBUFS. */
+ * Return: 0: it may go in now; DROPS_ITSELF; -EAGAIN: it must wait; -ENOBUFS. */
 static int make_room(struct mbox *mbox, const struct msg *msg)
 {
     if (fits(mbox, msg->size_bytes))
@@ -341,9 +363,7 @@ static int make_room(struct mbox *mbox, const struct msg *msg)
         mbox->stat.n_rejected++;
         return -ENOBUFS;
     case MBOX_OVERFLOW_DROP_OLDEST:
-        if (!msg->is_place)
-            drop_until_within(mbox, 1, msg->size_bytes);
-        return 0;
+        return msg->is_place ? 0 : drop_until_within(mbox, msg);
     case MBOX_OVERFLOW_BLOCK:
         break;
     }
@@ -372,7 +392,7 @@ static void admit_pending(struct mbox *mbox, struct mbox_ready *ready)
         pending_remove(mbox, msg);
         poster_finish(msg, r, ready);
         if (!mbox->store) {
-            admit(mbox, msg);
+            admit(mbox, msg, 0);
             continue;
         }
         if (r == 0)
@@ -459,7 +479,7 @@ static int post_rendezvous(struct mbox *mbox, struct msg *msg, struct mbox_op *o
     bool meets = !TAILQ_EMPTY(&mbox->takers);
 
     if (msg->is_place) {
-        admit(mbox, msg);
+        admit(mbox, msg, 0);
         return 0;
     }
     if (!meets && mbox->limits.overflow == MBOX_OVERFLOW_REJECT) {
@@ -482,8 +502,33 @@ static int post_queue(struct mbox *mbox, struct msg *msg, struct mbox_op *op)
         return park_post(mbox, msg, op);
     if (r < 0)
         return r;
-    admit(mbox, msg);
+    admit(mbox, msg, r);
     return 0;
+}
+
+/* In a rendezvous settle() has offered the message that @op waits with to all who wait for one, and they
+ * had too little room for it. Return: 0: it may wait for another; -EAGAIN, -ENOBUFS: it may not. */
+static int check_wait(struct mbox *mbox, const struct mbox_op *op)
+{
+    if (op->state != MBOX_OP_WAITING)
+        return 0;
+    if (is_rendezvous(mbox) && mbox->limits.overflow == MBOX_OVERFLOW_REJECT && !op->has_place) {
+        mbox->stat.n_rejected++;
+        return -ENOBUFS;
+    }
+    return op->nonblock ? -EAGAIN : 0;
+}
+
+/* Undoes park_post. */
+static void unpark_post(struct mbox *mbox, struct mbox_op *op)
+{
+    struct msg *msg = op->msg;
+
+    pending_remove(mbox, msg);
+    msg->poster = NULL;
+    op->msg = NULL;
+    op->state = MBOX_OP_IDLE;
+    discard(msg);
 }
 
 /* Posts @msg, which is charged to its sender. Return: as mbox_post. */
@@ -527,6 +572,8 @@ int mbox_post(struct mbox *mbox, struct msg *msg, struct mbox_op *op, struct mbo
     int r;
 
     pthread_mutex_lock(&mbox->lock);
+    if (op)
+        op->has_place = false;
     r = check_sender(mbox, msg);
     if (r == 0)
         r = check_size(mbox, msg);
@@ -536,6 +583,14 @@ int mbox_post(struct mbox *mbox, struct msg *msg, struct mbox_op *op, struct mbo
         r = mbox->store ? post_to_store(mbox, msg, op) : post_charged(mbox, msg, op);
     if (r >= 0)
         settle(mbox, MBOX_READABLE, ready);
+    if (r == MBOX_PARKED) {
+        int refused = check_wait(mbox, op);
+
+        if (refused < 0) {
+            unpark_post(mbox, op);
+            r = refused;
+        }
+    }
     pthread_mutex_unlock(&mbox->lock);
     return r;
 }
@@ -556,15 +611,19 @@ int mbox_reserve(struct mbox *mbox, struct msg_sender sender, struct mbox_op *op
 
 static int post_reserved_locked(struct mbox *mbox, struct msg *msg, struct mbox_op *op)
 {
+    int r = 0;
+
     if (mbox->removed)
         return -EIDRM;
     if (mbox->closed)
         return -EPIPE;
-    if (is_rendezvous(mbox))
+    if (is_rendezvous(mbox)) {
+        op->has_place = true;
         return park_post(mbox, msg, op);
+    }
     if (mbox->limits.overflow == MBOX_OVERFLOW_DROP_OLDEST)
-        drop_until_within(mbox, 1, msg->size_bytes);
-    enqueue(mbox, msg);
+        r = drop_until_within(mbox, msg);
+    admit(mbox, msg, r);
     return 0;
 }
 
@@ -647,20 +706,60 @@ void mbox_commit(struct mbox *mbox, struct msg *msg, struct mbox_ready *ready)
     pthread_mutex_unlock(&mbox->lock);
 }
 
-/* The message of a rendezvous was not delivered: its sender waits on, or learns why not. */
+/* Return: what becomes of the waiting @msg now that the limits may have changed, as make_room. */
+static int rejudge(struct mbox *mbox, const struct msg *msg)
+{
+    /* What has its place goes in, however full the mailbox is; in a rendezvous it waits. */
+    if (msg->poster && msg->poster->has_place)
+        return is_rendezvous(mbox) ? -EAGAIN : 0;
+    if (msg->size_bytes > mbox->limits.bytes)
+        return -EMSGSIZE;
+    if (!is_rendezvous(mbox))
+        return make_room(mbox, msg);
+    if (msg->is_place)
+        return 0;
+    if (mbox->limits.overflow == MBOX_OVERFLOW_REJECT) {
+        mbox->stat.n_rejected++;
+        return -ENOBUFS;
+    }
+    return -EAGAIN;
+}
+
+/* Ends the wait of the sender of @msg, which is in no queue: with @r, as rejudge() has it. */
+static void finish_judged(struct mbox *mbox, struct msg *msg, int r, struct mbox_ready *ready)
+{
+    poster_finish(msg, r > 0 ? 0 : r, ready);
+    if (r >= 0)
+        admit(mbox, msg, r);
+    else
+        discard(msg);
+}
+
+/* The message of a rendezvous was not delivered: its sender waits on, or learns why not. Others who
+ * wait for a message get it first. */
 static void return_to_poster(struct mbox *mbox, struct msg *msg, struct mbox_ready *ready)
 {
     struct mbox_op *op = msg->poster;
+    int r = -EAGAIN;
 
-    if (!op->cancelled && (!op->nonblock || !TAILQ_EMPTY(&mbox->takers))) {
-        msg_recharge(msg, &mbox->domain->quota);
-        op->state = MBOX_OP_WAITING;
-        msgq_put_back(&mbox->pending, msg);
-        mbox->stat.n_senders_waiting++;
+    msg_recharge(msg, &mbox->domain->quota);
+    if (op->cancelled)
+        r = -EINTR;
+    else if (!is_rendezvous(mbox))
+        r = rejudge(mbox, msg);
+    if (r != -EAGAIN || (op->nonblock && TAILQ_EMPTY(&mbox->takers))) {
+        finish_judged(mbox, msg, r, ready);
         return;
     }
-    poster_finish(msg, op->cancelled ? -EINTR : -EAGAIN, ready);
-    discard(msg);
+    op->state = MBOX_OP_WAITING;
+    msgq_put_back(&mbox->pending, msg);
+    mbox->stat.n_senders_waiting++;
+    settle(mbox, MBOX_READABLE, ready);
+    r = check_wait(mbox, op);
+    if (r < 0) {
+        pending_remove(mbox, msg);
+        finish_judged(mbox, msg, r, ready);
+    }
 }
 
 /* Puts @msg back where it was, as if it had never been taken. */
@@ -670,7 +769,7 @@ static void return_to_queue(struct mbox *mbox, struct msg *msg)
     mbox->stat.n_received--;
     queue_put_back(mbox, msg);
     if (mbox->limits.overflow == MBOX_OVERFLOW_DROP_OLDEST && !is_rendezvous(mbox))
-        drop_until_within(mbox, 0, 0);
+        drop_until_within(mbox, NULL);
 }
 
 void mbox_abort(struct mbox *mbox, struct msg *msg, struct mbox_ready *ready)
@@ -740,22 +839,6 @@ void mbox_unwatch(struct mbox *mbox, struct mbox_watch *watch)
     pthread_mutex_unlock(&mbox->lock);
 }
 
-/* Return: what becomes of the waiting @msg now that the limits have changed, as make_room. */
-static int rejudge(struct mbox *mbox, const struct msg *msg)
-{
-    if (msg->size_bytes > mbox->limits.bytes)
-        return -EMSGSIZE;
-    if (!is_rendezvous(mbox))
-        return make_room(mbox, msg);
-    if (msg->is_place)
-        return 0;
-    if (mbox->limits.overflow == MBOX_OVERFLOW_REJECT) {
-        mbox->stat.n_rejected++;
-        return -ENOBUFS;
-    }
-    return -EAGAIN;
-}
-
 static void rejudge_pending(struct mbox *mbox, struct mbox_ready *ready)
 {
     struct msg *msg = msgq_first(&mbox->pending);
@@ -767,14 +850,10 @@ static void rejudge_pending(struct mbox *mbox, struct mbox_ready *ready)
         /* The first who must wait on holds up those behind it. */
         if (r == -EAGAIN && !is_rendezvous(mbox))
             return;
-        if (r != -EAGAIN)
+        if (r != -EAGAIN) {
             pending_remove(mbox, msg);
-        if (r != -EAGAIN)
-            poster_finish(msg, r, ready);
-        if (r == 0)
-            admit(mbox, msg);
-        else if (r != -EAGAIN)
-            discard(msg);
+            finish_judged(mbox, msg, r, ready);
+        }
         msg = next;
     }
 }
@@ -954,7 +1033,19 @@ static void unlock_two(struct mbox *a, struct mbox *b)
     pthread_mutex_unlock(&b->lock);
 }
 
-/* Return: 0: @msg may move to @to now; a negative errno. */
+/* Return: whether one who waits for a message has room for @msg. */
+static bool has_taker_for(const struct mbox *mbox, const struct msg *msg)
+{
+    const struct mbox_op *op;
+
+    TAILQ_FOREACH(op, &mbox->takers, link) {
+        if (op->max_bytes >= msg->size_bytes)
+            return true;
+    }
+    return false;
+}
+
+/* Return: 0: @msg may move to @to now; DROPS_ITSELF: it is gone then; a negative errno. */
 static int make_room_for_move(struct mbox *to, const struct msg *msg)
 {
     if (to->removed)
@@ -964,7 +1055,7 @@ static int make_room_for_move(struct mbox *to, const struct msg *msg)
     if (msg->size_bytes > to->limits.bytes)
         return -EMSGSIZE;
     if (is_rendezvous(to))
-        return TAILQ_EMPTY(&to->takers) ? -EAGAIN : 0;
+        return has_taker_for(to, msg) ? 0 : -EAGAIN;
     if (msgq_has_at_least(&to->pending, msg->prio))
         return -EAGAIN;
     return make_room(to, msg);
@@ -987,7 +1078,12 @@ static int move_locked(struct mbox *mbox, struct mbox *to, uint64_t id, struct m
     msg->seq = ++to->last_seq;
     to->stat.n_sent++;
     to->stat.last_send = mbox->stat.last_receive;
-    queue_push(to, msg);
+    if (r == DROPS_ITSELF) {
+        to->stat.n_dropped++;
+        discard(msg);
+    } else {
+        queue_push(to, msg);
+    }
     settle(mbox, MBOX_WRITABLE, ready);
     settle(to, MBOX_READABLE, ready);
     return 0;

@@ -77,6 +77,7 @@ struct mbox_op {
     /* The mailbox's. */
     enum mbox_op_state state;
     bool cancelled;
+    bool has_place; /* mbox_post_reserved: it is never refused */
     TAILQ_ENTRY(mbox_op) link;
 };
 
@@ -186,7 +187,8 @@ void mbox_unref(struct mbox *mbox);
 
 /* Posts @msg; its quota is charged to its sender.
  * With @op NULL it never parks. With @op it parks where it must wait, unless op->nonblock; a
- * rendezvous parks in any case while its receiver is told.
+ * rendezvous parks in any case while its receiver is told. Under drop-oldest a message that is less urgent
+ * than all that waits in a full mailbox is itself dropped, and was sent.
  * Return: 0: the mailbox has it (and its own reference to it); MBOX_PARKED: op->complete() will
  * tell; or, nothing being posted: -EAGAIN: it would wait, or needs an op for a rendezvous;
  * -EMSGSIZE: longer than one message may be; -ENOBUFS: full, and the policy is to reject;

@@ -410,6 +410,18 @@ CASE(drop_oldest_makes_room_for_a_large_message, "bytes=10\noverflow=drop-oldest
     expect_empty(box);
 }
 
+CASE(drop_oldest_drops_a_newcomer_that_is_less_urgent_than_all, "messages=2\noverflow=drop-oldest")
+{
+    cr_assert_gt(try_send(box, "one", 9), 0);
+    cr_assert_gt(try_send(box, "two", 9), 0);
+    send_ok(box, "lowly");
+    cr_assert_eq(stat_of(box).n_dropped, 1);
+    cr_assert_eq(stat_of(box).n_messages, 2);
+    expect_next(box, "one");
+    expect_next(box, "two");
+    expect_empty(box);
+}
+
 CASE(a_rendezvous_sender_waits_for_its_receiver, "messages=0")
 {
     struct call *sender = start_send(box, "hello");

@@ -62,6 +62,7 @@ struct driver {
     X(reject_refuses_what_finds_no_room)                                                           \
     X(drop_oldest_drops_the_oldest_of_the_lowest_priority)                                         \
     X(drop_oldest_makes_room_for_a_large_message)                                                  \
+    X(drop_oldest_drops_a_newcomer_that_is_less_urgent_than_all)                                   \
     X(a_rendezvous_sender_waits_for_its_receiver)                                                  \
     X(a_rendezvous_receiver_waits_for_its_sender)                                                  \
     X(a_rendezvous_without_a_partner_does_not_wait_when_told_so)                                   \

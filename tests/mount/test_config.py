@@ -285,6 +285,23 @@ def test_rendezvous_with_a_waiting_receiver_takes_a_nonblocking_send(meeting):
         meeting.send(b"nobody waits any more")
 
 
+@pytest.mark.parametrize("policy, code", [("block", errno.EAGAIN), ("reject", errno.ENOBUFS)])
+def test_rendezvous_with_a_receiver_of_too_small_a_buffer_does_not_wait(meeting, policy, code):
+    meeting.configure(overflow=policy)
+
+    def read_four():
+        with meeting.open_recv(os.O_DIRECT) as recv:
+            recv.read(4)
+    receiver = Call(read_four)
+    meeting.wait_for(receivers_waiting=1)
+    sender = Call(meeting.send, b"longer than four")
+    with fails_with(code):
+        sender.result()
+    with fails_with(errno.EMSGSIZE):
+        receiver.result()
+    meeting.wait_for(senders_waiting=0, receivers_waiting=0)
+
+
 def test_rendezvous_serves_senders_by_priority_and_arrival(meeting):
     senders = []
     for name, data in [("send", b"a"), ("send", b"b"), ("send.9", b"urgent")]:
