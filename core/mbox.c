@@ -13,7 +13,7 @@
  * Invariants, between calls, while the mailbox is not removed:
  *   - while receivers wait, no message that they could have is in the queue;
  *   - while senders wait, the first of them finds no room (so a later one never overtakes it, save
- *     by priority);
+ *     by priority, or where only places leave it no room: places.h);
  *   - each message in queue or pending is charged to its sender, and one reference; so is one in
  *     flight, unless who has it says otherwise (msg_discharge).
  * settle() restores the first two after any change.
@@ -47,6 +47,7 @@ void mbox_init(struct mbox *mbox, struct mbox_domain *domain, void (*release)(st
     pthread_mutex_init(&mbox->lock, NULL);
     msgq_init(&mbox->queue);
     msgq_init(&mbox->pending);
+    TAILQ_INIT(&mbox->behind_places);
     TAILQ_INIT(&mbox->takers);
     TAILQ_INIT(&mbox->watches);
 }
@@ -54,7 +55,8 @@ void mbox_init(struct mbox *mbox, struct mbox_domain *domain, void (*release)(st
 void mbox_deinit(struct mbox *mbox)
 {
     assert(mbox->removed);
-    assert(!mbox->queue.occupied && !mbox->pending.occupied);
+    assert(!mbox->queue.occupied && !mbox->pending.occupied && TAILQ_EMPTY(&mbox->behind_places));
+    assert(mbox->places.n == 0);
     assert(TAILQ_EMPTY(&mbox->takers) && TAILQ_EMPTY(&mbox->watches));
     pthread_mutex_destroy(&mbox->lock);
 }
@@ -128,11 +130,22 @@ static bool is_within(const struct mbox *mbox, uint64_t n, uint64_t n_bytes)
     return n <= mbox->limits.messages && n_bytes <= mbox->limits.bytes;
 }
 
-/* Whether a message of @size_bytes finds room. */
+/* Whether a message of @size_bytes finds room besides @n_places. */
+static bool fits_beside(const struct mbox *mbox, size_t size_bytes, uint64_t n_places)
+{
+    return is_within(mbox, mbox->queue.n_messages + n_places + 1, mbox->queue.n_bytes + size_bytes);
+}
+
+/* Whether a message of @size_bytes finds room, if its sender holds no place. */
 static bool fits(const struct mbox *mbox, size_t size_bytes)
 {
-    return is_within(mbox, mbox->queue.n_messages + mbox->n_reserved + 1,
-                     mbox->queue.n_bytes + size_bytes);
+    return fits_beside(mbox, size_bytes, places_count(&mbox->places, mbox->limits.messages));
+}
+
+static bool finds_room(const struct mbox *mbox, const struct msg *msg)
+{
+    return fits_beside(mbox, msg->size_bytes,
+                       places_count_for(&mbox->places, mbox->limits.messages, msg->sender.uid));
 }
 
 static void index_add(struct mbox *mbox, struct msg *msg)
@@ -234,7 +247,7 @@ static void admit(struct mbox *mbox, struct msg *msg, int room)
         mbox->stat.n_dropped++;
         discard(msg);
     } else if (msg->is_place) {
-        mbox->n_reserved++;
+        places_take(&mbox->places, msg->sender.uid);
         msg_leave_charge(msg);
         msg_unref(msg);
     } else {
@@ -264,9 +277,18 @@ static struct msgq *source(struct mbox *mbox)
     return mbox->queue.occupied || !is_rendezvous(mbox) ? &mbox->queue : &mbox->pending;
 }
 
+static bool has_pending(const struct mbox *mbox)
+{
+    return mbox->pending.occupied || !TAILQ_EMPTY(&mbox->behind_places);
+}
+
 static void pending_remove(struct mbox *mbox, struct msg *msg)
 {
-    msgq_remove(&mbox->pending, msg);
+    if (msg->is_behind_places)
+        TAILQ_REMOVE(&mbox->behind_places, msg, link);
+    else
+        msgq_remove(&mbox->pending, msg);
+    msg->is_behind_places = false;
     mbox->stat.n_senders_waiting--;
 }
 
@@ -356,7 +378,7 @@ static bool serve_takers(struct mbox *mbox, struct mbox_ready *ready)
  * Return: 0: it may go in now; DROPS_ITSELF; -EAGAIN: it must wait; -ENOBUFS. */
 static int make_room(struct mbox *mbox, const struct msg *msg)
 {
-    if (fits(mbox, msg->size_bytes))
+    if (finds_room(mbox, msg))
         return 0;
     switch (mbox->limits.overflow) {
     case MBOX_OVERFLOW_REJECT:
@@ -376,7 +398,50 @@ static int admit_first(struct mbox *mbox, struct msg *msg)
 {
     if (mbox->store)
         return mbox->store->ops->put(mbox->store, msg);
-    return fits(mbox, msg->size_bytes) ? 0 : -EAGAIN;
+    return finds_room(mbox, msg) ? 0 : -EAGAIN;
+}
+
+/* Whether only places leave @msg no room. */
+static bool is_held_up_by_places(const struct mbox *mbox, const struct msg *msg)
+{
+    return fits(mbox, msg->size_bytes) && !finds_room(mbox, msg);
+}
+
+/* @msg, which waits first, need not hold up those behind it. */
+static void put_behind_places(struct mbox *mbox, struct msg *msg)
+{
+    msgq_remove(&mbox->pending, msg);
+    TAILQ_INSERT_TAIL(&mbox->behind_places, msg, link);
+    msg->is_behind_places = true;
+}
+
+static bool is_before(const struct msg *a, const struct msg *b)
+{
+    return a->prio > b->prio || (a->prio == b->prio && a->seq < b->seq);
+}
+
+/* In a mailbox without a store. Return: of those who wait, who comes next, if there is room; NULL: nobody. */
+static struct msg *first_pending(struct mbox *mbox)
+{
+    struct msg *behind;
+    struct msg *msg;
+
+    while ((msg = msgq_first(&mbox->pending)) && is_held_up_by_places(mbox, msg))
+        put_behind_places(mbox, msg);
+    behind = TAILQ_FIRST(&mbox->behind_places);
+    if (!msg || !behind)
+        return msg ? msg : behind;
+    return is_before(behind, msg) && !is_held_up_by_places(mbox, behind) ? behind : msg;
+}
+
+/* Whether a new message of @prio has to wait because others do. */
+static bool is_behind_others(const struct mbox *mbox, unsigned int prio)
+{
+    const struct msg *behind = TAILQ_FIRST(&mbox->behind_places);
+
+    if (msgq_has_at_least(&mbox->pending, prio))
+        return true;
+    return behind && behind->prio >= prio && !is_held_up_by_places(mbox, behind);
 }
 
 /* Lets in, in their order, the senders for whom there is room now. */
@@ -384,7 +449,8 @@ static void admit_pending(struct mbox *mbox, struct mbox_ready *ready)
 {
     struct msg *msg;
 
-    while (!is_rendezvous(mbox) && (msg = msgq_first(&mbox->pending))) {
+    while (!is_rendezvous(mbox) &&
+           (msg = mbox->store ? msgq_first(&mbox->pending) : first_pending(mbox))) {
         int r = admit_first(mbox, msg);
 
         if (r == -EAGAIN)
@@ -417,7 +483,7 @@ static bool is_writable(const struct mbox *mbox)
         return !TAILQ_EMPTY(&mbox->takers);
     if (mbox->limits.overflow == MBOX_OVERFLOW_DROP_OLDEST)
         return true;
-    return !mbox->pending.occupied && fits(mbox, 1);
+    return !is_behind_others(mbox, 0) && fits(mbox, 1);
 }
 
 static unsigned int readiness(struct mbox *mbox)
@@ -434,7 +500,7 @@ static void settle(struct mbox *mbox, unsigned int events, struct mbox_ready *re
 {
     do
         admit_pending(mbox, ready);
-    while (serve_takers(mbox, ready) && mbox->pending.occupied);
+    while (serve_takers(mbox, ready) && has_pending(mbox));
     if (!TAILQ_EMPTY(&mbox->watches))
         wake(mbox, readiness(mbox) & events);
 }
@@ -496,7 +562,7 @@ static int post_queue(struct mbox *mbox, struct msg *msg, struct mbox_op *op)
     int r = -EAGAIN;
 
     /* Behind those who wait already, unless it is more urgent. */
-    if (!msgq_has_at_least(&mbox->pending, msg->prio))
+    if (!is_behind_others(mbox, msg->prio))
         r = make_room(mbox, msg);
     if (r == -EAGAIN && op && !op->nonblock)
         return park_post(mbox, msg, op);
@@ -634,7 +700,7 @@ int mbox_post_reserved(struct mbox *mbox, struct msg *msg, struct mbox_op *op,
 
     assert(op);
     pthread_mutex_lock(&mbox->lock);
-    mbox->n_reserved--;
+    places_give_back(&mbox->places, msg->sender.uid);
     msg_adopt_charge(msg_ref(msg), &mbox->domain->quota);
     r = post_reserved_locked(mbox, msg, op);
     if (r < 0)
@@ -648,7 +714,7 @@ int mbox_post_reserved(struct mbox *mbox, struct msg *msg, struct mbox_op *op,
 void mbox_unreserve(struct mbox *mbox, struct msg_sender sender, struct mbox_ready *ready)
 {
     pthread_mutex_lock(&mbox->lock);
-    mbox->n_reserved--;
+    places_give_back(&mbox->places, sender.uid);
     quota_release(&mbox->domain->quota, sender.uid, MSG_MIN_CHARGE_BYTES);
     if (!mbox->removed)
         settle(mbox, MBOX_WRITABLE, ready);
@@ -839,10 +905,22 @@ void mbox_unwatch(struct mbox *mbox, struct mbox_watch *watch)
     pthread_mutex_unlock(&mbox->lock);
 }
 
+/* Puts all who wait in one queue again. */
+static void gather_pending(struct mbox *mbox)
+{
+    struct msg *msg;
+
+    TAILQ_FOREACH(msg, &mbox->behind_places, link)
+        msg->is_behind_places = false;
+    msgq_put_all_back(&mbox->pending, &mbox->behind_places);
+}
+
 static void rejudge_pending(struct mbox *mbox, struct mbox_ready *ready)
 {
-    struct msg *msg = msgq_first(&mbox->pending);
+    struct msg *msg;
 
+    gather_pending(mbox);
+    msg = msgq_first(&mbox->pending);
     while (msg) {
         struct msg *next = msgq_next(&mbox->pending, msg);
         int r = rejudge(mbox, msg);
@@ -894,7 +972,7 @@ int mbox_get_stat(struct mbox *mbox, struct mbox_stat *ret_stat)
         *ret_stat = mbox->stat;
         ret_stat->n_messages = mbox->queue.n_messages;
         ret_stat->n_bytes = mbox->queue.n_bytes;
-        ret_stat->n_reserved = mbox->n_reserved;
+        ret_stat->n_reserved = mbox->places.n;
     }
     pthread_mutex_unlock(&mbox->lock);
     return removed ? -EIDRM : 0;
@@ -1056,7 +1134,7 @@ static int make_room_for_move(struct mbox *to, const struct msg *msg)
         return -EMSGSIZE;
     if (is_rendezvous(to))
         return has_taker_for(to, msg) ? 0 : -EAGAIN;
-    if (msgq_has_at_least(&to->pending, msg->prio))
+    if (is_behind_others(to, msg->prio))
         return -EAGAIN;
     return make_room(to, msg);
 }
@@ -1152,6 +1230,7 @@ static void end_waiting(struct mbox *mbox, int result, struct mbox_ready *ready)
 {
     struct msg *msg;
 
+    gather_pending(mbox);
     while ((msg = msgq_first(&mbox->pending))) {
         pending_remove(mbox, msg);
         poster_finish(msg, result, ready);
@@ -1225,7 +1304,7 @@ static unsigned int waited_for(const struct mbox *mbox)
 
     if (!TAILQ_EMPTY(&mbox->takers))
         events |= MBOX_READABLE;
-    if (mbox->pending.occupied)
+    if (has_pending(mbox))
         events |= MBOX_WRITABLE;
     TAILQ_FOREACH(watch, &mbox->watches, link) {
         if (events == (MBOX_READABLE | MBOX_WRITABLE))

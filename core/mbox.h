@@ -34,6 +34,7 @@
 #include "limits.h"
 #include "msg.h"
 #include "msgq.h"
+#include "places.h"
 #include "quota.h"
 
 struct name;
@@ -159,9 +160,12 @@ struct mbox {
     struct mbox_limits limits;
     struct msgq queue;   /* waiting messages */
     struct msgq pending; /* messages whose senders wait: for room, or in a rendezvous */
-    uint64_t n_reserved; /* places that are taken but not filled yet */
-    struct msg *by_id;   /* the queue's messages, while is_indexed */
-    bool is_indexed;     /* somebody has asked for a message by its id */
+    /* Those of them for whom there would be room but for places, which take more from who holds some. They hold up
+     * nobody else. Of one priority they are in their order. */
+    struct msgq_level behind_places;
+    struct places places;
+    struct msg *by_id; /* the queue's messages, while is_indexed */
+    bool is_indexed;   /* somebody has asked for a message by its id */
     uint64_t last_seq;
     struct mbox_ready takers;       /* receivers that wait, oldest first */
     struct mbox_watch_list watches; /* the armed ones */

@@ -51,6 +51,7 @@ struct msg {
     TAILQ_ENTRY(msg) link;
     UT_hash_handle hh;      /* by id */
     bool is_place;          /* no message but the place for one (mbox_reserve) */
+    bool is_behind_places;  /* mbox.behind_places links it */
     uint64_t seq;           /* place among messages of one priority in this mailbox */
     struct mbox_op *poster; /* the send that waits for this message to be accepted; or NULL */
 

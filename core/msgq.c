@@ -20,20 +20,36 @@ void msgq_push(struct msgq *q, struct msg *msg)
     count_in(q, msg);
 }
 
-void msgq_put_back(struct msgq *q, struct msg *msg)
+/* @next: a message of the same priority that is not behind @msg's place; NULL: all are before it.
+ * Return: the one that is behind it now. */
+static struct msg *put_back_from(struct msgq *q, struct msg *msg, struct msg *next)
 {
-    struct msgq_level *level = &q->levels[msg->prio];
-    struct msg *next;
-
-    TAILQ_FOREACH(next, level, link) {
-        if (next->seq > msg->seq)
-            break;
-    }
+    while (next && next->seq < msg->seq)
+        next = TAILQ_NEXT(next, link);
     if (next)
         TAILQ_INSERT_BEFORE(next, msg, link);
     else
-        TAILQ_INSERT_TAIL(level, msg, link);
+        TAILQ_INSERT_TAIL(&q->levels[msg->prio], msg, link);
     count_in(q, msg);
+    return next;
+}
+
+void msgq_put_back(struct msgq *q, struct msg *msg)
+{
+    put_back_from(q, msg, TAILQ_FIRST(&q->levels[msg->prio]));
+}
+
+void msgq_put_all_back(struct msgq *q, struct msgq_level *others)
+{
+    struct msg *next[MSG_N_PRIOS];
+    struct msg *msg;
+
+    for (size_t i = 0; i < MSG_N_PRIOS; i++)
+        next[i] = TAILQ_FIRST(&q->levels[i]);
+    while ((msg = TAILQ_FIRST(others))) {
+        TAILQ_REMOVE(others, msg, link);
+        next[msg->prio] = put_back_from(q, msg, next[msg->prio]);
+    }
 }
 
 void msgq_remove(struct msgq *q, struct msg *msg)

@@ -24,6 +24,10 @@ void msgq_push(struct msgq *q, struct msg *msg);
 /* Puts @msg back where msg->seq belongs. Takes as long as there are older ones in the queue. */
 void msgq_put_back(struct msgq *q, struct msg *msg);
 
+/* Puts all of @others back, which are in the order of their seq where they have one priority. Takes as long as both have
+ * messages together. */
+void msgq_put_all_back(struct msgq *q, struct msgq_level *others);
+
 void msgq_remove(struct msgq *q, struct msg *msg);
 
 /* Return: the message to be delivered next; NULL when there is none. */

@@ -1149,6 +1149,31 @@ def test_files_of_another_user_do_not_keep_the_mailbox(mnt):
     holder.kill()
 
 
+def test_files_of_one_user_keep_no_other_from_sending(mnt):
+    box = mnt.box(0o711)
+
+    def hold():
+        files = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                files.append(create(box, str(len(files)), os.O_NONBLOCK))
+                files[-1].write(b"x")
+        # Waits, and is not in the way of others.
+        create(box, "one more")
+        return files
+
+    holder = Call(hold, uid=ALICE)
+    box.wait_for(reserved=1024, senders_waiting=1)
+    for uid in (BOB, ALICE + 1):
+        as_user(uid, box.send, b"message")
+        as_user(uid, drop, box, b"file")
+    assert box.drain() == [b"message", b"file"] * 2
+    assert box.counts("reserved", "senders_waiting") == (1024, 1)
+    holder.kill()
+    box.wait_for(reserved=0, senders_waiting=0)
+    os.rmdir(box.path)
+
+
 def test_places_that_are_taken_are_told(box):
     files = [create(box) for _ in range(3)]
     assert box.counts("messages", "reserved") == (0, 3)

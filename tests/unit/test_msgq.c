@@ -67,6 +67,29 @@ Test(msgq, messages_put_back_in_any_order_are_in_their_places)
         expect_pop(&q, 3, seq);
 }
 
+Test(msgq, many_that_are_put_back_are_in_their_places)
+{
+    struct msgq_level others = TAILQ_HEAD_INITIALIZER(others);
+    struct msgq q;
+
+    msgq_init(&q);
+    for (uint64_t seq = 0; seq < 20; seq++) {
+        struct msg *msg = new_msg(seq % 2, seq, 1);
+
+        if (seq % 3)
+            TAILQ_INSERT_TAIL(&others, msg, link);
+        else
+            msgq_push(&q, msg);
+    }
+    msgq_put_all_back(&q, &others);
+    cr_assert(TAILQ_EMPTY(&others));
+    cr_assert_eq(q.n_messages, 20);
+    for (uint64_t seq = 1; seq < 20; seq += 2)
+        expect_pop(&q, 1, seq);
+    for (uint64_t seq = 0; seq < 20; seq += 2)
+        expect_pop(&q, 0, seq);
+}
+
 Test(msgq, next_walks_all_in_delivery_order)
 {
     static const uint64_t order[] = { 2, 4, 3, 1, 5 };
