@@ -18,6 +18,15 @@ void attr_init(struct attr *attr, uint64_t ino, mode_t mode, uid_t uid, gid_t gi
     attr->atime = attr->mtime = attr->ctime = ts;
 }
 
+void attr_hand_down(const struct attr *dir, struct caller *owner, mode_t *mode)
+{
+    if (!(dir->mode & S_ISGID))
+        return;
+    owner->gid = dir->gid;
+    if (S_ISDIR(*mode))
+        *mode |= S_ISGID;
+}
+
 void attr_change(struct attr *attr, const struct node_change *change)
 {
     int to_set = change->to_set;

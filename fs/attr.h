@@ -17,6 +17,10 @@ struct attr {
 /* Makes all times now. */
 void attr_init(struct attr *attr, uint64_t ino, mode_t mode, uid_t uid, gid_t gid);
 
+/* A directory that is setgid hands its group down to what is made in it, and to directories that they are
+ * setgid too. @dir is that directory's; @owner and @mode, with the type, are of what is made. */
+void attr_hand_down(const struct attr *dir, struct caller *owner, mode_t *mode);
+
 /* Makes the changes, a size aside. The kernel has checked that the caller may. */
 void attr_change(struct attr *attr, const struct node_change *change);
 

@@ -19,8 +19,7 @@ struct backing_map {
 #define IOC_BACKING_OPEN _IOW(IOC_MAGIC, 1, struct backing_map)
 #define IOC_BACKING_CLOSE _IOW(IOC_MAGIC, 2, uint32_t)
 
-/* Return: the id; a negative errno. */
-static int backing_open(struct fs *fs, int fd)
+int backing_open(struct fs *fs, int fd)
 {
     struct backing_map map = { .fd = fd };
     int id;

@@ -18,6 +18,9 @@ struct fs;
 /* Return: whether this mount has it. Context: not before the kernel has had its answer to INIT. */
 bool backing_works(struct fs *fs);
 
+/* Makes @fd known to the kernel. Return: the id (above 0) to answer an open with; a negative errno. */
+int backing_open(struct fs *fs, int fd);
+
 /* Makes @fd known to the kernel, once: all opens of one file are answered with the same id, which *@id, under
  * @lock, keeps (0 at first).
  * Return: the id (above 0) to answer an open with; a negative errno. */

@@ -608,7 +608,7 @@ static void reply_create(struct drop_file *drop, fuse_req_t req)
     r = node_obtain(fs, &node_ops, drop, NULL, &node);
     if (r == 0) {
         drop->node_id = node->id;
-        file_reply_create(&drop->file, req, node);
+        file_reply_create(&drop->file, req, NULL, node);
         return;
     }
     file_unref(&drop->file);

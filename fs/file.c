@@ -143,7 +143,7 @@ void file_reply_open(struct file *file, fuse_req_t req)
         file_release(file);
 }
 
-void file_reply_create(struct file *file, fuse_req_t req, struct node *node)
+void file_reply_create(struct file *file, fuse_req_t req, const struct node *dir, struct node *node)
 {
     const struct fuse_ctx *ctx = fuse_req_ctx(req);
     uint32_t flags = file->ops->open_flags;
@@ -155,11 +155,11 @@ void file_reply_create(struct file *file, fuse_req_t req, struct node *node)
         .parallel_direct_writes = !!(flags & FOPEN_PARALLEL_DIRECT_WRITES),
         .backing_id = file->backing_id,
     };
-    struct fuse_entry_param entry = { .ino = node->id, .generation = 1 };
+    struct fuse_entry_param entry;
     struct fs *fs = file->fs;
 
     file->opener = (struct opener){ ctx->uid, ctx->gid };
-    node->ops->getattr(node, &entry.attr);
+    node_fill_entry(node, dir, &entry);
     if (fuse_reply_create(req, &entry, &fi) < 0) {
         node_forget(fs, entry.ino, 1);
         file_release(file);

@@ -40,6 +40,8 @@ struct file_ops {
     void (*release)(struct file *file);
     /* The last reference is gone: gives back what the kind of file holds. May be NULL. */
     void (*close)(struct file *file);
+    /* A read for the kernel's page cache, where it would stay for ever, is EINVAL. */
+    bool keeps_from_cache;
     size_t size; /* of the kind's struct, which starts with a struct file */
 };
 
@@ -102,8 +104,10 @@ void file_discard(struct file *file);
 /* Answers an open with @file. */
 void file_reply_open(struct file *file, fuse_req_t req);
 
-/* Answers a create with @file and @node, whose lookup goes back if the kernel does not take it. */
-void file_reply_create(struct file *file, fuse_req_t req, struct node *node);
+/* Answers a create in @dir with @file and @node, whose lookup goes back if the kernel does not take it. NULL:
+ * in one that does not keep names. */
+void file_reply_create(struct file *file, fuse_req_t req, const struct node *dir,
+                       struct node *node);
 
 /* Answers a poll. Takes @ph over, which may be NULL. */
 void file_poll(struct file *file, fuse_req_t req, struct fuse_pollhandle *ph);

@@ -22,7 +22,6 @@ int fs_init(struct fs *fs, const struct fs_options *options)
     names_init(&fs->rings);
     ring_waiters_init(&fs->ring_waiters, 0);
     ring_dir_init(&fs->ring_dir);
-    regions_init(&fs->regions);
     nodes_init(&fs->nodes);
     files_init(&fs->files);
     drop_names_init(&fs->drop_names);
@@ -133,7 +132,7 @@ void fs_deinit(struct fs *fs)
     locks_deinit(&fs->locks);
     log_deinit(&fs->log);
     nodes_deinit(&fs->nodes);
-    regions_deinit(&fs->regions);
+    shm_deinit(&fs->shm);
     tree_deinit(&fs->tree);
     names_deinit(&fs->names);
     names_deinit(&fs->rings);

@@ -21,8 +21,8 @@
 #include "notify.h"
 #include "process.h"
 #include "prune.h"
-#include "regions.h"
 #include "ring_dir.h"
+#include "shm.h"
 #include "tree.h"
 
 /* See backing.h. */
@@ -39,7 +39,7 @@ struct fs {
     struct ring_waiters ring_waiters;
     struct ring_dir ring_dir;
     struct processes processes;
-    struct regions regions;
+    struct shm shm;
     struct nodes nodes;
     struct tree tree;
     struct files files;

@@ -78,6 +78,7 @@ static int make_dir(struct node *dir, const char *name, mode_t mode, const struc
     struct box *box;
     int r;
 
+    mode |= S_IFDIR;
     room_hand_down(dir->object, &owner, &mode);
     r = make_box(dir, mode, &owner, &box);
 

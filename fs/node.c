@@ -85,6 +85,17 @@ int node_obtain(struct fs *fs, const struct node_ops *ops, void *object, struct 
     return 0;
 }
 
+void node_fill_entry(struct node *node, const struct node *dir, struct fuse_entry_param *ret)
+{
+    *ret = (struct fuse_entry_param){
+        .ino = node->id,
+        .generation = 1,
+        .entry_timeout = dir && dir->ops->keeps_names ? NODE_FOREVER_SECONDS : 0.0,
+        .attr_timeout = node->ops->attr_seconds ? node->ops->attr_seconds(node) : 0.0,
+    };
+    node->ops->getattr(node, &ret->attr);
+}
+
 uint64_t node_slot_id(struct fs *fs, struct node *const *slot)
 {
     uint64_t id;

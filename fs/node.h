@@ -39,7 +39,10 @@
 #define NODE_XATTR_MAX 32
 
 /* Longest target of a symbolic link, with its NUL. */
-#define NODE_TARGET_MAX 64
+#define NODE_TARGET_MAX 4096 /* PATH_MAX */
+
+/* How long what only the kernel changes is valid there. */
+#define NODE_FOREVER_SECONDS 86400.0
 
 struct file;
 struct fs;
@@ -61,12 +64,21 @@ struct node_change {
     int to_set; /* FUSE_SET_ATTR_* */
 };
 
+/* Takes the entries of a directory, one by one. */
+struct node_listing {
+    /* @next: what to go on after. Return: false: it takes no more, this one neither. */
+    bool (*add)(void *arg, const char *name, uint64_t ino, mode_t type, uint64_t next);
+    void *arg;
+};
+
 /* Each returns 0 or a negative errno. A member that is NULL answers EPERM, and lookup ENOENT;
  * getattr is always there. None waits: the kernel holds locks meanwhile. */
 struct node_ops {
     void (*getattr)(struct node *node, struct stat *ret_attr);
     int (*setattr)(struct node *node, const struct node_change *change);
     bool sets_size; /* setattr takes a size; else a size but 0 is EINVAL */
+    /* How long the kernel may keep what getattr says. NULL: not at all. */
+    double (*attr_seconds)(struct node *node);
     /* Gives back what node->object holds. */
     void (*release)(struct node *node);
 
@@ -78,6 +90,10 @@ struct node_ops {
     /* Whether @caller may list it. May be NULL: the mode says it all. */
     int (*opendir)(struct node *dir, const struct caller *caller);
     int (*list)(struct node *dir, struct listing *listing);
+    /* Instead of list: adds what is behind the entry that said @after, 0 at first, "." and ".." too. */
+    void (*list_from)(struct node *dir, uint64_t after, const struct node_listing *to);
+    /* Names in it change only through the kernel, which may keep them, and that there are none. */
+    bool keeps_names;
     int (*mkdir)(struct node *dir, const char *name, mode_t mode, const struct caller *caller,
                  struct node **ret_node);
     int (*rmdir)(struct node *dir, const char *name, struct mbox_ready *ready);
@@ -87,6 +103,12 @@ struct node_ops {
     int (*link)(struct node *dir, struct node *node, const char *name);
     int (*unlink)(struct node *dir, const char *name, const struct caller *caller,
                   struct mbox_ready *ready);
+    int (*symlink)(struct node *dir, const char *name, const char *target,
+                   const struct caller *caller, struct node **ret_node);
+    int (*mknod)(struct node *dir, const char *name, mode_t mode, const struct caller *caller,
+                 struct node **ret_node);
+    /* Makes a file without a name, and answers @req by itself. NULL: EOPNOTSUPP. */
+    void (*tmpfile)(struct node *dir, struct fuse_req *req, mode_t mode, struct fuse_file_info *fi);
     /* Answers @req by itself, and may wait where @dir has a node of its own for each caller. */
     void (*create)(struct node *dir, struct fuse_req *req, const char *name, mode_t mode,
                    struct fuse_file_info *fi);
@@ -100,6 +122,17 @@ struct node_ops {
     void (*open_waiting)(struct node *node, struct fuse_req *req, struct fuse_file_info *fi);
     /* As fallocate(2). NULL: EOPNOTSUPP. */
     int (*fallocate)(struct node *node, int mode, off_t offset, off_t length);
+    /* As lseek(2) with SEEK_DATA or SEEK_HOLE. NULL, or -EOPNOTSUPP: all is data. */
+    off_t (*seek)(struct node *node, off_t offset, int whence);
+    /* As copy_file_range(2), as much as it likes. NULL: EOPNOTSUPP. */
+    ssize_t (*copy)(struct node *node, off_t offset, struct node *to, off_t to_offset, size_t size);
+    /* As setxattr(2) and removexattr(2). NULL: EOPNOTSUPP. */
+    int (*xattr_set)(struct node *node, const char *name, const char *value, size_t size,
+                     int flags);
+    int (*xattr_remove)(struct node *node, const char *name);
+    /* What the caller frees. Return: 0; -ENODATA; -ENOMEM. NULL: the three below say what there is. */
+    int (*xattr_get)(struct node *node, const char *name, char **ret_value, size_t *ret_size);
+    int (*xattr_list)(struct node *node, char **ret_names, size_t *ret_size);
     /* Writes the value as text. Return: its length; -ENODATA. */
     int (*getxattr)(struct node *node, const char *name, char value[NODE_XATTR_MAX]);
     const char *const *xattr_names;
@@ -137,6 +170,11 @@ void nodes_deinit(struct nodes *nodes);
  * Return: 0; -ENOMEM. */
 int node_obtain(struct fs *fs, const struct node_ops *ops, void *object, struct node **slot,
                 struct node **ret_node);
+
+struct fuse_entry_param;
+
+/* Fills in the answer to a lookup of @node in @dir; NULL: in one that does not keep names. */
+void node_fill_entry(struct node *node, const struct node *dir, struct fuse_entry_param *ret);
 
 /* Return: the id of the node in @slot; 0: there is none. */
 uint64_t node_slot_id(struct fs *fs, struct node *const *slot);

@@ -10,7 +10,7 @@
  *
  * No handler waits. Names and attributes are valid for no time at the kernel's, so that each use
  * asks again: a mailbox can go away by itself, and a chown carries other files along. Only the
- * top's rooms are there for ever. */
+ * top's rooms are there for ever, and what is in shm/ changes through the kernel alone. */
 #include "fs.h"
 
 #include <errno.h>
@@ -25,8 +25,6 @@
 #include "caller.h"
 #include "listing.h"
 #include "reply.h"
-
-#define FOREVER_SECONDS 86400.0
 
 /* The longest WRITE that we ask for; the kernel may be set to send less at once. */
 #define MAX_WRITE_BYTES (1U << 20)
@@ -61,17 +59,13 @@ static bool is_too_long(const char *name)
     return strlen(name) > NAME_BYTES_MAX;
 }
 
-/* Answers with @node, whose lookup goes back if the kernel does not take it. */
-static void reply_node(fuse_req_t req, struct node *node, double entry_timeout)
+/* Answers with @node of @dir, whose lookup goes back if the kernel does not take it. */
+static void reply_node(fuse_req_t req, const struct node *dir, struct node *node)
 {
     struct fs *fs = fs_of(req);
-    struct fuse_entry_param entry = {
-        .ino = node->id,
-        .generation = 1,
-        .entry_timeout = entry_timeout,
-    };
+    struct fuse_entry_param entry;
 
-    node->ops->getattr(node, &entry.attr);
+    node_fill_entry(node, dir, &entry);
     if (fuse_reply_entry(req, &entry) < 0)
         node_forget(fs, entry.ino, 1);
 }
@@ -124,6 +118,17 @@ static int lookup_for(fuse_req_t req, struct node *dir, const char *name, struct
     return dir->ops->lookup_for(dir, name, &caller, ret_node);
 }
 
+/* Answers that @dir has no such name, which the kernel may keep in mind. */
+static void reply_absent(fuse_req_t req, const struct node *dir)
+{
+    const struct fuse_entry_param nothing = { .entry_timeout = NODE_FOREVER_SECONDS };
+
+    if (dir->ops->keeps_names)
+        fuse_reply_entry(req, &nothing);
+    else
+        fuse_reply_err(req, ENOENT);
+}
+
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
     struct node *dir = node_of(req, parent);
@@ -136,10 +141,12 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
         r = lookup_for(req, dir, name, &node);
     else if (dir->ops->lookup)
         r = dir->ops->lookup(dir, name, &node);
-    if (r < 0)
+    if (r == -ENOENT)
+        reply_absent(req, dir);
+    else if (r < 0)
         reply_result(req, r, "lookup", name);
     else
-        reply_node(req, node, parent == NODE_ROOT_ID ? FOREVER_SECONDS : 0.0);
+        reply_node(req, dir, node);
 }
 
 static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n_lookups)
@@ -157,10 +164,11 @@ static void op_forget_multi(fuse_req_t req, size_t n, struct fuse_forget_data *f
 
 static void reply_attr(fuse_req_t req, struct node *node)
 {
+    double seconds = node->ops->attr_seconds ? node->ops->attr_seconds(node) : 0.0;
     struct stat attr;
 
     node->ops->getattr(node, &attr);
-    fuse_reply_attr(req, &attr, 0.0);
+    fuse_reply_attr(req, &attr, seconds);
 }
 
 static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -199,7 +207,7 @@ static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
     if (r < 0)
         reply_result(req, r, "mkdir", name);
     else
-        reply_node(req, node, 0.0);
+        reply_node(req, dir, node);
 }
 
 static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
@@ -271,17 +279,39 @@ static void refuse_new(fuse_req_t req, const char *name)
 
 static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
 {
-    (void)parent;
-    (void)mode;
+    struct node *dir = node_of(req, parent);
+    struct caller caller = caller_of(req);
+    struct node *node;
+    int r;
+
     (void)rdev;
-    refuse_new(req, name);
+    if (!dir->ops->mknod) {
+        refuse_new(req, name);
+        return;
+    }
+    r = dir->ops->mknod(dir, name, mode, &caller, &node);
+    if (r < 0)
+        reply_result(req, r, "mknod", name);
+    else
+        reply_node(req, dir, node);
 }
 
 static void op_symlink(fuse_req_t req, const char *link, fuse_ino_t parent, const char *name)
 {
-    (void)link;
-    (void)parent;
-    refuse_new(req, name);
+    struct node *dir = node_of(req, parent);
+    struct caller caller = caller_of(req);
+    struct node *node;
+    int r;
+
+    if (!dir->ops->symlink) {
+        refuse_new(req, name);
+        return;
+    }
+    r = dir->ops->symlink(dir, name, link, &caller, &node);
+    if (r < 0)
+        reply_result(req, r, "symlink", name);
+    else
+        reply_node(req, dir, node);
 }
 
 static void op_readlink(fuse_req_t req, fuse_ino_t ino)
@@ -313,7 +343,7 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const cha
     if (r < 0)
         reply_result(req, r, "link", name);
     else
-        reply_node(req, node, 0.0);
+        reply_node(req, dir, node);
 }
 
 static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
@@ -325,6 +355,16 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
         dir->ops->create(dir, req, name, mode, fi);
     else
         refuse_new(req, name);
+}
+
+static void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file_info *fi)
+{
+    struct node *dir = node_of(req, parent);
+
+    if (dir->ops->tmpfile)
+        dir->ops->tmpfile(dir, req, mode, fi);
+    else
+        fuse_reply_err(req, EOPNOTSUPP);
 }
 
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -352,7 +392,10 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
     struct file *file = current_file_of(fi);
 
     (void)ino;
-    if (file->ops->read)
+    /* The kernel names who reads, but not for its page cache. */
+    if (file->ops->keeps_from_cache && fi->lock_owner == 0)
+        fuse_reply_err(req, EINVAL);
+    else if (file->ops->read)
         file->ops->read(file, req, size, offset, fi->flags);
     else
         fuse_reply_err(req, EBADF);
@@ -438,6 +481,57 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset,
     reply_result(req, r, "fallocate", NULL);
 }
 
+/* Return: where the data or the hole is, of a file that is all data. */
+static off_t seek_in_data(struct node *node, off_t offset, int whence)
+{
+    struct stat attr;
+
+    node->ops->getattr(node, &attr);
+    if (offset < 0 || offset >= attr.st_size)
+        return -ENXIO;
+    return whence == SEEK_DATA ? offset : attr.st_size;
+}
+
+/* Only the kernel's SEEK_DATA and SEEK_HOLE come here. */
+static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence,
+                     struct fuse_file_info *fi)
+{
+    struct node *node = node_of(req, ino);
+    off_t at = -EOPNOTSUPP;
+
+    (void)fi;
+    if (whence != SEEK_DATA && whence != SEEK_HOLE) {
+        fuse_reply_err(req, EINVAL);
+        return;
+    }
+    if (node->ops->seek)
+        at = node->ops->seek(node, offset, whence);
+    if (at == -EOPNOTSUPP)
+        at = seek_in_data(node, offset, whence);
+    if (at < 0)
+        reply_result(req, (int)at, "lseek", NULL);
+    else
+        fuse_reply_lseek(req, at);
+}
+
+static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino, off_t offset,
+                               struct fuse_file_info *fi, fuse_ino_t to_ino, off_t to_offset,
+                               struct fuse_file_info *to_fi, size_t size, int flags)
+{
+    struct node *node = node_of(req, ino);
+    ssize_t n = -EOPNOTSUPP;
+
+    (void)fi;
+    (void)to_fi;
+    (void)flags;
+    if (node->ops->copy)
+        n = node->ops->copy(node, offset, node_of(req, to_ino), to_offset, size);
+    if (n < 0)
+        reply_result(req, (int)n, "copy_file_range", NULL);
+    else
+        fuse_reply_write(req, (size_t)n);
+}
+
 static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     struct node *dir = node_of(req, ino);
@@ -455,6 +549,8 @@ static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
         return;
     }
     fi->fh = (uintptr_t)listing;
+    fi->cache_readdir = dir->ops->keeps_names;
+    fi->keep_cache = dir->ops->keeps_names;
     if (fuse_reply_open(req, fi) < 0)
         listing_free(&fs->listings, listing);
 }
@@ -501,18 +597,53 @@ static size_t pack_entries(fuse_req_t req, const struct listing *listing, size_t
     return used;
 }
 
+/* Entries that are being packed as a READDIR's answer. */
+struct packing {
+    fuse_req_t req;
+    char *buf;
+    size_t size;
+    size_t n_used;
+};
+
+static bool pack_one(void *arg, const char *name, uint64_t ino, mode_t type, uint64_t next)
+{
+    struct packing *packing = arg;
+    struct stat attr = { .st_ino = ino, .st_mode = type };
+    size_t left = packing->size - packing->n_used;
+    size_t n = fuse_add_direntry(packing->req, packing->buf + packing->n_used, left, name, &attr,
+                                 (off_t)next);
+
+    if (n > left)
+        return false;
+    packing->n_used += n;
+    return true;
+}
+
+/* As pack_entries, of a directory that lists itself. */
+static size_t pack_from(fuse_req_t req, struct node *dir, off_t after, char *buf, size_t size)
+{
+    struct packing packing = { .req = req, .buf = buf, .size = size };
+    const struct node_listing to = { .add = pack_one, .arg = &packing };
+
+    dir->ops->list_from(dir, (uint64_t)after, &to);
+    return packing.n_used;
+}
+
 /* The kernel reads one open directory in one thread at a time. */
 static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
                        struct fuse_file_info *fi)
 {
     struct listing *listing = (struct listing *)(uintptr_t)fi->fh;
+    struct node *dir = node_of(req, ino);
     char *buf = malloc(size);
     int r = buf ? 0 : -ENOMEM;
 
-    if (r == 0 && offset == 0)
-        r = refill(req, node_of(req, ino), listing);
+    if (r == 0 && offset == 0 && !dir->ops->list_from)
+        r = refill(req, dir, listing);
     if (r < 0)
         reply_result(req, r, "readdir", NULL);
+    else if (dir->ops->list_from)
+        fuse_reply_buf(req, buf, pack_from(req, dir, offset, buf, size));
     else
         fuse_reply_buf(req, buf, pack_entries(req, listing, (size_t)offset, buf, size));
     free(buf);
@@ -558,12 +689,51 @@ static void reply_xattr(fuse_req_t req, const char *value, size_t n, size_t size
         fuse_reply_buf(req, value, n);
 }
 
+/* Answers with what a node gave: @r, and if that is 0, @n bytes, which are freed. */
+static void reply_and_free_xattr(fuse_req_t req, int r, char *value, size_t n, size_t size)
+{
+    if (r < 0) {
+        reply_result(req, r, "getxattr", NULL);
+        return;
+    }
+    reply_xattr(req, value, n, size);
+    free(value);
+}
+
+static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value,
+                        size_t size, int flags)
+{
+    struct node *node = node_of(req, ino);
+    int r = -EOPNOTSUPP;
+
+    if (node->ops->xattr_set)
+        r = node->ops->xattr_set(node, name, value, size, flags);
+    reply_result(req, r, "setxattr", NULL);
+}
+
+static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
+{
+    struct node *node = node_of(req, ino);
+    int r = -EOPNOTSUPP;
+
+    if (node->ops->xattr_remove)
+        r = node->ops->xattr_remove(node, name);
+    reply_result(req, r, "removexattr", NULL);
+}
+
 static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
     struct node *node = node_of(req, ino);
     char value[NODE_XATTR_MAX];
+    char *own_value = NULL;
+    size_t own_size = 0;
     int n = -ENODATA;
 
+    if (node->ops->xattr_get) {
+        n = node->ops->xattr_get(node, name, &own_value, &own_size);
+        reply_and_free_xattr(req, n, own_value, own_size, size);
+        return;
+    }
     if (node->ops->getxattr)
         n = node->ops->getxattr(node, name, value);
     if (n < 0)
@@ -574,10 +744,19 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
 
 static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 {
-    const struct node_ops *ops = node_of(req, ino)->ops;
+    struct node *node = node_of(req, ino);
+    const struct node_ops *ops = node->ops;
+    char *own_names = NULL;
+    size_t own_size = 0;
     char names[16 * NODE_XATTR_MAX];
     char *end = names;
 
+    if (ops->xattr_list) {
+        int r = ops->xattr_list(node, &own_names, &own_size);
+
+        reply_and_free_xattr(req, r, own_names, own_size, size);
+        return;
+    }
     for (size_t i = 0; i < ops->n_xattrs; i++)
         end = stpcpy(end, ops->xattr_names[i]) + 1;
     reply_xattr(req, names, (size_t)(end - names), size);
@@ -599,6 +778,7 @@ const struct fuse_lowlevel_ops fs_ops = {
     .readlink = op_readlink,
     .link = op_link,
     .create = op_create,
+    .tmpfile = op_tmpfile,
     .open = op_open,
     .read = op_read,
     .write = op_write,
@@ -609,10 +789,14 @@ const struct fuse_lowlevel_ops fs_ops = {
     .setlk = op_setlk,
     .getlk = op_getlk,
     .fallocate = op_fallocate,
+    .lseek = op_lseek,
+    .copy_file_range = op_copy_file_range,
     .opendir = op_opendir,
     .readdir = op_readdir,
     .releasedir = op_releasedir,
     .statfs = op_statfs,
+    .setxattr = op_setxattr,
     .getxattr = op_getxattr,
     .listxattr = op_listxattr,
+    .removexattr = op_removexattr,
 };

@@ -2,15 +2,24 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/falloc.h>
 #include <linux/fuse.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "backing.h"
-#include "core/fd.h"
 #include "fs.h"
+#include "region_bytes.h"
+#include "reply.h"
+
+/* With its descriptor's file and its node, and with what the kernel needs for them. */
+#define REGION_BYTES 2048
+
+/* Attributes that a mapping may be about to change are not kept; those that were just asked for could be on
+ * their way to the kernel while somebody maps the region, so the others are kept only so long. */
+#define ATTR_SECONDS 1.0
+
+/* At once. */
+#define COPY_BYTES_MAX (256 << 10)
 
 struct region_file {
     struct file file;
@@ -22,89 +31,44 @@ static struct region *region_of(struct file *file)
     return ((struct region_file *)file)->region;
 }
 
-static struct quota *quota_of(struct region *region)
+static void region_free(struct shm_object *object)
 {
-    return &region->fs->domain.quota;
+    struct region *region = (struct region *)object;
+
+    region_bytes_drop(region);
+    shm_object_deinit(object);
+    free(region);
 }
+
+static const struct node_ops region_node_ops;
+
+static const struct shm_kind kind = {
+    .node_ops = &region_node_ops,
+    .type = S_IFREG,
+    .min_bytes = REGION_BYTES,
+    .free = region_free,
+};
 
 int region_new(struct fs *fs, mode_t mode, const struct caller *owner, struct region **ret_region)
 {
     struct region *region = calloc(1, sizeof(*region));
-    int fd;
+    int r;
 
     if (!region)
         return -ENOMEM;
-    fd = fd_keep(memfd_create("ipcfs-region", MFD_CLOEXEC));
-    if (fd < 0) {
+    region->fd = -1;
+    r = shm_object_init(&region->object, fs, &kind, mode, owner, 0);
+    if (r < 0) {
         free(region);
-        return fd;
+        return r;
     }
-    region->fd = fd;
-    region->n_refs = 1;
-    region->fs = fs;
-    pthread_mutex_init(&region->lock, NULL);
-    attr_init(&region->attr, nodes_new_inos(&fs->nodes, 1), S_IFREG | (mode & 07777), owner->uid,
-              owner->gid);
     *ret_region = region;
     return 0;
 }
 
-struct region *region_ref(struct region *region)
+struct region *region_of_node(struct node *node)
 {
-    /* Relaxed: as msg_ref. */
-    atomic_fetch_add_explicit(&region->n_refs, 1, memory_order_relaxed);
-    return region;
-}
-
-void region_unref(struct region *region)
-{
-    if (atomic_fetch_sub_explicit(&region->n_refs, 1, memory_order_acq_rel) > 1)
-        return;
-    quota_release(quota_of(region), region->attr.uid, region->n_bytes);
-    backing_close(region->fs, region->backing_id);
-    close(region->fd);
-    pthread_mutex_destroy(&region->lock);
-    free(region);
-}
-
-/* --- Size --- */
-
-/* Under lock: charges what the region is going to grow. Return: 0; as quota_charge. */
-static int charge_growth(struct region *region, uint64_t n_bytes)
-{
-    if (n_bytes <= region->n_bytes)
-        return 0;
-    return quota_charge(quota_of(region), region->attr.uid, n_bytes - region->n_bytes);
-}
-
-/* Under lock: @n_charged bytes are charged; as many as the file has now stay so. */
-static void settle_size(struct region *region, uint64_t n_charged)
-{
-    struct stat st;
-
-    if (fstat(region->fd, &st) == 0)
-        region->n_bytes = (uint64_t)st.st_size;
-    if (n_charged > region->n_bytes)
-        quota_release(quota_of(region), region->attr.uid, n_charged - region->n_bytes);
-}
-
-static uint64_t max(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
-}
-
-/* Under lock. */
-static int set_size(struct region *region, off_t size)
-{
-    uint64_t n_bytes = (uint64_t)size;
-    uint64_t n_charged = max(n_bytes, region->n_bytes);
-    int r = charge_growth(region, n_bytes);
-
-    if (r < 0)
-        return r;
-    r = ftruncate(region->fd, size) < 0 ? -errno : 0;
-    settle_size(region, n_charged);
-    return r;
+    return node->ops == &region_node_ops ? node->object : NULL;
 }
 
 /* --- The file --- */
@@ -112,223 +76,267 @@ static int set_size(struct region *region, off_t size)
 static void region_read(struct file *file, fuse_req_t req, size_t size, off_t offset, int flags)
 {
     struct fuse_bufvec bytes = FUSE_BUFVEC_INIT(size);
+    int fd = region_of(file)->fd;
 
     (void)flags;
+    if (fd < 0) {
+        fuse_reply_buf(req, NULL, 0);
+        return;
+    }
     bytes.buf[0].flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK;
-    bytes.buf[0].fd = region_of(file)->fd;
+    bytes.buf[0].fd = fd;
     bytes.buf[0].pos = offset;
     fuse_reply_data(req, &bytes, 0);
 }
 
-/* Under lock: others than root write what nobody should run as its owner any more. The kernel does that only
- * for what it caches. */
+/* Others than root write what nobody should run as its owner any more. The kernel does that only for what it
+ * caches. */
 static void drop_privileges(struct region *region, uid_t uid)
 {
+    struct attr *attr = &region->object.attr;
+
     if (uid == 0)
         return;
-    region->attr.mode &= ~(mode_t)S_ISUID;
-    if (region->attr.mode & S_IXGRP)
-        region->attr.mode &= ~(mode_t)S_ISGID;
-}
-
-/* Under lock. Return: how much was written; a negative errno. */
-static ssize_t write_locked(struct region *region, const char *data, size_t size, off_t offset)
-{
-    uint64_t end = (uint64_t)offset + size;
-    uint64_t n_charged = max(end, region->n_bytes);
-    int r = charge_growth(region, end);
-    ssize_t n;
-
-    if (r < 0)
-        return r;
-    n = pwrite(region->fd, data, size, offset);
-    if (n < 0)
-        n = -errno;
-    settle_size(region, n_charged);
-    attr_touch(&region->attr);
-    return n;
+    pthread_mutex_lock(&region->object.lock);
+    attr->mode &= ~(mode_t)S_ISUID;
+    if (attr->mode & S_IXGRP)
+        attr->mode &= ~(mode_t)S_ISGID;
+    pthread_mutex_unlock(&region->object.lock);
 }
 
 static void region_write(struct file *file, fuse_req_t req, const char *data, size_t size,
                          off_t offset, int flags)
 {
     struct region *region = region_of(file);
-    ssize_t n;
+    ssize_t n = region_bytes_write(region, data, size, offset);
 
     (void)flags;
-    pthread_mutex_lock(&region->lock);
-    n = write_locked(region, data, size, offset);
     if (n > 0)
         drop_privileges(region, fuse_req_ctx(req)->uid);
-    pthread_mutex_unlock(&region->lock);
     if (n < 0)
-        fuse_reply_err(req, (int)-n);
+        reply_result(req, (int)n, "write", NULL);
     else
         fuse_reply_write(req, (size_t)n);
 }
 
+/* An empty region whose bytes nobody can have mapped does without them. */
 static void region_close(struct file *file)
 {
-    region_unref(region_of(file));
+    struct region *region = region_of(file);
+    struct shm_object *object = &region->object;
+
+    pthread_mutex_lock(&object->lock);
+    if (--region->n_open == 0 && object->n_bytes == 0 && !region->was_mappable)
+        region_bytes_drop(region);
+    pthread_mutex_unlock(&object->lock);
+    shm_object_unref(object);
 }
 
+#define REGION_FILE_OPS                                                                            \
+    .read = region_read, .close = region_close, .size = sizeof(struct region_file)
+
 /* With passthrough: read and write come here, mappings don't (DESIGN: kernel fact 10). */
-static const struct file_ops passed_ops = {
-    .open_flags = FOPEN_DIRECT_IO | FOPEN_PASSTHROUGH | FOPEN_PARALLEL_DIRECT_WRITES |
-                  FOPEN_NOFLUSH,
-    .read = region_read,
+static const struct file_ops writing_ops = {
+    .open_flags = FOPEN_DIRECT_IO | FOPEN_PASSTHROUGH | FOPEN_PARALLEL_DIRECT_WRITES,
+    .keeps_from_cache = true,
     .write = region_write,
-    .close = region_close,
-    .size = sizeof(struct region_file),
+    REGION_FILE_OPS,
+};
+
+/* With passthrough: nothing comes here. */
+static const struct file_ops reading_ops = {
+    .open_flags = FOPEN_PASSTHROUGH,
+    REGION_FILE_OPS,
 };
 
 /* Nobody but the kernel changes the bytes: its pages stay right. */
 static const struct file_ops cached_ops = {
     .open_flags = FOPEN_KEEP_CACHE,
-    .read = region_read,
     .write = region_write,
-    .close = region_close,
-    .size = sizeof(struct region_file),
+    REGION_FILE_OPS,
 };
 
-int region_open(struct region *region, struct file **ret_file)
+static const struct file_ops *ops_for(struct fs *fs, int flags)
 {
-    bool passes = backing_works(region->fs);
-    int id = passes ? backing_obtain(region->fs, &region->lock, &region->backing_id, region->fd)
-                    : 0;
-    struct file *file;
-    int r;
+    if (!backing_works(fs))
+        return &cached_ops;
+    return (flags & O_ACCMODE) == O_RDONLY ? &reading_ops : &writing_ops;
+}
 
-    if (id < 0)
-        return id;
-    r = file_new(region->fs, passes ? &passed_ops : &cached_ops, NULL, &file);
+/* Under lock: the kernel will map the bytes themselves. Return: an id for the open's answer; a negative errno. */
+static int pass_through(struct region *region, int flags)
+{
+    int r = region_bytes_make(region);
+
+    if (r == 0 && region->backing_id == 0) {
+        r = backing_open(region->object.fs, region->fd);
+        if (r < 0)
+            return r;
+        region->backing_id = r;
+    }
     if (r < 0)
         return r;
+    if ((flags & O_ACCMODE) != O_WRONLY)
+        region->was_mappable = true;
+    if ((flags & O_ACCMODE) == O_RDWR)
+        region->was_writable_mappable = true;
+    return region->backing_id;
+}
+
+/* The file is there already, so that it closes what this opens. */
+static int attach(struct file *file, struct region *region, int flags)
+{
+    int id = 0;
+
+    ((struct region_file *)file)->region = region;
+    shm_object_ref(&region->object);
+    pthread_mutex_lock(&region->object.lock);
+    region->n_open++;
+    if (file->ops != &cached_ops)
+        id = pass_through(region, flags);
+    pthread_mutex_unlock(&region->object.lock);
+    if (id < 0)
+        return id;
     file->backing_id = id;
-    ((struct region_file *)file)->region = region_ref(region);
-    *ret_file = file;
     return 0;
+}
+
+int region_open(struct region *region, int flags, struct file **ret_file)
+{
+    struct fs *fs = region->object.fs;
+    struct file *file;
+    int r = file_new(fs, ops_for(fs, flags), NULL, &file);
+
+    if (r < 0)
+        return r;
+    r = attach(file, region, flags);
+    if (r < 0)
+        file_discard(file);
+    else
+        *ret_file = file;
+    return r;
 }
 
 /* --- The node --- */
 
-static void getattr(struct node *node, struct stat *ret_attr)
+static void region_getattr(struct node *node, struct stat *ret_attr)
 {
     struct region *region = node->object;
-    struct stat st;
+    struct shm_object *object = &region->object;
+    blkcnt_t n_blocks;
 
-    pthread_mutex_lock(&region->lock);
-    attr_get(&region->attr, ret_attr);
-    ret_attr->st_size = (off_t)region->n_bytes;
-    ret_attr->st_nlink = region->n_names;
-    pthread_mutex_unlock(&region->lock);
-    if (fstat(region->fd, &st) == 0)
-        ret_attr->st_blocks = st.st_blocks;
+    pthread_mutex_lock(&object->lock);
+    n_blocks = region_bytes_look(region);
+    attr_get(&object->attr, ret_attr);
+    ret_attr->st_size = (off_t)object->n_bytes;
+    ret_attr->st_nlink = object->n_names;
+    ret_attr->st_blocks = n_blocks;
+    pthread_mutex_unlock(&object->lock);
 }
 
-static int setattr(struct node *node, const struct node_change *change)
+static double region_attr_seconds(struct node *node)
 {
     struct region *region = node->object;
-    int r = 0;
+    bool may_move;
 
-    pthread_mutex_lock(&region->lock);
-    if (change->to_set & FUSE_SET_ATTR_SIZE)
-        r = set_size(region, change->attr.st_size);
-    if (r == 0 && (change->to_set & FUSE_SET_ATTR_UID))
-        r = quota_move(quota_of(region), region->attr.uid, change->attr.st_uid, region->n_bytes);
-    if (r == 0)
-        attr_change(&region->attr, change);
-    if (r == 0 && (change->to_set & FUSE_SET_ATTR_SIZE))
-        attr_touch(&region->attr);
-    pthread_mutex_unlock(&region->lock);
-    return r;
+    pthread_mutex_lock(&region->object.lock);
+    may_move = region->was_writable_mappable;
+    pthread_mutex_unlock(&region->object.lock);
+    return may_move ? 0.0 : ATTR_SECONDS;
 }
 
 /* Under lock. */
-static int grow_allocated(struct region *region, off_t offset, off_t length)
+static int change_locked(struct region *region, const struct node_change *change)
 {
-    uint64_t end = (uint64_t)offset + (uint64_t)length;
-    uint64_t n_charged = max(end, region->n_bytes);
-    int r = charge_growth(region, end);
+    int r = 0;
 
+    if (change->to_set & FUSE_SET_ATTR_SIZE)
+        r = region_bytes_resize(region, change->attr.st_size);
     if (r < 0)
         return r;
-    r = fallocate(region->fd, 0, offset, length) < 0 ? -errno : 0;
-    settle_size(region, n_charged);
+    region_bytes_look(region);
+    r = shm_object_change(&region->object, change);
+    if (r == 0 && (change->to_set & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME)))
+        region_bytes_set_times(region, true, true);
     return r;
 }
 
-/* Under lock. What keeps the size must not allocate beyond it, where it would not be charged. */
-static int allocate_inside(struct region *region, int mode, off_t offset, off_t length)
-{
-    uint64_t end = (uint64_t)offset + (uint64_t)length;
-
-    if (!(mode & FALLOC_FL_PUNCH_HOLE) && end > region->n_bytes)
-        return -EOPNOTSUPP;
-    return fallocate(region->fd, mode, offset, length) < 0 ? -errno : 0;
-}
-
-static int allocate(struct node *node, int mode, off_t offset, off_t length)
+static int region_setattr(struct node *node, const struct node_change *change)
 {
     struct region *region = node->object;
     int r;
 
-    if (mode != 0 && mode != FALLOC_FL_KEEP_SIZE &&
-        mode != (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE))
-        return -EOPNOTSUPP;
-    pthread_mutex_lock(&region->lock);
-    r = mode == 0 ? grow_allocated(region, offset, length)
-                  : allocate_inside(region, mode, offset, length);
-    if (r == 0)
-        attr_touch(&region->attr);
-    pthread_mutex_unlock(&region->lock);
+    pthread_mutex_lock(&region->object.lock);
+    r = change_locked(region, change);
+    pthread_mutex_unlock(&region->object.lock);
     return r;
 }
 
-static int open_it(struct node *node, int flags, const struct caller *caller,
-                   struct file **ret_file)
+static int region_allocate(struct node *node, int mode, off_t offset, off_t length)
 {
-    (void)flags;
-    (void)caller;
-    return region_open(node->object, ret_file);
-}
-
-static void release(struct node *node)
-{
-    region_unref(node->object);
-}
-
-static const struct node_ops node_ops = {
-    .getattr = getattr,
-    .setattr = setattr,
-    .sets_size = true,
-    .fallocate = allocate,
-    .open = open_it,
-    .release = release,
-};
-
-struct region *region_of_node(struct node *node)
-{
-    return node->ops == &node_ops ? node->object : NULL;
-}
-
-void region_count_names(struct region *region, int n_more)
-{
-    const struct node_change nothing = { 0 };
-
-    pthread_mutex_lock(&region->lock);
-    region->n_names += (unsigned int)n_more;
-    attr_change(&region->attr, &nothing);
-    pthread_mutex_unlock(&region->lock);
-}
-
-int region_node(struct region *region, struct node **ret_node)
-{
+    struct region *region = node->object;
     int r;
 
-    region_ref(region);
-    r = node_obtain(region->fs, &node_ops, region, &region->node, ret_node);
-    if (r < 0)
-        region_unref(region);
+    pthread_mutex_lock(&region->object.lock);
+    r = region_bytes_allocate(region, mode, offset, length);
+    pthread_mutex_unlock(&region->object.lock);
     return r;
 }
+
+/* What the kernel caches may have been written by a mapping and is not here yet: all is data then. */
+static off_t region_seek(struct node *node, off_t offset, int whence)
+{
+    struct region *region = node->object;
+
+    return backing_works(node->fs) ? region_bytes_seek(region, offset, whence) : -EOPNOTSUPP;
+}
+
+/* Return: how much was copied; 0: there is no more; a negative errno. */
+static ssize_t region_copy(struct node *node, off_t offset, struct node *to_node, off_t to_offset,
+                           size_t size)
+{
+    struct region *to = region_of_node(to_node);
+    struct region *from = node->object;
+    char *bytes;
+    ssize_t n;
+
+    if (!to)
+        return -EOPNOTSUPP;
+    if (from->fd < 0)
+        return 0;
+    if (size > COPY_BYTES_MAX)
+        size = COPY_BYTES_MAX;
+    bytes = malloc(size);
+    if (!bytes)
+        return -ENOMEM;
+    n = pread(from->fd, bytes, size, offset);
+    if (n < 0)
+        n = -errno;
+    else if (n > 0)
+        n = region_bytes_write(to, bytes, (size_t)n, to_offset);
+    free(bytes);
+    return n;
+}
+
+static int region_open_node(struct node *node, int flags, const struct caller *caller,
+                            struct file **ret_file)
+{
+    (void)caller;
+    return region_open(node->object, flags, ret_file);
+}
+
+static const struct node_ops region_node_ops = {
+    .getattr = region_getattr,
+    .setattr = region_setattr,
+    .sets_size = true,
+    .attr_seconds = region_attr_seconds,
+    .fallocate = region_allocate,
+    .seek = region_seek,
+    .copy = region_copy,
+    .open = region_open_node,
+    .release = shm_object_release,
+    .xattr_set = shm_xattr_set,
+    .xattr_get = shm_xattr_get,
+    .xattr_list = shm_xattr_list,
+    .xattr_remove = shm_xattr_remove,
+};

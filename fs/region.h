@@ -1,49 +1,40 @@
 /* A region: a file of shared memory in shm/, as in /dev/shm.
  *
- * Its bytes are a file without a name that the daemon holds. With passthrough a mapping of the region is one
- * of that file, while read and write come here, so that growth is charged; without it the kernel's page
- * cache is what is mapped, and writes its pages back here.
+ * Its bytes are a file without a name that the daemon holds (region_bytes.h). With passthrough a mapping of the
+ * region is one of that file, and so is what a descriptor that only reads reads; what can write comes here with
+ * its reads and writes, so that growth is charged. Without passthrough the kernel's page cache is what is
+ * mapped, and writes its pages back here.
  *
- * Quota: its size, however it grew, counts for its owner until it is unlinked and nobody has it open. What
- * is still mapped then can't be seen.
+ * With passthrough no read of a region may fill the page cache, for nothing would ever take it out of there
+ * again: sendfile(2) and splice(2) from a descriptor that can write get EINVAL, and tools read instead.
  *
- * Ownership: counted by references, of the table of names, of nodes and of open files.
- * Locks: the region's is taken after the table's; the quota's is a leaf. */
+ * Quota: its size, however it grew, counts for its owner until it is unlinked and nobody has it open, and an
+ * empty one with what it costs; so does its descriptor. What is still mapped then can't be seen.
+ *
+ * Ownership, locks: shm_object.h. */
 #ifndef IPCFS_FS_REGION_H
 #define IPCFS_FS_REGION_H
 
-#include "attr.h"
+#include "shm_object.h"
 
 struct region {
-    atomic_uint n_refs;
-    struct fs *fs;
-    int fd;
-    struct node *node; /* the node table's slot */
-
-    pthread_mutex_t lock;
-    /* Under lock: */
-    struct attr attr;
-    uint64_t n_bytes;
+    struct shm_object object;
+    atomic_int fd; /* of its bytes; -1: it has none, and never had */
+    /* Under the object's lock: */
     int backing_id; /* 0: none yet */
-    unsigned int n_names;
+    unsigned int n_open;
+    bool was_mappable;             /* it may have been mapped */
+    bool was_writable_mappable;    /* to write, too */
+    struct timespec noted_changed; /* the bytes' ctime when it was last noted in the object's */
 };
 
-/* Makes an empty one with one reference, the caller's. Return: 0; -ENOMEM, -ENFILE. */
+/* Makes an empty one with one reference, the caller's. Return: 0; -ENOMEM; as quota_charge. */
 int region_new(struct fs *fs, mode_t mode, const struct caller *owner, struct region **ret_region);
-
-struct region *region_ref(struct region *region);
-void region_unref(struct region *region);
 
 /* Return: whose node @node is; NULL: it is no region's. */
 struct region *region_of_node(struct node *node);
 
-/* It has so many names more; 0: another one. */
-void region_count_names(struct region *region, int n_more);
-
-/* Return: 0 with the region's node, with one lookup more; -ENOMEM. */
-int region_node(struct region *region, struct node **ret_node);
-
-/* Return: 0 with an open file; a negative errno. */
-int region_open(struct region *region, struct file **ret_file);
+/* Return: 0 with a file that is open with @flags; a negative errno. */
+int region_open(struct region *region, int flags, struct file **ret_file);
 
 #endif

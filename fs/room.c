@@ -38,10 +38,7 @@ int room_setattr(struct node *node, const struct node_change *change)
 void room_hand_down(struct room *room, struct caller *owner, mode_t *mode)
 {
     pthread_mutex_lock(&room->lock);
-    if (room->attr.mode & S_ISGID) {
-        owner->gid = room->attr.gid;
-        *mode |= S_ISGID;
-    }
+    attr_hand_down(&room->attr, owner, mode);
     pthread_mutex_unlock(&room->lock);
 }
 

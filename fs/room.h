@@ -21,8 +21,7 @@ void room_deinit(struct room *room);
 void room_getattr(struct node *node, struct stat *ret_attr);
 int room_setattr(struct node *node, const struct node_change *change);
 
-/* A directory of @mode is being made for @owner in @room, as mkdir(2) says of a setgid one: it gets its
- * group from there, and is setgid too. */
+/* As attr_hand_down. */
 void room_hand_down(struct room *room, struct caller *owner, mode_t *mode);
 
 /* An entry came, went or changed its name. */

@@ -9,18 +9,18 @@
 #include "listing.h"
 #include "mboxes.h"
 #include "procs.h"
-#include "regions.h"
+#include "shm.h"
 
 /* What the root holds: a new room is a line here, and a struct room in struct tree. */
-static const struct {
+static const struct entry {
     const char *name;
     mode_t mode;
-    size_t room; /* where in struct tree */
-    const struct node_ops *ops;
+    size_t room;                /* where in struct tree */
+    const struct node_ops *ops; /* NULL: it is shm/, which has a directory of its own */
 } entries[] = {
     { "mbox", 01777, offsetof(struct tree, mboxes), &mboxes_ops },
     { "ring", 01777, offsetof(struct tree, rings), &rings_ops },
-    { "shm", 01777, offsetof(struct tree, regions), &regions_ops },
+    { .name = "shm" },
     { "proc", 0555, offsetof(struct tree, procs), &procs_ops },
     { ".ipcfs", 0555, offsetof(struct tree, info), &info_ops },
 };
@@ -32,23 +32,33 @@ static struct room *room_at(struct tree *tree, size_t i)
     return (struct room *)((char *)tree + entries[i].room);
 }
 
+static int obtain(struct fs *fs, const struct entry *entry, struct node **ret_node)
+{
+    struct room *room = (struct room *)((char *)&fs->tree + entry->room);
+
+    if (!entry->ops)
+        return shm_node(&fs->shm, ret_node);
+    return node_obtain(fs, entry->ops, room, &room->node, ret_node);
+}
+
 static int lookup(struct node *root, const char *name, struct node **ret_node)
 {
     for (size_t i = 0; i < N_ENTRIES; i++) {
-        struct room *room = room_at(&root->fs->tree, i);
-
         if (strcmp(name, entries[i].name) == 0)
-            return node_obtain(root->fs, entries[i].ops, room, &room->node, ret_node);
+            return obtain(root->fs, &entries[i], ret_node);
     }
     return -ENOENT;
 }
 
 static int list(struct node *root, struct listing *listing)
 {
+    struct fs *fs = root->fs;
     int r = 0;
 
     for (size_t i = 0; i < N_ENTRIES && r == 0; i++)
-        r = listing_add(listing, entries[i].name, room_at(&root->fs->tree, i)->attr.ino, S_IFDIR);
+        r = listing_add(listing, entries[i].name,
+                        entries[i].ops ? room_at(&fs->tree, i)->attr.ino : shm_ino(&fs->shm),
+                        S_IFDIR);
     return r;
 }
 
@@ -58,8 +68,17 @@ static void getattr(struct node *root, struct stat *ret_attr)
     ret_attr->st_nlink += N_ENTRIES;
 }
 
+/* The rooms are there for ever, and only the kernel changes the rest. */
+static double attr_seconds(struct node *root)
+{
+    (void)root;
+    return NODE_FOREVER_SECONDS;
+}
+
 static const struct node_ops root_ops = {
     .getattr = getattr,
+    .attr_seconds = attr_seconds,
+    .keeps_names = true,
     .setattr = room_setattr,
     .lookup = lookup,
     .list = list,
@@ -71,8 +90,13 @@ int tree_init(struct tree *tree, struct fs *fs, const struct caller *owner)
     int r;
 
     room_init(&tree->root, fs, 0755, owner);
-    for (size_t i = 0; i < N_ENTRIES; i++)
-        room_init(room_at(tree, i), fs, entries[i].mode, owner);
+    for (size_t i = 0; i < N_ENTRIES; i++) {
+        if (entries[i].ops)
+            room_init(room_at(tree, i), fs, entries[i].mode, owner);
+    }
+    r = shm_init(&fs->shm, fs, owner);
+    if (r < 0)
+        return r;
     r = node_obtain(fs, &root_ops, &tree->root, &tree->root.node, &root);
     assert(r < 0 || root->id == NODE_ROOT_ID);
     return r;
@@ -81,6 +105,8 @@ int tree_init(struct tree *tree, struct fs *fs, const struct caller *owner)
 void tree_deinit(struct tree *tree)
 {
     room_deinit(&tree->root);
-    for (size_t i = 0; i < N_ENTRIES; i++)
-        room_deinit(room_at(tree, i));
+    for (size_t i = 0; i < N_ENTRIES; i++) {
+        if (entries[i].ops)
+            room_deinit(room_at(tree, i));
+    }
 }

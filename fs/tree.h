@@ -8,12 +8,11 @@ struct tree {
     struct room root;
     struct room mboxes;  /* mbox/ */
     struct room rings;   /* ring/ */
-    struct room regions; /* shm/ */
     struct room procs;   /* proc/ */
     struct room info;    /* .ipcfs/ */
 };
 
-/* Makes the rooms, owned by @owner, and the root's node, NODE_ROOT_ID. Return: 0; -ENOMEM. */
+/* Makes the rooms, shm/ too, owned by @owner, and the root's node, NODE_ROOT_ID. Return: 0; -ENOMEM. */
 int tree_init(struct tree *tree, struct fs *fs, const struct caller *owner);
 
 /* The nodes have been freed. */

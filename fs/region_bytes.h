@@ -1,0 +1,36 @@
+/* The bytes of a region: a memfd, made when it is first needed, for an empty region costs no descriptor until
+ * it has a byte or can be mapped. Its times are the region's, because only they move when a mapping writes.
+ *
+ * Locks: the object's (shm_object.h), held by the caller but where it says otherwise. */
+#ifndef IPCFS_FS_REGION_BYTES_H
+#define IPCFS_FS_REGION_BYTES_H
+
+#include <sys/types.h>
+
+#include "region.h"
+
+/* Makes them if there are none yet. Return: 0; as quota_charge_fds; -EMFILE, -ENFILE, -ENOMEM. */
+int region_bytes_make(struct region *region);
+
+/* Gives the descriptor of an empty region back. */
+void region_bytes_drop(struct region *region);
+
+/* Return: 0; -EFBIG: no region is as large; as quota_charge. */
+int region_bytes_resize(struct region *region, off_t size);
+
+/* Return: how much was written; as region_bytes_resize. Context: no lock held. */
+ssize_t region_bytes_write(struct region *region, const char *data, size_t size, off_t offset);
+
+/* As fallocate(2). Return: 0; -EOPNOTSUPP; as region_bytes_resize. */
+int region_bytes_allocate(struct region *region, int mode, off_t offset, off_t length);
+
+/* As lseek(2) with SEEK_DATA or SEEK_HOLE. Context: no lock held. */
+off_t region_bytes_seek(struct region *region, off_t offset, int whence);
+
+/* Brings the object's times up to date. Return: how many blocks there are. */
+blkcnt_t region_bytes_look(struct region *region);
+
+/* The object's times have changed: the atime or the mtime, or both, are the bytes' from now on. */
+void region_bytes_set_times(struct region *region, bool atime, bool mtime);
+
+#endif
