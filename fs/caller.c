@@ -30,6 +30,9 @@ struct status {
     uid_t euid;
     gid_t egid;
     bool has_memory; /* a thread gives it up before it closes its files, when it exits */
+    /* execve gives it new memory before it closes the files that are to be closed then, and only puts the
+     * new program there afterwards. */
+    bool has_program;
 };
 
 /* Reads one line, by its key: there are many, and few of them matter. */
@@ -45,6 +48,8 @@ static void read_line(const char *line, struct status *ret)
         sscanf(line + 4, "%*u %u", &ret->egid);
     else if (strncmp(line, "VmSize:", 7) == 0)
         ret->has_memory = true;
+    else if (strncmp(line, "VmExe:", 6) == 0)
+        ret->has_program = strtoul(line + 6, NULL, 10) > 0;
 }
 
 static bool read_status(pid_t tid, struct status *ret)
@@ -180,6 +185,13 @@ bool caller_is_exiting(pid_t tid)
     struct status status;
 
     return tid > 0 && read_status(tid, &status) && !status.has_memory;
+}
+
+bool caller_can_wait(pid_t tid)
+{
+    struct status status;
+
+    return tid <= 0 || !read_status(tid, &status) || status.has_program;
 }
 
 bool caller_is_being_killed(pid_t tid)

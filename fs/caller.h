@@ -44,8 +44,12 @@ bool caller_descends_from(pid_t tid, pid_t ancestor);
  * file as 12), and each such close is a FLUSH. */
 bool caller_closes_last(pid_t tid, pid_t pid, uint64_t ino);
 
-/* Return: whether thread @tid is exiting, and closes its files for that: no signal reaches it any
- * more, so it must not be made to wait. */
+/* Return: whether thread @tid, which is closing a file, may be made to wait for somebody. Not while it exits: no
+ * signal reaches it any more. Nor while it is in execve: whoever looks at the process meanwhile (ps, top,
+ * a debugger, a reader of its /proc/PID/stat) would wait with it. */
+bool caller_can_wait(pid_t tid);
+
+/* Return: whether thread @tid is exiting, and closes its files for that. */
 bool caller_is_exiting(pid_t tid);
 
 /* Return: whether a signal is ending the process of @tid, which is closing its files. */

@@ -403,7 +403,7 @@ static int send_collected(struct drop_file *drop, fuse_req_t req, struct msg *ms
     struct parked *parked = NULL;
     int r;
 
-    if (!caller_is_exiting(fuse_req_ctx(req)->pid))
+    if (caller_can_wait(fuse_req_ctx(req)->pid))
         parked = parked_new(&drop->file, drop->file.mbox, req, 0, complete_close);
     if (!parked) {
         send_detached(drop, msg, ready);

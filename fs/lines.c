@@ -368,7 +368,7 @@ static int post_rest(struct file *file, fuse_req_t req, struct msg *msg, struct 
     struct parked *parked;
     int r;
 
-    if (caller_is_exiting(fuse_req_ctx(req)->pid)) {
+    if (!caller_can_wait(fuse_req_ctx(req)->pid)) {
         post_detached(file, msg, ready);
         return 0;
     }
