@@ -1,0 +1,119 @@
+/* Texts that users give the filesystem, and those it makes of their bytes. The first byte chooses. */
+#include <jansson.h>
+#include <string.h>
+
+#include "fs/envelope.h"
+#include "fs/options.h"
+#include "fs/procs.h"
+#include "tests/core/fuzz/input.h"
+
+#define N_WORDS_MAX 8
+
+static char *copy_of(const struct input *input)
+{
+    char *text = malloc(input->left + 1);
+
+    if (input->left > 0)
+        memcpy(text, input->data, input->left);
+    text[input->left] = '\0';
+    return text;
+}
+
+static void try_pid(char *text)
+{
+    pid_t pid = procs_parse_pid(text);
+    char formatted[16];
+
+    HOLDS(pid >= 0);
+    if (pid == 0)
+        return;
+    snprintf(formatted, sizeof(formatted), "%d", (int)pid);
+    HOLDS(strcmp(formatted, text) == 0);
+}
+
+/* A command line, its words cut at newlines. What is wrong with it is said on stderr: nowhere. */
+static void try_options(char *text)
+{
+    char program[] = "ipcfs";
+    char *argv[N_WORDS_MAX + 2] = { program };
+    struct options options = { 0 };
+    int argc = 1;
+
+    for (char *word = strtok(text, "\n"); word && argc <= N_WORDS_MAX; word = strtok(NULL, "\n"))
+        argv[argc++] = word;
+    options_parse(&options, argc, argv);
+    options_free(&options);
+}
+
+static int value_of(char c)
+{
+    static const char alphabet[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const char *at = memchr(alphabet, c, 64);
+
+    HOLDS(at);
+    return (int)(at - alphabet);
+}
+
+/* Whether @text is the base64 of @data. */
+static bool is_base64_of(const char *text, const unsigned char *data, size_t n)
+{
+    size_t n_bits = 0;
+    uint32_t bits = 0;
+    size_t n_out = 0;
+
+    if (strlen(text) != (n + 2) / 3 * 4)
+        return false;
+    for (; *text && *text != '='; text++) {
+        bits = bits << 6 | (uint32_t)value_of(*text);
+        n_bits += 6;
+        if (n_bits < 8)
+            continue;
+        n_bits -= 8;
+        if (n_out >= n || data[n_out++] != (bits >> n_bits & 0xff))
+            return false;
+    }
+    return n_out == n && strspn(text, "=") == strlen(text);
+}
+
+/* The envelope is one line of JSON, from which the same bytes come back. */
+static void try_envelope(const struct input *input)
+{
+    struct msg_sender sender = { .pid = 42, .uid = 1001, .gid = 1002 };
+    struct msg *msg = msg_new(input->data, input->left, 3, sender);
+    char *text = envelope_format(msg);
+    json_t *json;
+    json_t *body;
+
+    HOLDS(text && !strchr(text, '\n'));
+    json = json_loads(text, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
+    HOLDS(json);
+    HOLDS(json_integer_value(json_object_get(json, "uid")) == 1001);
+    HOLDS(json_integer_value(json_object_get(json, "size")) == (json_int_t)input->left);
+    body = json_object_get(json, "text");
+    if (body)
+        HOLDS(json_string_length(body) == input->left &&
+              memcmp(json_string_value(body), msg->data, input->left) == 0);
+    else
+        HOLDS(is_base64_of(json_string_value(json_object_get(json, "base64")), msg->data,
+                           input->left));
+    json_decref(json);
+    free(text);
+    msg_unref(msg);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct input input = { data, size };
+    unsigned int which = input_u8(&input) % 3;
+    char *text = copy_of(&input);
+
+    if (which == 0)
+        try_pid(text);
+    else if (which == 1)
+        try_options(text);
+    else
+        try_envelope(&input);
+    free(text);
+    return 0;
+}
