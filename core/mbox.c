@@ -1272,6 +1272,8 @@ static int remove_locked(struct mbox *mbox, bool force, struct mbox_ready *ready
     if (!force && is_occupied(mbox))
         return -ENOTEMPTY;
     mbox->removed = true;
+    if (mbox->ended)
+        mbox->ended(mbox);
     mbox->stat.owner_pid = 0;
     HASH_CLEAR(hh, mbox->by_id);
     mbox->is_indexed = false;

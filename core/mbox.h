@@ -147,6 +147,8 @@ struct mbox_store {
 struct mbox {
     atomic_uint n_refs;
     void (*release)(struct mbox *mbox); /* called by the last unref */
+    /* Called once when the mailbox is removed, under its lock; takes no lock but a leaf. May be NULL. */
+    void (*ended)(struct mbox *mbox);
     struct mbox_domain *domain;
 
     struct mbox_store *store; /* set before the mailbox is used; NULL: none */

@@ -22,9 +22,15 @@
 /* What root leaves to the daemon, which opens a file now and then. */
 #define FDS_OWN 32
 
+/* Of the memory that is kept for one user, this part is only for what is open; and of that for all, this
+ * part is only for root. */
+#define KEPT_RESERVE_PART 8
+#define KEPT_MIN_USERS 4
+
 struct quota_user {
     uid_t uid;
     uint64_t used_bytes;
+    uint64_t used_kept;
     uint64_t used_fds;
     UT_hash_handle hh;
 };
@@ -53,7 +59,7 @@ void quota_deinit(struct quota *q)
     struct quota_user *user;
     struct quota_user *next;
 
-    assert(q->used_bytes == 0 && q->used_fds == 0);
+    assert(q->used_bytes == 0 && q->used_kept == 0 && q->used_fds == 0);
     HASH_ITER(hh, q->users, user, next) {
         HASH_DEL(q->users, user);
         free(user);
@@ -82,7 +88,8 @@ static struct quota_user *find_or_add_user(struct quota *q, uid_t uid)
 
 static void forget_idle_user(struct quota *q, struct quota_user *user)
 {
-    if (user->used_bytes > 0 || user->used_fds > 0 || HASH_COUNT(q->users) <= IDLE_USERS_KEPT)
+    if (user->used_bytes > 0 || user->used_kept > 0 || user->used_fds > 0 ||
+        HASH_COUNT(q->users) <= IDLE_USERS_KEPT)
         return;
     HASH_DEL(q->users, user);
     free(user);
@@ -285,6 +292,105 @@ uint64_t quota_used(struct quota *q)
 
     pthread_mutex_lock(&q->lock);
     used = q->used_bytes;
+    pthread_mutex_unlock(&q->lock);
+    return used;
+}
+
+static uint64_t at_least(uint64_t n, uint64_t min)
+{
+    return n < min ? min : n;
+}
+
+/* Return: what may be kept for one user. */
+static uint64_t kept_share(const struct quota *q, enum quota_kept what)
+{
+    uint64_t share = at_least(q->uid_bytes, QUOTA_KEPT_MIN_BYTES);
+
+    return what == QUOTA_OPEN ? share : share - share / KEPT_RESERVE_PART;
+}
+
+/* Return: what may be kept for all before @uid gets no more. */
+static uint64_t kept_bound(const struct quota *q, uid_t uid)
+{
+    uint64_t bound = at_least(q->max_bytes, KEPT_MIN_USERS * QUOTA_KEPT_MIN_BYTES);
+
+    return uid == 0 ? bound : bound - bound / KEPT_RESERVE_PART;
+}
+
+/* Under lock. @n_new: how much of it nobody held before. Return: as quota_charge. */
+static int charge_kept_locked(struct quota *q, uid_t uid, uint64_t bytes, uint64_t n_new,
+                              enum quota_kept what)
+{
+    struct quota_user *user = find_or_add_user(q, uid);
+    uint64_t share = kept_share(q, what);
+    uint64_t bound = kept_bound(q, uid);
+    int r = 0;
+
+    if (!user)
+        return -ENOMEM;
+    if (bytes > share || user->used_kept > share - bytes) {
+        r = -EDQUOT;
+    } else if (n_new > 0 && (n_new > bound || q->used_kept > bound - n_new)) {
+        r = -ENOSPC;
+    } else {
+        user->used_kept += bytes;
+        q->used_kept += n_new;
+    }
+    forget_idle_user(q, user);
+    return r;
+}
+
+/* Under lock. @n_gone: how much of it nobody holds any more. */
+static void release_kept_locked(struct quota *q, uid_t uid, uint64_t bytes, uint64_t n_gone)
+{
+    struct quota_user *user;
+
+    HASH_FIND(hh, q->users, &uid, sizeof(uid), user);
+    assert(user && user->used_kept >= bytes && q->used_kept >= n_gone);
+    user->used_kept -= bytes;
+    q->used_kept -= n_gone;
+    forget_idle_user(q, user);
+}
+
+int quota_charge_kept(struct quota *q, uid_t uid, uint64_t bytes, enum quota_kept what)
+{
+    int r;
+
+    pthread_mutex_lock(&q->lock);
+    r = charge_kept_locked(q, uid, bytes, bytes, what);
+    pthread_mutex_unlock(&q->lock);
+    return r;
+}
+
+void quota_release_kept(struct quota *q, uid_t uid, uint64_t bytes)
+{
+    if (bytes == 0)
+        return;
+    pthread_mutex_lock(&q->lock);
+    release_kept_locked(q, uid, bytes, bytes);
+    pthread_mutex_unlock(&q->lock);
+}
+
+int quota_move_kept(struct quota *q, uid_t from, uid_t to, uint64_t bytes)
+{
+    int r;
+
+    if (from == to || bytes == 0)
+        return 0;
+    pthread_mutex_lock(&q->lock);
+    r = charge_kept_locked(q, to, bytes, 0, QUOTA_MADE);
+    if (r == 0)
+        release_kept_locked(q, from, bytes, 0);
+    pthread_mutex_unlock(&q->lock);
+    return r;
+}
+
+uint64_t quota_used_kept(struct quota *q)
+{
+    uint64_t used;
+
+    pthread_mutex_lock(&q->lock);
+    used = q->used_kept;
     pthread_mutex_unlock(&q->lock);
     return used;
 }

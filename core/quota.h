@@ -1,9 +1,15 @@
-/* What the whole mount and each user may hold: bytes, and descriptors of the daemon.
+/* What the whole mount and each user may hold: bytes, memory for what they made and opened, and
+ * descriptors of the daemon.
  *
  * A charge is made before something starts to be held (a message is sent) and released when it no
  * longer is (its last reference is gone); who charged releases, with the same uid and size.
  * What may have several holders, at once or one after the other, carries its charge with it (struct
  * quota_charge).
+ *
+ * What is queued or shared counts in bytes. Beside it the daemon keeps memory for what users made
+ * (mailboxes, links) and have open. That has an account of its own with the same bounds, but never less
+ * than QUOTA_KEPT_MIN_BYTES: who has filled the first can still open what he is to empty it by. Of the
+ * second, an eighth is for what is open alone, and users but root leave an eighth of the whole.
  *
  * Whatever holds a descriptor of the daemon for a user (the memory of a region or a ring, the pidfd of
  * a process in proc/) charges it. The bound is what the daemon's RLIMIT_NOFILE is at the time of asking:
@@ -29,6 +35,7 @@ struct quota {
     uint64_t max_bytes;        /* the bound on all together */
     uint64_t uid_bytes;        /* the bound on one user */
     uint64_t used_bytes;       /* under lock: the sum of all users */
+    uint64_t used_kept;        /* under lock: the sum of all users */
     uint64_t (*max_fds)(void); /* how many descriptors there may be; quota_process_fds at first */
     uint64_t used_fds;         /* under lock: the sum of all users */
     struct quota_user *users;  /* under lock: by uid */
@@ -89,6 +96,26 @@ void quota_charge_end(struct quota_charge *charge);
 
 /* Return: bytes held by all. */
 uint64_t quota_used(struct quota *q);
+
+/* What the daemon keeps for a user beside what is queued. */
+enum quota_kept {
+    QUOTA_MADE, /* until it is removed */
+    QUOTA_OPEN, /* until it is closed */
+};
+
+/* One user's bound is never lower; that of all together is four times as much. */
+#define QUOTA_KEPT_MIN_BYTES (UINT64_C(256) << 10)
+
+/* Before @bytes of memory are taken for something of @uid's. Return: as quota_charge. */
+int quota_charge_kept(struct quota *q, uid_t uid, uint64_t bytes, enum quota_kept what);
+
+/* Charges to @to what was charged to @from. Return: 0; -EDQUOT; -ENOMEM; then nothing has changed. */
+int quota_move_kept(struct quota *q, uid_t from, uid_t to, uint64_t bytes);
+
+void quota_release_kept(struct quota *q, uid_t uid, uint64_t bytes);
+
+/* Return: memory kept for all. */
+uint64_t quota_used_kept(struct quota *q);
 
 /* Before @n descriptors are opened for @uid. Return: 0; -EDQUOT: the user's share; -ENFILE: no more
  * than the reserve is left, or for root, than what the daemon needs itself; -ENOMEM. On failure

@@ -45,6 +45,40 @@ static void box_release(struct mbox *mbox)
     box->kind->free(box);
 }
 
+static struct quota *quota_of(struct box *box)
+{
+    return &box->mbox.domain->quota;
+}
+
+/* Under the mailbox's lock. */
+static void box_ended(struct mbox *mbox)
+{
+    struct box *box = box_of(mbox);
+
+    pthread_mutex_lock(&box->lock);
+    quota_release_kept(quota_of(box), box->charged_uid, box->n_kept);
+    box->n_kept = 0;
+    pthread_mutex_unlock(&box->lock);
+}
+
+void box_adopt_charge(struct box *box, uid_t uid, uint64_t n_kept)
+{
+    box->charged_uid = uid;
+    box->n_kept = n_kept;
+}
+
+int box_move_charge(struct box *box, uid_t uid)
+{
+    int r;
+
+    pthread_mutex_lock(&box->lock);
+    r = quota_move_kept(quota_of(box), box->charged_uid, uid, box->n_kept);
+    if (r == 0)
+        box->charged_uid = uid;
+    pthread_mutex_unlock(&box->lock);
+    return r;
+}
+
 void box_deinit(struct box *box)
 {
     mbox_deinit(&box->mbox);
@@ -63,6 +97,7 @@ void box_init(struct box *box, struct fs *fs, const struct box_kind *kind, mode_
               mode_t senders, const struct caller *owner, uint64_t ino)
 {
     mbox_init(&box->mbox, &fs->domain, box_release);
+    box->mbox.ended = box_ended;
     pthread_mutex_init(&box->lock, NULL);
     box->kind = kind;
     box->owner_pidfd = -1;
@@ -88,17 +123,25 @@ static void free_mailbox(struct box *box)
 static const struct box_kind mailbox_kind = {
     .files = BOX_FILES_OF_MAILBOX | BOX_FILE(BOX_OWNER),
     .admit = admit_by_owner,
+    .counts_for_owner = true,
     .free = free_mailbox,
 };
 
 int box_new(struct fs *fs, mode_t mode, const struct caller *caller, struct box **ret_box)
 {
-    struct box *box = calloc(1, sizeof(*box));
+    int r = quota_charge_kept(&fs->domain.quota, caller->uid, BOX_KEPT_BYTES, QUOTA_MADE);
+    struct box *box;
 
-    if (!box)
+    if (r < 0)
+        return r;
+    box = calloc(1, sizeof(*box));
+    if (!box) {
+        quota_release_kept(&fs->domain.quota, caller->uid, BOX_KEPT_BYTES);
         return -ENOMEM;
+    }
     box_init(box, fs, &mailbox_kind, mode, mode, caller,
              nodes_new_inos(&fs->nodes, 1 + BOX_N_FILES));
+    box_adopt_charge(box, caller->uid, BOX_KEPT_BYTES);
     *ret_box = box;
     return 0;
 }
@@ -126,9 +169,9 @@ int box_check(struct box *box)
     return mbox_poll(&box->mbox, NULL) & MBOX_REMOVED ? -ESTALE : 0;
 }
 
-int box_use(struct box *box)
+int box_use(struct box *box, uid_t uid)
 {
-    return box->kind->use ? box->kind->use(box) : 0;
+    return box->kind->use ? box->kind->use(box, uid) : 0;
 }
 
 uid_t box_uid(struct box *box)
@@ -221,7 +264,8 @@ static void file_getattr(struct node *node, struct stat *ret_attr)
 
 int box_change_file(struct box *box, enum box_file file, const struct node_change *change)
 {
-    int r = box_use(box);
+    /* Its owner does, or root for him. */
+    int r = box_use(box, box_uid(box));
 
     if (r < 0)
         return r;
@@ -353,7 +397,7 @@ static int file_open(struct node *node, int flags, const struct caller *caller,
 
     if (r < 0)
         return r;
-    r = box_use(node->object);
+    r = box_use(node->object, caller->uid);
     if (r < 0) {
         file_discard(file);
         return r;
@@ -395,7 +439,7 @@ static const struct box_file_kind kinds[BOX_N_FILES] = {
                    S_IFDIR | 0500,
                    0,
                    false,
-                   { COMMON_OPS, .lookup = link_lookup, .list = link_list,
+                   { COMMON_OPS, .lookup_for = link_lookup, .list = link_list,
                      .create = link_create } },
     [BOX_MAP] = { "map", S_IFREG | 0600, 0, false, { COMMON_OPS } }, /* its node is map.h's */
     [BOX_BELL] = { "bell", S_IFREG | 0600, ALL_READ | ALL_WRITE, true, FILE_OPS, open_own },
@@ -520,7 +564,23 @@ void box_change_dir(struct box *box, const struct node_change *change)
         attr_change(&box->files[i], &owner);
 }
 
-/* Tells the kind who is going to own it. Return: 0; a negative errno. */
+/* @uid and @gid are going to own it. Return: 0; a negative errno: they are not. */
+static int hand_over(struct box *box, uid_t uid, gid_t gid)
+{
+    uid_t before = box_uid(box);
+    int r = 0;
+
+    if (box->kind->counts_for_owner)
+        r = box_move_charge(box, uid);
+    if (r < 0 || !box->kind->set_owner)
+        return r;
+    r = box->kind->set_owner(box, uid, gid);
+    /* Where that fails too it counts for who was to own it, until it is removed. */
+    if (r < 0 && box->kind->counts_for_owner)
+        box_move_charge(box, before);
+    return r;
+}
+
 static int set_owner(struct box *box, const struct node_change *change)
 {
     uid_t uid;
@@ -532,15 +592,15 @@ static int set_owner(struct box *box, const struct node_change *change)
     uid = change->to_set & FUSE_SET_ATTR_UID ? change->attr.st_uid : box->dir.uid;
     gid = change->to_set & FUSE_SET_ATTR_GID ? change->attr.st_gid : box->dir.gid;
     pthread_mutex_unlock(&box->lock);
-    return box->kind->set_owner(box, uid, gid);
+    return hand_over(box, uid, gid);
 }
 
 static int dir_setattr(struct node *dir, const struct node_change *change)
 {
     struct box *box = dir->object;
-    int r = box_use(box);
+    int r = box_use(box, box_uid(box));
 
-    if (r == 0 && box->kind->set_owner)
+    if (r == 0)
         r = set_owner(box, change);
     if (r < 0)
         return r;

@@ -689,7 +689,7 @@ void drop_create(struct node *dir, fuse_req_t req, const char *name, mode_t mode
 {
     struct box *box = dir->object;
     struct creation creation = { .mbox = &box->mbox, .name = name, .mode = mode };
-    int r = is_for_reading(fi->flags) ? -EACCES : box_use(box);
+    int r = is_for_reading(fi->flags) ? -EACCES : box_use(box, fuse_req_ctx(req)->uid);
 
     if (r < 0)
         fuse_reply_err(req, -r);

@@ -97,8 +97,30 @@ void file_unref(struct file *file)
         mbox_unref(file->mbox);
     if (file->out)
         mbox_unref(file->out);
+    quota_release_kept(&file->fs->domain.quota, file->opener.uid, file->n_kept);
     pthread_mutex_destroy(&file->lock);
     free(file);
+}
+
+int file_charge(struct fs *fs, fuse_req_t req)
+{
+    return quota_charge_kept(&fs->domain.quota, fuse_req_ctx(req)->uid, FILE_KEPT_BYTES_OF_MAILBOX,
+                             QUOTA_OPEN);
+}
+
+void file_uncharge(struct fs *fs, fuse_req_t req)
+{
+    quota_release_kept(&fs->domain.quota, fuse_req_ctx(req)->uid, FILE_KEPT_BYTES_OF_MAILBOX);
+}
+
+void file_set_opener(struct file *file, fuse_req_t req)
+{
+    const struct fuse_ctx *ctx = fuse_req_ctx(req);
+
+    file->opener = (struct opener){ ctx->uid, ctx->gid };
+    file->n_kept = file->mbox ? FILE_KEPT_BYTES_OF_MAILBOX : FILE_KEPT_BYTES;
+    quota_release_kept(&file->fs->domain.quota, ctx->uid,
+                       FILE_KEPT_BYTES_OF_MAILBOX - file->n_kept);
 }
 
 void file_release(struct file *file)
@@ -129,23 +151,35 @@ struct open_answer {
 };
 
 /* libfuse's struct fuse_file_info has no member for FOPEN_STREAM, so the answer is made by hand. */
+/* Return: 0: @file is its opener's, who is charged; a negative errno. */
+static int ensure_opener(struct file *file, fuse_req_t req)
+{
+    int r = file->n_kept ? 0 : file_charge(file->fs, req);
+
+    if (r == 0 && !file->n_kept)
+        file_set_opener(file, req);
+    return r;
+}
+
 void file_reply_open(struct file *file, fuse_req_t req)
 {
-    const struct fuse_ctx *ctx = fuse_req_ctx(req);
     struct open_answer out = {
         .fh = (uintptr_t)file,
         .open_flags = file->ops->open_flags,
         .backing_id = file->backing_id,
     };
+    int r = ensure_opener(file, req);
 
-    file->opener = (struct opener){ ctx->uid, ctx->gid };
-    if (fuse_reply_buf(req, (const char *)&out, sizeof(out)) < 0)
+    if (r < 0)
+        fuse_reply_err(req, -r);
+    else
+        r = fuse_reply_buf(req, (const char *)&out, sizeof(out));
+    if (r < 0)
         file_release(file);
 }
 
 void file_reply_create(struct file *file, fuse_req_t req, const struct node *dir, struct node *node)
 {
-    const struct fuse_ctx *ctx = fuse_req_ctx(req);
     uint32_t flags = file->ops->open_flags;
     struct fuse_file_info fi = {
         .fh = (uintptr_t)file,
@@ -156,12 +190,18 @@ void file_reply_create(struct file *file, fuse_req_t req, const struct node *dir
         .backing_id = file->backing_id,
     };
     struct fuse_entry_param entry;
+    uint64_t node_id = node->id;
     struct fs *fs = file->fs;
+    int r = ensure_opener(file, req);
 
-    file->opener = (struct opener){ ctx->uid, ctx->gid };
-    node_fill_entry(node, dir, &entry);
-    if (fuse_reply_create(req, &entry, &fi) < 0) {
-        node_forget(fs, entry.ino, 1);
+    if (r == 0) {
+        node_fill_entry(node, dir, &entry);
+        r = fuse_reply_create(req, &entry, &fi);
+    } else {
+        fuse_reply_err(req, -r);
+    }
+    if (r < 0) {
+        node_forget(fs, node_id, 1);
         file_release(file);
     }
 }

@@ -52,10 +52,16 @@ struct opener {
     gid_t gid;
 };
 
+/* What an open file counts for its opener: its struct with what malloc adds (up to 0.5 KB) and libfuse's
+ * pollhandle; and what is left of its mailbox if that is removed, which it may be the only one to hold. */
+#define FILE_KEPT_BYTES 640
+#define FILE_KEPT_BYTES_OF_MAILBOX 2048
+
 struct file {
     const struct file_ops *ops;
     struct fs *fs;
     struct opener opener; /* set before the kernel learns of the file */
+    uint64_t n_kept;      /* what it counts for its opener; 0: nothing yet */
     struct mbox *mbox;    /* a reference; NULL: it is no mailbox's */
     struct mbox *out;     /* a reference: where a link's writes go; NULL: to mbox */
     /* Called before each read, write, poll and flush: who is gone with what the file is for may have
@@ -95,17 +101,26 @@ void file_set_out(struct file *file, struct mbox *out);
 struct file *file_ref(struct file *file);
 void file_unref(struct file *file);
 
+/* Before a file is opened for the user who asks by @req. Return: 0; -EDQUOT; -ENOSPC; -ENOMEM. */
+int file_charge(struct fs *fs, fuse_req_t req);
+
+/* No file was opened after all. */
+void file_uncharge(struct fs *fs, fuse_req_t req);
+
+/* @file was opened after file_charge, and the kernel is about to learn of it. */
+void file_set_opener(struct file *file, fuse_req_t req);
+
 /* The kernel has let go of it: nobody will be woken for it any more. Takes one reference. */
 void file_release(struct file *file);
 
 /* It never came to be open: as file_release, but the kind of file does not learn of it. */
 void file_discard(struct file *file);
 
-/* Answers an open with @file. */
+/* Answers an open with @file, which may be one too many for its opener if file_set_opener was not called. */
 void file_reply_open(struct file *file, fuse_req_t req);
 
-/* Answers a create in @dir with @file and @node, whose lookup goes back if the kernel does not take it. NULL:
- * in one that does not keep names. */
+/* Answers a create in @dir with @file and @node, whose lookup goes back if the kernel does not take it, or if
+ * it is one too many. NULL: in one that does not keep names. */
 void file_reply_create(struct file *file, fuse_req_t req, const struct node *dir,
                        struct node *node);
 

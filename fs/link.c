@@ -32,7 +32,12 @@ struct side {
 struct pair {
     struct link link;
     struct side sides[2];
+    uid_t uid;       /* who opened an end of it first */
+    uint64_t n_kept; /* what it counts for him, until one of the two processes ends */
 };
+
+/* With what malloc adds. Of the open files of an end each counts as much as the link takes. */
+#define PAIR_KEPT_BYTES (sizeof(struct pair) + 64)
 
 /* A node's object: the name of an end. A reference to each. */
 struct end_name {
@@ -59,30 +64,48 @@ static void process_unref(struct process *process)
     mbox_unref(&process->box.mbox);
 }
 
+static void uncharge(struct pair *pair)
+{
+    quota_release_kept(&pair->sides[0].process->fs->domain.quota, pair->uid, pair->n_kept);
+    pair->n_kept = 0;
+}
+
 static void pair_release(struct link *link)
 {
     struct pair *pair = (struct pair *)link;
 
+    uncharge(pair);
     process_unref(pair->sides[0].process);
     process_unref(pair->sides[1].process);
     free(pair);
 }
 
-/* Return: a link of the two, that is in no table, with a reference to each inbox; NULL: no memory. */
-static struct pair *pair_new(const struct end_name *name)
+/* Makes a link of the two for @uid, that is in no table, with a reference to each inbox.
+ * Return: 0; -EDQUOT; -ENOSPC; -ENOMEM. */
+static int pair_new(const struct end_name *name, uid_t uid, struct pair **ret_pair)
 {
     struct process *processes[2] = { name->process, name->peer };
-    struct pair *pair = calloc(1, sizeof(*pair));
+    struct fs *fs = name->process->fs;
+    struct pair *pair;
+    int r = quota_charge_kept(&fs->domain.quota, uid, PAIR_KEPT_BYTES, QUOTA_MADE);
 
-    if (!pair)
-        return NULL;
-    link_init(&pair->link, &name->process->fs->domain, pair_release);
+    if (r < 0)
+        return r;
+    pair = calloc(1, sizeof(*pair));
+    if (!pair) {
+        quota_release_kept(&fs->domain.quota, uid, PAIR_KEPT_BYTES);
+        return -ENOMEM;
+    }
+    pair->uid = uid;
+    pair->n_kept = PAIR_KEPT_BYTES;
+    link_init(&pair->link, &fs->domain, pair_release);
     for (unsigned int i = 0; i < 2; i++) {
         pair->sides[i].end = &pair->link.ends[i];
         pair->sides[i].process = process_ref(processes[i]);
         pair->sides[i].peer = processes[!i]->pid;
     }
-    return pair;
+    *ret_pair = pair;
+    return 0;
 }
 
 static void pair_ref(struct pair *pair)
@@ -162,15 +185,31 @@ static int find_or_enter(const struct end_name *name, struct pair *made, struct 
     return r;
 }
 
-/* Finds or makes the link. Return: as find_or_enter, with references to both inboxes. */
-static int obtain_side(const struct end_name *name, struct side **ret_side)
+/* Finds the link. Return: whether there is one; then with references to both inboxes. */
+static bool get_side(const struct end_name *name, struct side **ret_side)
 {
     struct processes *processes = &name->process->fs->processes;
-    struct pair *made = pair_new(name);
+
+    pthread_mutex_lock(&processes->lock);
+    *ret_side = find_side(name);
+    if (*ret_side)
+        pair_ref(pair_of(*ret_side));
+    pthread_mutex_unlock(&processes->lock);
+    return *ret_side;
+}
+
+/* Finds the link, or makes it for @uid. Return: as find_or_enter and pair_new, with references to both inboxes. */
+static int obtain_side(const struct end_name *name, uid_t uid, struct side **ret_side)
+{
+    struct processes *processes = &name->process->fs->processes;
+    struct pair *made;
     int r;
 
-    if (!made)
-        return -ENOMEM;
+    if (get_side(name, ret_side))
+        return 0;
+    r = pair_new(name, uid, &made);
+    if (r < 0)
+        return r;
     pthread_mutex_lock(&processes->lock);
     r = find_or_enter(name, made, ret_side);
     if (r == 0)
@@ -215,6 +254,7 @@ void links_end(struct process *process, struct mbox_ready *ready)
     while ((side = SLIST_FIRST(&process->detached))) {
         SLIST_REMOVE_HEAD(&process->detached, detached_link);
         link_leave(side->end, ready);
+        uncharge(pair_of(side));
         pair_unref(pair_of(side));
     }
 }
@@ -295,9 +335,9 @@ static int check_open(const struct end_name *name, const struct caller *caller)
 
     /* First the one that may have ended meanwhile. */
     if (r == 0)
-        r = box_use(&name->peer->box);
+        r = box_use(&name->peer->box, caller->uid);
     if (r == 0)
-        r = box_use(&name->process->box);
+        r = box_use(&name->process->box, caller->uid);
     return r;
 }
 
@@ -311,7 +351,7 @@ static int end_open(struct node *node, int flags, const struct caller *caller,
     (void)flags;
     if (r != 0)
         return r;
-    r = obtain_side(name, &side);
+    r = obtain_side(name, caller->uid, &side);
     if (r != 0)
         return r;
     r = open_side(node->fs, side, ret_file);
@@ -398,7 +438,8 @@ static const struct node_ops end_ops = {
     .open = end_open,
 };
 
-int link_lookup(struct node *dir, const char *name, struct node **ret_node)
+int link_lookup(struct node *dir, const char *name, const struct caller *caller,
+                struct node **ret_node)
 {
     struct process *process = process_of(dir->object);
     pid_t pid = procs_parse_pid(name);
@@ -410,7 +451,7 @@ int link_lookup(struct node *dir, const char *name, struct node **ret_node)
         return r;
     if (pid == process->pid)
         return -EINVAL;
-    r = pid ? process_find(dir->fs, pid, &peer) : -ENOENT;
+    r = pid ? process_find(dir->fs, pid, caller->uid, &peer) : -ENOENT;
     if (r < 0)
         return r;
     r = name_new(process, peer, &end);

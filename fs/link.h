@@ -13,7 +13,8 @@
 struct process;
 
 /* For struct node_ops, of the node of a process's link/. */
-int link_lookup(struct node *dir, const char *name, struct node **ret_node);
+int link_lookup(struct node *dir, const char *name, const struct caller *caller,
+                struct node **ret_node);
 int link_list(struct node *dir, struct listing *listing);
 
 /* A shell's `<>` and `>` ask for a file to be made where there is none: there is no such process. */

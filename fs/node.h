@@ -84,7 +84,8 @@ struct node_ops {
 
     /* Directories. A node that is returned has one lookup more. */
     int (*lookup)(struct node *dir, const char *name, struct node **ret_node);
-    /* As lookup, and in its place, where not all find the same. */
+    /* As lookup, and in its place, where not all find the same, or what is found counts for who
+     * looks. */
     int (*lookup_for)(struct node *dir, const char *name, const struct caller *caller,
                       struct node **ret_node);
     /* Whether @caller may list it. May be NULL: the mode says it all. */

@@ -379,11 +379,18 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         return;
     }
     if (node->ops->open)
+        r = file_charge(node->fs, req);
+    if (r == 0) {
         r = node->ops->open(node, fi->flags, &caller, &file);
-    if (r < 0)
+        if (r < 0)
+            file_uncharge(fs_of(req), req);
+    }
+    if (r < 0) {
         reply_result(req, r, "open", NULL);
-    else
+    } else {
+        file_set_opener(file, req);
         file_reply_open(file, req);
+    }
 }
 
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
@@ -540,10 +547,8 @@ static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
     struct fs *fs = fs_of(req);
     int r = dir->ops->opendir ? dir->ops->opendir(dir, &caller) : 0;
 
-    if (r == 0) {
-        listing = listing_new(&fs->listings);
-        r = listing ? 0 : -ENOMEM;
-    }
+    if (r == 0)
+        r = listing_new(&fs->listings, &fs->domain.quota, caller.uid, &listing);
     if (r < 0) {
         reply_result(req, r, "opendir", NULL);
         return;
@@ -587,7 +592,7 @@ static size_t pack_entries(fuse_req_t req, const struct listing *listing, size_t
     for (size_t i = first; i < listing->n_entries; i++) {
         const struct listing_entry *entry = &listing->entries[i];
         struct stat attr = { .st_ino = entry->ino, .st_mode = entry->type };
-        size_t n = fuse_add_direntry(req, buf + used, size - used, entry->name, &attr,
+        size_t n = fuse_add_direntry(req, buf + used, size - used, listing_name(listing, i), &attr,
                                      (off_t)i + 1);
 
         if (n > size - used)

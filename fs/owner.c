@@ -68,6 +68,7 @@ static void claim_release(struct file *file)
     close(box->owner_pidfd);
     box->owner_pidfd = -1;
     pthread_mutex_unlock(&box->lock);
+    quota_release_fds(&file->fs->domain.quota, file->opener.uid, 1);
     mbox_ready_run(&ready);
 }
 
@@ -118,16 +119,29 @@ static int claim(struct box *box, pid_t pid, int pidfd, struct mbox_ready *ready
     return r;
 }
 
+/* Return: 0 with a pidfd, which counts for @uid; a negative errno. */
+static int open_pidfd(struct fs *fs, pid_t pid, uid_t uid, int *ret_pidfd)
+{
+    int r = pid > 0 ? quota_charge_fds(&fs->domain.quota, uid, 1) : -ESRCH;
+
+    if (r < 0)
+        return r;
+    *ret_pidfd = fd_keep((int)syscall(SYS_pidfd_open, pid, 0));
+    if (*ret_pidfd < 0)
+        quota_release_fds(&fs->domain.quota, uid, 1);
+    return *ret_pidfd < 0 ? *ret_pidfd : 0;
+}
+
 int owner_claim(struct fs *fs, struct box *box, const struct caller *caller, struct file **ret_file)
 {
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
     pid_t pid = caller_process(caller->tid, 0);
-    int pidfd = pid > 0 ? fd_keep((int)syscall(SYS_pidfd_open, pid, 0)) : -ESRCH;
     struct file *file;
-    int r;
+    int pidfd;
+    int r = open_pidfd(fs, pid, caller->uid, &pidfd);
 
-    if (pidfd < 0)
-        return pidfd;
+    if (r < 0)
+        return r;
     r = text_open(fs, &claim_ops, &box->mbox, &file);
     if (r == 0) {
         r = claim(box, pid, pidfd, &ready);
@@ -135,10 +149,12 @@ int owner_claim(struct fs *fs, struct box *box, const struct caller *caller, str
             file_discard(file);
     }
     mbox_ready_run(&ready);
-    if (r < 0)
+    if (r < 0) {
         close(pidfd);
-    else
+        quota_release_fds(&fs->domain.quota, caller->uid, 1);
+    } else {
         *ret_file = file;
+    }
     return r;
 }
 

@@ -57,12 +57,19 @@ bool process_is_alive(struct process *process)
     return alive;
 }
 
+static struct quota *quota_of(struct fs *fs)
+{
+    return &fs->domain.quota;
+}
+
 /* It has ended. Nodes and open files may hold it for long. */
 static void close_pidfd(struct process *process)
 {
     pthread_mutex_lock(&process->box.lock);
-    if (process->pidfd >= 0)
+    if (process->pidfd >= 0) {
         close(process->pidfd);
+        quota_release_fds(quota_of(process->fs), process->fd_uid, 1);
+    }
     process->pidfd = -1;
     pthread_mutex_unlock(&process->box.lock);
 }
@@ -104,16 +111,39 @@ static pid_t idle_add(struct processes *processes, struct process *process)
     return oldest->pid;
 }
 
-static int use(struct box *box)
+static int move_fd(struct process *process, uid_t uid)
+{
+    int r = 0;
+
+    pthread_mutex_lock(&process->box.lock);
+    if (process->pidfd >= 0)
+        r = quota_move_fds(quota_of(process->fs), process->fd_uid, uid, 1);
+    if (r == 0)
+        process->fd_uid = uid;
+    pthread_mutex_unlock(&process->box.lock);
+    return r;
+}
+
+/* It counts for @uid, who is going to use it. Return: 0; -EDQUOT; -ENOMEM. */
+static int charge_user(struct process *process, uid_t uid)
+{
+    int r = move_fd(process, uid);
+
+    return r < 0 ? r : box_move_charge(&process->box, uid);
+}
+
+static int use(struct box *box, uid_t uid)
 {
     struct process *process = process_of(box);
     struct processes *processes = &process->fs->processes;
     int r = 0;
 
     pthread_mutex_lock(&processes->lock);
-    if (process->ended || !process_is_alive(process)) {
+    if (process->ended || !process_is_alive(process))
         r = -ENOENT;
-    } else if (!process->in_use) {
+    else if (!process->in_use)
+        r = charge_user(process, uid);
+    if (r == 0 && !process->in_use) {
         idle_remove(processes, process);
         process->in_use = true;
         processes->n_in_use++;
@@ -362,39 +392,85 @@ static int find_or_enter(struct fs *fs, pid_t pid, struct process *made,
     return r;
 }
 
-/* Return: 0 with a process that is in no table; as process_find. */
-static int make(struct fs *fs, pid_t pid, struct process **ret_process)
-{
-    struct process *process = calloc(1, sizeof(*process));
-    struct caller owner = { .tid = pid };
-    int r = 0;
+/* What a process takes while it is here, with what malloc adds and a node. */
+#define KEPT_BYTES (sizeof(struct process) + 256)
 
-    if (!process)
+static int charge(struct fs *fs, uid_t uid)
+{
+    int r = quota_charge_fds(quota_of(fs), uid, 1);
+
+    if (r < 0)
+        return r;
+    r = quota_charge_kept(quota_of(fs), uid, KEPT_BYTES, QUOTA_MADE);
+    if (r < 0)
+        quota_release_fds(quota_of(fs), uid, 1);
+    return r;
+}
+
+static void uncharge(struct fs *fs, uid_t uid)
+{
+    quota_release_fds(quota_of(fs), uid, 1);
+    quota_release_kept(quota_of(fs), uid, KEPT_BYTES);
+}
+
+/* Opens the pidfd of @pid and asks whose it is. Return: 0; -ENOENT; -ENFILE; -ENOMEM. */
+static int open_process(pid_t pid, int *ret_pidfd, struct caller *ret_owner)
+{
+    int pidfd = fd_keep((int)syscall(SYS_pidfd_open, pid, 0));
+
+    if (pidfd < 0)
+        return pidfd == -ENFILE || pidfd == -ENOMEM ? pidfd : -ENOENT;
+    if (!is_alive(pidfd) || !read_ids(pidfd, pid, &ret_owner->uid, &ret_owner->gid)) {
+        close(pidfd);
+        return -ENOENT;
+    }
+    *ret_pidfd = pidfd;
+    return 0;
+}
+
+/* Return: 0 with a process that is in no table, charged to @uid; as process_find, and nothing is charged. */
+static int make_charged(struct fs *fs, pid_t pid, uid_t uid, struct process **ret_process)
+{
+    struct caller owner = { .tid = pid };
+    struct process *process;
+    int pidfd;
+    int r = open_process(pid, &pidfd, &owner);
+
+    if (r < 0)
+        return r;
+    process = calloc(1, sizeof(*process));
+    if (!process) {
+        close(pidfd);
         return -ENOMEM;
+    }
     process->fs = fs;
     process->pid = pid;
     /* Taken out: not yet in. */
     process->ended = true;
-    process->pidfd = fd_keep((int)syscall(SYS_pidfd_open, pid, 0));
-    if (process->pidfd < 0)
-        r = process->pidfd == -ENFILE || process->pidfd == -ENOMEM ? process->pidfd : -ENOENT;
-    else if (!is_alive(process->pidfd) || !read_ids(process->pidfd, pid, &owner.uid, &owner.gid))
-        r = -ENOENT;
-    if (r < 0) {
-        if (process->pidfd >= 0)
-            close(process->pidfd);
-        free(process);
-        return r;
-    }
+    process->pidfd = pidfd;
+    process->fd_uid = uid;
     process->uid = owner.uid;
     process->gid = owner.gid;
     box_init(&process->box, fs, &process_kind, DIR_MODE, SENDERS_MODE, &owner,
              NODE_INO_PROCESSES + (uint64_t)pid * N_INOS);
+    box_adopt_charge(&process->box, uid, KEPT_BYTES);
     *ret_process = process;
     return 0;
 }
 
-int process_find(struct fs *fs, pid_t pid, struct process **ret_process)
+static int make(struct fs *fs, pid_t pid, uid_t uid, struct process **ret_process)
+{
+    int r = charge(fs, uid);
+
+    if (r < 0)
+        return r;
+    r = make_charged(fs, pid, uid, ret_process);
+    if (r < 0)
+        uncharge(fs, uid);
+    return r;
+}
+
+int process_find(struct fs *fs, pid_t pid, uid_t uid, struct process **ret_process)
 {
     struct process *made;
     int r;
@@ -402,7 +478,7 @@ int process_find(struct fs *fs, pid_t pid, struct process **ret_process)
     find_or_enter(fs, pid, NULL, ret_process);
     if (*ret_process)
         return 0;
-    r = make(fs, pid, &made);
+    r = make(fs, pid, uid, &made);
     if (r < 0)
         return r;
     r = find_or_enter(fs, pid, made, ret_process);

@@ -5,6 +5,9 @@
  * it. The kernel would do so for long, so it is asked to forget all but the few that were looked at
  * last. One thread waits for the ends of all.
  *
+ * It takes memory and a descriptor: while it is only there for those who look, these count for who looked
+ * first, and then for who used it first; not for the process, which has no say in it.
+ *
  * A process is known by its pidfd: a pid that is used again is another process's, which inherits
  * nothing. It ends when it exits, also while it is a zombie that nobody has waited for.
  *
@@ -23,7 +26,8 @@ struct process {
     struct fs *fs;
     pid_t pid;
     /* Under box.lock: */
-    int pidfd; /* -1: it has ended */
+    int pidfd;    /* -1: it has ended */
+    uid_t fd_uid; /* whose descriptor it is */
     /* Whose it was when last asked. */
     uid_t uid;
     gid_t gid;
@@ -68,9 +72,10 @@ void processes_stop(struct processes *processes);
 /* The last reference to a process is gone. */
 void processes_deinit(struct processes *processes);
 
-/* Return: 0 with a reference to the process (its mailbox's); -ENOENT: it is not alive, or no process but a
- * thread, or not in sight; -ENFILE; -ENOMEM. */
-int process_find(struct fs *fs, pid_t pid, struct process **ret_process);
+/* @uid looks for a process; if it is new here, it counts for him, until somebody uses it. Return: 0 with a
+ * reference to the process (its mailbox's); -ENOENT: it is not alive, or no process but a thread, or not in
+ * sight; -EDQUOT; -ENOSPC; -ENFILE; -ENOMEM. */
+int process_find(struct fs *fs, pid_t pid, uid_t uid, struct process **ret_process);
 
 /* Return: whether the end of @process has begun: then it is in no table, and the kernel will be told. */
 bool process_has_ended(struct process *process);

@@ -48,7 +48,8 @@ static const struct node_ops self_ops = {
     .readlink = self_readlink,
 };
 
-static int lookup(struct node *dir, const char *name, struct node **ret_node)
+static int lookup(struct node *dir, const char *name, const struct caller *caller,
+                  struct node **ret_node)
 {
     struct process *process;
     pid_t pid;
@@ -57,7 +58,7 @@ static int lookup(struct node *dir, const char *name, struct node **ret_node)
     if (strcmp(name, SELF) == 0)
         return node_obtain(dir->fs, &self_ops, dir->object, NULL, ret_node);
     pid = procs_parse_pid(name);
-    r = pid ? process_find(dir->fs, pid, &process) : -ENOENT;
+    r = pid ? process_find(dir->fs, pid, caller->uid, &process) : -ENOENT;
     if (r < 0)
         return r;
     r = box_node(dir->fs, &process->box, ret_node);
@@ -97,6 +98,6 @@ static void getattr(struct node *dir, struct stat *ret_attr)
 const struct node_ops procs_ops = {
     .getattr = getattr,
     .setattr = room_setattr,
-    .lookup = lookup,
+    .lookup_for = lookup,
     .list = list,
 };

@@ -268,7 +268,7 @@ int queue_rename(struct node *dir, const char *name, struct node *to_dir, const 
         return r;
     if (!parse_id(name, &id))
         return -ENOENT;
-    r = box_use(to);
+    r = box_use(to, caller->uid);
     if (r < 0)
         return r;
     return as_missing(mbox_move(&box->mbox, &to->mbox, id, ready));

@@ -14,6 +14,9 @@
 #include "settings.h"
 #include "text.h"
 
+/* What a ring takes beside its memory: as a mailbox does, and what it shares. */
+#define RING_KEPT_BYTES (BOX_KEPT_BYTES + sizeof(struct ring_mbox))
+
 struct ring {
     struct box box;
     struct ring_mbox shared;
@@ -143,6 +146,7 @@ static const struct box_kind ring_kind = {
     .admit = admit,
     .open = open_it,
     .lookup_map = lookup_map,
+    .counts_for_owner = true,
     .set_owner = set_owner,
     .free = free_ring,
 };
@@ -166,11 +170,17 @@ int ring_new(struct fs *fs, mode_t mode, const struct caller *caller, struct box
 
     if (r < 0)
         return r;
+    r = quota_charge_kept(&fs->domain.quota, caller->uid, RING_KEPT_BYTES, QUOTA_MADE);
+    if (r < 0)
+        return r;
     ring = calloc(1, sizeof(*ring));
-    if (!ring)
+    if (!ring) {
+        quota_release_kept(&fs->domain.quota, caller->uid, RING_KEPT_BYTES);
         return -ENOMEM;
+    }
     box_init(&ring->box, fs, &ring_kind, mode, mode, caller,
              nodes_new_inos(&fs->nodes, 1 + BOX_N_FILES));
+    box_adopt_charge(&ring->box, caller->uid, RING_KEPT_BYTES);
     ring->box.files[BOX_MAP].mode = map_mode(fs);
     r = ring_mbox_init(&ring->shared, &ring->box.mbox, &fs->ring_waiters, &home);
     if (r < 0) {

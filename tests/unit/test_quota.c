@@ -199,3 +199,55 @@ Test(quota, descriptors_are_bounded_by_what_the_process_may_open)
     quota_release_fds(&q, 1, 100);
     quota_deinit(&q);
 }
+
+/* --- what is kept --- */
+
+#define SHARE QUOTA_KEPT_MIN_BYTES
+
+Test(quota, what_is_made_leaves_room_for_what_is_opened)
+{
+    struct quota q;
+
+    quota_init(&q, 4 * SHARE, SHARE);
+    cr_assert_eq(quota_charge_kept(&q, 1, SHARE - SHARE / 8, QUOTA_MADE), 0);
+    cr_assert_eq(quota_charge_kept(&q, 1, 1, QUOTA_MADE), -EDQUOT);
+    cr_assert_eq(quota_charge_kept(&q, 1, SHARE / 8, QUOTA_OPEN), 0);
+    cr_assert_eq(quota_charge_kept(&q, 1, 1, QUOTA_OPEN), -EDQUOT);
+    cr_assert_eq(quota_charge_kept(&q, 2, UINT64_MAX, QUOTA_OPEN), -EDQUOT);
+    cr_assert_eq(quota_charge(&q, 1, SHARE), 0, "what is queued has an account of its own");
+    cr_assert_eq(quota_used_kept(&q), SHARE);
+    cr_assert_eq(quota_used(&q), SHARE);
+    quota_release(&q, 1, SHARE);
+    quota_release_kept(&q, 1, SHARE);
+    quota_deinit(&q);
+}
+
+Test(quota, users_leave_room_to_root)
+{
+    struct quota q;
+
+    quota_init(&q, 4 * SHARE, 2 * SHARE);
+    cr_assert_eq(quota_charge_kept(&q, 1, 2 * SHARE, QUOTA_OPEN), 0);
+    cr_assert_eq(quota_charge_kept(&q, 2, 3 * SHARE / 2, QUOTA_OPEN), 0);
+    cr_assert_eq(quota_charge_kept(&q, 3, 1, QUOTA_OPEN), -ENOSPC);
+    cr_assert_eq(quota_charge_kept(&q, 0, SHARE / 2, QUOTA_OPEN), 0);
+    cr_assert_eq(quota_charge_kept(&q, 0, 1, QUOTA_OPEN), -ENOSPC);
+    cr_assert_eq(quota_move_kept(&q, 2, 1, 1), -EDQUOT);
+    cr_assert_eq(quota_move_kept(&q, 2, 3, 3 * SHARE / 2), 0);
+    quota_release_kept(&q, 0, SHARE / 2);
+    quota_release_kept(&q, 1, 2 * SHARE);
+    quota_release_kept(&q, 3, 3 * SHARE / 2);
+    cr_assert_eq(quota_used_kept(&q), 0);
+    quota_deinit(&q);
+}
+
+Test(quota, the_smallest_mount_keeps_a_little)
+{
+    struct quota q;
+
+    quota_init(&q, 1, 1);
+    cr_assert_eq(quota_charge_kept(&q, 1, SHARE / 2, QUOTA_MADE), 0);
+    cr_assert_eq(quota_charge_kept(&q, 1, SHARE, QUOTA_MADE), -EDQUOT);
+    quota_release_kept(&q, 1, SHARE / 2);
+    quota_deinit(&q);
+}
