@@ -19,8 +19,8 @@
 #define FDS_RESERVE_PART 8
 #define FDS_RESERVE_MIN 64
 
-/* What root leaves to the daemon, which opens a file now and then. */
-#define FDS_OWN 32
+/* What root leaves to the daemon, which opens a file now and then: so many, or the part above. */
+#define FDS_OWN_MAX 32
 
 /* Of the memory that is kept for one user, this part is only for what is open; and of that for all, this
  * part is only for root. */
@@ -335,6 +335,7 @@ static int charge_kept_locked(struct quota *q, uid_t uid, uint64_t bytes, uint64
     } else {
         user->used_kept += bytes;
         q->used_kept += n_new;
+        q->used_open += what == QUOTA_OPEN ? n_new : 0;
     }
     forget_idle_user(q, user);
     return r;
@@ -362,12 +363,13 @@ int quota_charge_kept(struct quota *q, uid_t uid, uint64_t bytes, enum quota_kep
     return r;
 }
 
-void quota_release_kept(struct quota *q, uid_t uid, uint64_t bytes)
+void quota_release_kept(struct quota *q, uid_t uid, uint64_t bytes, enum quota_kept what)
 {
     if (bytes == 0)
         return;
     pthread_mutex_lock(&q->lock);
     release_kept_locked(q, uid, bytes, bytes);
+    q->used_open -= what == QUOTA_OPEN ? bytes : 0;
     pthread_mutex_unlock(&q->lock);
 }
 
@@ -385,12 +387,12 @@ int quota_move_kept(struct quota *q, uid_t from, uid_t to, uint64_t bytes)
     return r;
 }
 
-uint64_t quota_used_kept(struct quota *q)
+uint64_t quota_used_kept(struct quota *q, enum quota_kept what)
 {
     uint64_t used;
 
     pthread_mutex_lock(&q->lock);
-    used = q->used_kept;
+    used = what == QUOTA_OPEN ? q->used_open : q->used_kept - q->used_open;
     pthread_mutex_unlock(&q->lock);
     return used;
 }
@@ -398,12 +400,11 @@ uint64_t quota_used_kept(struct quota *q)
 /* Return: how many descriptors there may be before @uid gets no more, when @max there are in all. */
 static uint64_t fds_for(uid_t uid, uint64_t max)
 {
-    uint64_t reserve = max / FDS_RESERVE_PART;
+    uint64_t part = max / FDS_RESERVE_PART;
+    uint64_t reserve = at_least(part, FDS_RESERVE_MIN);
 
     if (uid == 0)
-        reserve = FDS_OWN;
-    else if (reserve < FDS_RESERVE_MIN)
-        reserve = FDS_RESERVE_MIN;
+        reserve = part < FDS_OWN_MAX ? part : FDS_OWN_MAX;
     return reserve < max ? max - reserve : 0;
 }
 

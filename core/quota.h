@@ -36,6 +36,7 @@ struct quota {
     uint64_t uid_bytes;        /* the bound on one user */
     uint64_t used_bytes;       /* under lock: the sum of all users */
     uint64_t used_kept;        /* under lock: the sum of all users */
+    uint64_t used_open;        /* under lock: how much of that is QUOTA_OPEN */
     uint64_t (*max_fds)(void); /* how many descriptors there may be; quota_process_fds at first */
     uint64_t used_fds;         /* under lock: the sum of all users */
     struct quota_user *users;  /* under lock: by uid */
@@ -109,13 +110,14 @@ enum quota_kept {
 /* Before @bytes of memory are taken for something of @uid's. Return: as quota_charge. */
 int quota_charge_kept(struct quota *q, uid_t uid, uint64_t bytes, enum quota_kept what);
 
-/* Charges to @to what was charged to @from. Return: 0; -EDQUOT; -ENOMEM; then nothing has changed. */
+/* Charges to @to what was charged to @from as QUOTA_MADE. Return: 0; -EDQUOT; -ENOMEM; then nothing has
+ * changed. */
 int quota_move_kept(struct quota *q, uid_t from, uid_t to, uint64_t bytes);
 
-void quota_release_kept(struct quota *q, uid_t uid, uint64_t bytes);
+void quota_release_kept(struct quota *q, uid_t uid, uint64_t bytes, enum quota_kept what);
 
 /* Return: memory kept for all. */
-uint64_t quota_used_kept(struct quota *q);
+uint64_t quota_used_kept(struct quota *q, enum quota_kept what);
 
 /* Before @n descriptors are opened for @uid. Return: 0; -EDQUOT: the user's share; -ENFILE: no more
  * than the reserve is left, or for root, than what the daemon needs itself; -ENOMEM. On failure

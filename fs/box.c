@@ -56,7 +56,7 @@ static void box_ended(struct mbox *mbox)
     struct box *box = box_of(mbox);
 
     pthread_mutex_lock(&box->lock);
-    quota_release_kept(quota_of(box), box->charged_uid, box->n_kept);
+    quota_release_kept(quota_of(box), box->charged_uid, box->n_kept, QUOTA_MADE);
     box->n_kept = 0;
     pthread_mutex_unlock(&box->lock);
 }
@@ -136,7 +136,7 @@ int box_new(struct fs *fs, mode_t mode, const struct caller *caller, struct box 
         return r;
     box = calloc(1, sizeof(*box));
     if (!box) {
-        quota_release_kept(&fs->domain.quota, caller->uid, BOX_KEPT_BYTES);
+        quota_release_kept(&fs->domain.quota, caller->uid, BOX_KEPT_BYTES, QUOTA_MADE);
         return -ENOMEM;
     }
     box_init(box, fs, &mailbox_kind, mode, mode, caller,

@@ -97,7 +97,7 @@ void file_unref(struct file *file)
         mbox_unref(file->mbox);
     if (file->out)
         mbox_unref(file->out);
-    quota_release_kept(&file->fs->domain.quota, file->opener.uid, file->n_kept);
+    quota_release_kept(&file->fs->domain.quota, file->opener.uid, file->n_kept, QUOTA_OPEN);
     pthread_mutex_destroy(&file->lock);
     free(file);
 }
@@ -110,7 +110,8 @@ int file_charge(struct fs *fs, fuse_req_t req)
 
 void file_uncharge(struct fs *fs, fuse_req_t req)
 {
-    quota_release_kept(&fs->domain.quota, fuse_req_ctx(req)->uid, FILE_KEPT_BYTES_OF_MAILBOX);
+    quota_release_kept(&fs->domain.quota, fuse_req_ctx(req)->uid, FILE_KEPT_BYTES_OF_MAILBOX,
+                       QUOTA_OPEN);
 }
 
 void file_set_opener(struct file *file, fuse_req_t req)
@@ -119,8 +120,8 @@ void file_set_opener(struct file *file, fuse_req_t req)
 
     file->opener = (struct opener){ ctx->uid, ctx->gid };
     file->n_kept = file->mbox ? FILE_KEPT_BYTES_OF_MAILBOX : FILE_KEPT_BYTES;
-    quota_release_kept(&file->fs->domain.quota, ctx->uid,
-                       FILE_KEPT_BYTES_OF_MAILBOX - file->n_kept);
+    quota_release_kept(&file->fs->domain.quota, ctx->uid, FILE_KEPT_BYTES_OF_MAILBOX - file->n_kept,
+                       QUOTA_OPEN);
 }
 
 void file_release(struct file *file)

@@ -211,8 +211,9 @@ static void print_totals(FILE *out, struct fs *fs)
     print_single(out, "ipcfs_used_bytes", "Bytes charged for what waits.",
                  quota_used(&fs->domain.quota));
     print_single(out, "ipcfs_max_bytes", "The bound on what may wait.", fs->max_bytes);
-    print_single(out, "ipcfs_kept_bytes", "Bytes charged for what is made and open.",
-                 quota_used_kept(&fs->domain.quota));
+    print_single(out, "ipcfs_kept_bytes",
+                 "Bytes charged for mailboxes, rings, links and processes in use.",
+                 quota_used_kept(&fs->domain.quota, QUOTA_MADE));
     print_single(out, "ipcfs_descriptors", "Descriptors of the daemon that are charged to users.",
                  quota_used_fds(&fs->domain.quota));
 }

@@ -66,7 +66,8 @@ static void process_unref(struct process *process)
 
 static void uncharge(struct pair *pair)
 {
-    quota_release_kept(&pair->sides[0].process->fs->domain.quota, pair->uid, pair->n_kept);
+    quota_release_kept(&pair->sides[0].process->fs->domain.quota, pair->uid, pair->n_kept,
+                       QUOTA_MADE);
     pair->n_kept = 0;
 }
 
@@ -93,7 +94,7 @@ static int pair_new(const struct end_name *name, uid_t uid, struct pair **ret_pa
         return r;
     pair = calloc(1, sizeof(*pair));
     if (!pair) {
-        quota_release_kept(&fs->domain.quota, uid, PAIR_KEPT_BYTES);
+        quota_release_kept(&fs->domain.quota, uid, PAIR_KEPT_BYTES, QUOTA_MADE);
         return -ENOMEM;
     }
     pair->uid = uid;

@@ -25,7 +25,7 @@ static int grow(struct listing *listing, void *block, size_t *n_allocated, size_
         return r;
     block = realloc(block, n);
     if (!block) {
-        quota_release_kept(listing->quota, listing->uid, n - *n_allocated);
+        quota_release_kept(listing->quota, listing->uid, n - *n_allocated, QUOTA_OPEN);
         return -ENOMEM;
     }
     listing->n_kept += n - *n_allocated;
@@ -85,7 +85,7 @@ void listing_clear(struct listing *listing)
     listing->names = NULL;
     listing->n_entries = listing->n_allocated = 0;
     listing->names_bytes = listing->names_allocated = 0;
-    quota_release_kept(listing->quota, listing->uid, listing->n_kept - EMPTY_BYTES);
+    quota_release_kept(listing->quota, listing->uid, listing->n_kept - EMPTY_BYTES, QUOTA_OPEN);
     listing->n_kept = EMPTY_BYTES;
 }
 
@@ -114,7 +114,7 @@ int listing_new(struct listings *listings, struct quota *quota, uid_t uid,
         return r;
     listing = calloc(1, sizeof(*listing));
     if (!listing) {
-        quota_release_kept(quota, uid, EMPTY_BYTES);
+        quota_release_kept(quota, uid, EMPTY_BYTES, QUOTA_OPEN);
         return -ENOMEM;
     }
     listing->quota = quota;
@@ -133,6 +133,6 @@ void listing_free(struct listings *listings, struct listing *listing)
     TAILQ_REMOVE(&listings->list, listing, link);
     pthread_mutex_unlock(&listings->lock);
     listing_clear(listing);
-    quota_release_kept(listing->quota, listing->uid, listing->n_kept);
+    quota_release_kept(listing->quota, listing->uid, listing->n_kept, QUOTA_OPEN);
     free(listing);
 }

@@ -410,7 +410,7 @@ static int charge(struct fs *fs, uid_t uid)
 static void uncharge(struct fs *fs, uid_t uid)
 {
     quota_release_fds(quota_of(fs), uid, 1);
-    quota_release_kept(quota_of(fs), uid, KEPT_BYTES);
+    quota_release_kept(quota_of(fs), uid, KEPT_BYTES, QUOTA_MADE);
 }
 
 /* Opens the pidfd of @pid and asks whose it is. Return: 0; -ENOENT; -ENFILE; -ENOMEM. */

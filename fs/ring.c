@@ -175,7 +175,7 @@ int ring_new(struct fs *fs, mode_t mode, const struct caller *caller, struct box
         return r;
     ring = calloc(1, sizeof(*ring));
     if (!ring) {
-        quota_release_kept(&fs->domain.quota, caller->uid, RING_KEPT_BYTES);
+        quota_release_kept(&fs->domain.quota, caller->uid, RING_KEPT_BYTES, QUOTA_MADE);
         return -ENOMEM;
     }
     box_init(&ring->box, fs, &ring_kind, mode, mode, caller,

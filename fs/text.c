@@ -6,17 +6,54 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs.h"
+
+/* Those that are no longer are covered by what each open file counts. */
+#define FREE_BYTES 512
+
+static struct quota *quota_of(struct text_file *self)
+{
+    return &self->file.fs->domain.quota;
+}
+
+/* Under lock. */
+static void drop(struct text_file *self)
+{
+    free(self->text);
+    self->text = NULL;
+    self->length = 0;
+    quota_release_kept(quota_of(self), self->file.opener.uid, self->n_kept, QUOTA_OPEN);
+    self->n_kept = 0;
+}
+
+/* Under lock: keeps @text, if the file's opener may have it kept. Return: 0; as quota_charge_kept. */
+static int keep(struct text_file *self, char *text)
+{
+    size_t length = strlen(text);
+    int r = 0;
+
+    if (length > FREE_BYTES)
+        r = quota_charge_kept(quota_of(self), self->file.opener.uid, length + 1, QUOTA_OPEN);
+    if (r < 0) {
+        free(text);
+        return r;
+    }
+    self->n_kept = length > FREE_BYTES ? length + 1 : 0;
+    self->text = text;
+    self->length = length;
+    return 0;
+}
+
 /* Under lock. */
 static int make_anew(struct text_file *self)
 {
     const struct text_ops *ops = (const struct text_ops *)self->file.ops;
     char *text;
-    int r = ops->make(&self->file, &text);
+    int r;
 
-    free(self->text);
-    self->text = r < 0 ? NULL : text;
-    self->length = r < 0 ? 0 : strlen(text);
-    return r;
+    drop(self);
+    r = ops->make(&self->file, &text);
+    return r < 0 ? r : keep(self, text);
 }
 
 void text_read(struct file *file, fuse_req_t req, size_t size, off_t offset, int flags)
@@ -49,7 +86,7 @@ void text_read(struct file *file, fuse_req_t req, size_t size, off_t offset, int
 
 void text_close(struct file *file)
 {
-    free(((struct text_file *)file)->text);
+    drop((struct text_file *)file);
 }
 
 int text_open(struct fs *fs, const struct text_ops *ops, struct mbox *mbox, struct file **ret_file)

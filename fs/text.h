@@ -15,8 +15,10 @@ struct text_ops {
 
 struct text_file {
     struct file file;
-    char *text; /* under file.lock; NULL: not made yet */
+    /* Under file.lock: */
+    char *text; /* NULL: not made yet */
     size_t length;
+    uint64_t n_kept; /* what it counts for the file's opener */
 };
 
 void text_read(struct file *file, fuse_req_t req, size_t size, off_t offset, int flags);

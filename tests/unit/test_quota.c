@@ -215,10 +215,12 @@ Test(quota, what_is_made_leaves_room_for_what_is_opened)
     cr_assert_eq(quota_charge_kept(&q, 1, 1, QUOTA_OPEN), -EDQUOT);
     cr_assert_eq(quota_charge_kept(&q, 2, UINT64_MAX, QUOTA_OPEN), -EDQUOT);
     cr_assert_eq(quota_charge(&q, 1, SHARE), 0, "what is queued has an account of its own");
-    cr_assert_eq(quota_used_kept(&q), SHARE);
+    cr_assert_eq(quota_used_kept(&q, QUOTA_OPEN), SHARE / 8);
+    cr_assert_eq(quota_used_kept(&q, QUOTA_MADE), SHARE - SHARE / 8);
     cr_assert_eq(quota_used(&q), SHARE);
     quota_release(&q, 1, SHARE);
-    quota_release_kept(&q, 1, SHARE);
+    quota_release_kept(&q, 1, SHARE / 8, QUOTA_OPEN);
+    quota_release_kept(&q, 1, SHARE - SHARE / 8, QUOTA_MADE);
     quota_deinit(&q);
 }
 
@@ -234,10 +236,10 @@ Test(quota, users_leave_room_to_root)
     cr_assert_eq(quota_charge_kept(&q, 0, 1, QUOTA_OPEN), -ENOSPC);
     cr_assert_eq(quota_move_kept(&q, 2, 1, 1), -EDQUOT);
     cr_assert_eq(quota_move_kept(&q, 2, 3, 3 * SHARE / 2), 0);
-    quota_release_kept(&q, 0, SHARE / 2);
-    quota_release_kept(&q, 1, 2 * SHARE);
-    quota_release_kept(&q, 3, 3 * SHARE / 2);
-    cr_assert_eq(quota_used_kept(&q), 0);
+    quota_release_kept(&q, 0, SHARE / 2, QUOTA_OPEN);
+    quota_release_kept(&q, 1, 2 * SHARE, QUOTA_OPEN);
+    quota_release_kept(&q, 3, 3 * SHARE / 2, QUOTA_OPEN);
+    cr_assert_eq(quota_used_kept(&q, QUOTA_OPEN), 0);
     quota_deinit(&q);
 }
 
@@ -248,6 +250,6 @@ Test(quota, the_smallest_mount_keeps_a_little)
     quota_init(&q, 1, 1);
     cr_assert_eq(quota_charge_kept(&q, 1, SHARE / 2, QUOTA_MADE), 0);
     cr_assert_eq(quota_charge_kept(&q, 1, SHARE, QUOTA_MADE), -EDQUOT);
-    quota_release_kept(&q, 1, SHARE / 2);
+    quota_release_kept(&q, 1, SHARE / 2, QUOTA_MADE);
     quota_deinit(&q);
 }
