@@ -101,6 +101,23 @@ struct caller caller_of(fuse_req_t req)
     return (struct caller){ .tid = ctx->pid, .uid = ctx->uid, .gid = ctx->gid };
 }
 
+bool caller_is_in_group(fuse_req_t req, gid_t gid)
+{
+    int n = fuse_req_ctx(req)->gid == gid ? 0 : fuse_req_getgroups(req, 0, NULL);
+    gid_t *groups = n > 0 ? calloc((size_t)n, sizeof(*groups)) : NULL;
+    bool is_in = fuse_req_ctx(req)->gid == gid;
+
+    /* It may have left some since. */
+    if (groups) {
+        int n_now = fuse_req_getgroups(req, n, groups);
+
+        for (int i = 0; i < n && i < n_now; i++)
+            is_in = is_in || groups[i] == gid;
+    }
+    free(groups);
+    return is_in;
+}
+
 pid_t caller_process(pid_t tid, pid_t hint)
 {
     struct status status;

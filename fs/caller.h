@@ -16,6 +16,9 @@ struct file;
 /* Return: who asks. */
 struct caller caller_of(fuse_req_t req);
 
+/* Return: whether who asks is in group @gid, as far as can be seen. */
+bool caller_is_in_group(fuse_req_t req, gid_t gid);
+
 /* Finds the process of thread @tid, whose request is being answered, so that it can't go away
  * meanwhile. @hint is a guess, often right, or 0.
  * Return: the process's pid; 0 when it is not in sight (another pid namespace). */

@@ -76,6 +76,9 @@ struct node_listing {
 struct node_ops {
     void (*getattr)(struct node *node, struct stat *ret_attr);
     int (*setattr)(struct node *node, const struct node_change *change);
+    /* @req has changed its content: nobody but its owner's equals is to run it as its owner any more. May be
+     * NULL. */
+    void (*drop_privileges)(struct node *node, struct fuse_req *req);
     bool sets_size; /* setattr takes a size; else a size but 0 is EINVAL */
     /* How long the kernel may keep what getattr says. NULL: not at all. */
     double (*attr_seconds)(struct node *node);

@@ -189,6 +189,8 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
         r = -EINVAL;
     else if (node->ops->setattr)
         r = node->ops->setattr(node, &change);
+    if (r == 0 && (to_set & FUSE_SET_ATTR_SIZE) && node->ops->drop_privileges)
+        node->ops->drop_privileges(node, req);
     if (r < 0)
         reply_result(req, r, "setattr", NULL);
     else
@@ -485,6 +487,8 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset,
     (void)fi;
     if (node->ops->fallocate)
         r = node->ops->fallocate(node, mode, offset, length);
+    if (r == 0 && node->ops->drop_privileges)
+        node->ops->drop_privileges(node, req);
     reply_result(req, r, "fallocate", NULL);
 }
 

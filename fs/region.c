@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "backing.h"
+#include "caller.h"
 #include "fs.h"
 #include "region_bytes.h"
 #include "reply.h"
@@ -89,17 +90,27 @@ static void region_read(struct file *file, fuse_req_t req, size_t size, off_t of
     fuse_reply_data(req, &bytes, 0);
 }
 
-/* Others than root write what nobody should run as its owner any more. The kernel does that only for what it
- * caches. */
-static void drop_privileges(struct region *region, uid_t uid)
+/* Others than root change what nobody should run as its owner any more. The kernel does not always see to
+ * that. */
+static void drop_privileges(struct region *region, fuse_req_t req)
 {
     struct attr *attr = &region->object.attr;
+    bool drops_group;
+    mode_t mode;
+    gid_t gid;
 
-    if (uid == 0)
+    if (fuse_req_ctx(req)->uid == 0)
         return;
     pthread_mutex_lock(&region->object.lock);
     attr->mode &= ~(mode_t)S_ISUID;
-    if (attr->mode & S_IXGRP)
+    mode = attr->mode;
+    gid = attr->gid;
+    pthread_mutex_unlock(&region->object.lock);
+    if (!(mode & S_ISGID))
+        return;
+    drops_group = (mode & S_IXGRP) || !caller_is_in_group(req, gid);
+    pthread_mutex_lock(&region->object.lock);
+    if (drops_group)
         attr->mode &= ~(mode_t)S_ISGID;
     pthread_mutex_unlock(&region->object.lock);
 }
@@ -112,7 +123,7 @@ static void region_write(struct file *file, fuse_req_t req, const char *data, si
 
     (void)flags;
     if (n > 0)
-        drop_privileges(region, fuse_req_ctx(req)->uid);
+        drop_privileges(region, req);
     if (n < 0)
         reply_result(req, (int)n, "write", NULL);
     else
@@ -325,9 +336,15 @@ static int region_open_node(struct node *node, int flags, const struct caller *c
     return region_open(node->object, flags, ret_file);
 }
 
+static void region_drop_privileges(struct node *node, fuse_req_t req)
+{
+    drop_privileges(node->object, req);
+}
+
 static const struct node_ops region_node_ops = {
     .getattr = region_getattr,
     .setattr = region_setattr,
+    .drop_privileges = region_drop_privileges,
     .sets_size = true,
     .attr_seconds = region_attr_seconds,
     .fallocate = region_allocate,
