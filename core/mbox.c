@@ -808,7 +808,7 @@ static void return_to_poster(struct mbox *mbox, struct msg *msg, struct mbox_rea
     struct mbox_op *op = msg->poster;
     int r = -EAGAIN;
 
-    msg_recharge(msg, &mbox->domain->quota);
+    msg_recharge(msg, &mbox->domain->quota, msg->sender.uid);
     if (op->cancelled)
         r = -EINTR;
     else if (!is_rendezvous(mbox))
@@ -831,7 +831,7 @@ static void return_to_poster(struct mbox *mbox, struct msg *msg, struct mbox_rea
 /* Puts @msg back where it was, as if it had never been taken. */
 static void return_to_queue(struct mbox *mbox, struct msg *msg)
 {
-    msg_recharge(msg, &mbox->domain->quota);
+    msg_recharge(msg, &mbox->domain->quota, msg->sender.uid);
     mbox->stat.n_received--;
     queue_put_back(mbox, msg);
     if (mbox->limits.overflow == MBOX_OVERFLOW_DROP_OLDEST && !is_rendezvous(mbox))

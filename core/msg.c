@@ -208,9 +208,9 @@ int msg_charge_keeper(struct msg *msg, struct quota *quota, uid_t uid)
     return r;
 }
 
-void msg_recharge(struct msg *msg, struct quota *quota)
+void msg_recharge(struct msg *msg, struct quota *quota, uid_t uid)
 {
-    quota_charge_restore(&msg->charge, quota, msg->sender.uid, msg_charge_bytes(msg));
+    quota_charge_restore(&msg->charge, quota, uid, msg_charge_bytes(msg));
     if (msg->is_charged)
         quota_charge_drop(&msg->charge);
     msg->is_charged = true;

@@ -103,8 +103,8 @@ void msg_discharge(struct msg *msg);
  * for whom it does. Return: 0; as quota_charge: it counts for nobody yet. */
 int msg_charge_keeper(struct msg *msg, struct quota *quota, uid_t uid);
 
-/* It counts for its sender, and is held, as it was first. */
-void msg_recharge(struct msg *msg, struct quota *quota);
+/* It has not arrived after all: its charge is held again, and is user @uid's, whatever the bounds say. */
+void msg_recharge(struct msg *msg, struct quota *quota, uid_t uid);
 
 /* Return: @msg with a reference and a hold on its charge for user @uid, who keeps it. For a message that is in
  * a mailbox, under that one's lock. */

@@ -1,9 +1,16 @@
 #include "envelope.h"
 
-#include <jansson.h>
-#include <stdlib.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "timestamp.h"
+#include "utf8.h"
+
+/* So much of a body is judged in one read; or of one for which there would be more steps than the members before
+ * the body have bytes for, a part. */
+#define JUDGED_AT_ONCE_BYTES (1U << 20)
+#define N_STEPS_MAX 64
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -24,46 +31,192 @@ static void encode_group(const unsigned char *data, size_t n, char *to)
         to[i] = '=';
 }
 
-static json_t *base64(const struct msg *msg)
+/* Return: the letter that follows the backslash in @c's short escape; 0: it has none. */
+static char short_escape(unsigned char c)
 {
-    size_t n_groups = (msg->size_bytes + 2) / 3;
-    char *text = malloc(4 * n_groups + 1);
-    json_t *json;
-
-    if (!text)
-        return NULL;
-    for (size_t i = 0; i < n_groups; i++) {
-        size_t left = msg->size_bytes - 3 * i;
-
-        encode_group(msg->data + 3 * i, left < 3 ? left : 3, text + 4 * i);
+    switch (c) {
+    case '"':
+    case '\\':
+        return (char)c;
+    case '\b':
+        return 'b';
+    case '\f':
+        return 'f';
+    case '\n':
+        return 'n';
+    case '\r':
+        return 'r';
+    case '\t':
+        return 't';
+    default:
+        return 0;
     }
-    json = json_stringn_nocheck(text, 4 * n_groups);
-    free(text);
-    return json;
 }
 
-static int add_body(json_t *object, const struct msg *msg)
+static bool is_plain(unsigned char c)
 {
-    json_t *text = json_stringn((const char *)msg->data, msg->size_bytes);
-
-    if (text)
-        return json_object_set_new(object, "text", text);
-    return json_object_set_new(object, "base64", base64(msg));
+    return c >= ' ' && c != '"' && c != '\\';
 }
 
-char *envelope_format(const struct msg *msg)
+static void pend(struct envelope *envelope, const char *text)
+{
+    size_t n = strlen(text);
+
+    memcpy(envelope->pending + envelope->n_pending, text, n);
+    envelope->n_pending += (unsigned int)n;
+}
+
+/* Nothing is pending. */
+static void pend_escape(struct envelope *envelope, unsigned char c)
+{
+    char letter = short_escape(c);
+    char text[sizeof("\\u0000")];
+
+    if (letter)
+        snprintf(text, sizeof(text), "\\%c", letter);
+    else
+        snprintf(text, sizeof(text), "\\u%04X", c);
+    pend(envelope, text);
+}
+
+void envelope_init(struct envelope *envelope, const struct msg *msg)
 {
     char arrived[TIMESTAMP_MAX];
-    char *text = NULL;
-    json_t *object;
 
+    *envelope = (struct envelope){ .msg = msg };
     timestamp_format(&msg->arrived, arrived);
-    object = json_pack("{s:I, s:s, s:I, s:I, s:I, s:i, s:I}", "id", (json_int_t)msg->id, "time",
-                       arrived, "pid", (json_int_t)msg->sender.pid, "uid",
-                       (json_int_t)msg->sender.uid, "gid", (json_int_t)msg->sender.gid, "prio",
-                       (int)msg->prio, "size", (json_int_t)msg->size_bytes);
-    if (object && add_body(object, msg) == 0)
-        text = json_dumps(object, JSON_COMPACT);
-    json_decref(object);
-    return text;
+    envelope->n_pending = (unsigned int)snprintf(
+        envelope->pending, sizeof(envelope->pending),
+        "{\"id\":%" PRIu64
+        ",\"time\":\"%s\",\"pid\":%d,\"uid\":%u,\"gid\":%u,\"prio\":%u,\"size\":%zu,",
+        msg->id, arrived, (int)msg->sender.pid, msg->sender.uid, msg->sender.gid, msg->prio,
+        msg->size_bytes);
+}
+
+static size_t left_of(const struct envelope *envelope)
+{
+    return envelope->msg->size_bytes - envelope->offset;
+}
+
+static void begin_body(struct envelope *envelope, enum envelope_stage stage)
+{
+    envelope->stage = stage;
+    envelope->offset = 0;
+    pend(envelope, stage == ENVELOPE_TEXT ? "\"text\":\"" : "\"base64\":\"");
+}
+
+/* Goes on looking whether the body is text. */
+static void judge(struct envelope *envelope)
+{
+    size_t n_step = envelope->msg->size_bytes / N_STEPS_MAX + 1;
+    size_t n;
+
+    if (n_step < JUDGED_AT_ONCE_BYTES)
+        n_step = JUDGED_AT_ONCE_BYTES;
+    if (!utf8_check(envelope->msg->data + envelope->offset, left_of(envelope), n_step, &n)) {
+        begin_body(envelope, ENVELOPE_BASE64);
+        return;
+    }
+    envelope->offset += n;
+    if (left_of(envelope) == 0)
+        begin_body(envelope, ENVELOPE_TEXT);
+}
+
+static void end_body(struct envelope *envelope)
+{
+    envelope->stage = ENVELOPE_TAIL;
+    pend(envelope, "\"}\n");
+}
+
+/* Each of these two writes what of the body needs no place beyond @size, and lets one more group or character
+ * pend. Return: how many bytes it has written. */
+
+static size_t put_text(struct envelope *envelope, char *to, size_t size)
+{
+    const unsigned char *data = envelope->msg->data + envelope->offset;
+    size_t left = left_of(envelope);
+    size_t n = 0;
+
+    while (n < left && n < size && is_plain(data[n]))
+        n++;
+    memcpy(to, data, n);
+    envelope->offset += n;
+    if (n < left && n < size) {
+        pend_escape(envelope, data[n]);
+        envelope->offset++;
+    }
+    return n;
+}
+
+static size_t put_base64(struct envelope *envelope, char *to, size_t size)
+{
+    const unsigned char *data = envelope->msg->data;
+    size_t n = 0;
+    size_t left;
+
+    while ((left = left_of(envelope)) > 0) {
+        size_t n_group = left < 3 ? left : 3;
+
+        if (size - n < 4) {
+            encode_group(data + envelope->offset, n_group, envelope->pending);
+            envelope->n_pending = 4;
+        } else {
+            encode_group(data + envelope->offset, n_group, to + n);
+            n += 4;
+        }
+        envelope->offset += n_group;
+        if (envelope->n_pending > 0)
+            break;
+    }
+    return n;
+}
+
+static size_t put_body(struct envelope *envelope, char *to, size_t size)
+{
+    if (left_of(envelope) == 0) {
+        end_body(envelope);
+        return 0;
+    }
+    return envelope->stage == ENVELOPE_TEXT ? put_text(envelope, to, size)
+                                            : put_base64(envelope, to, size);
+}
+
+static size_t put_pending(struct envelope *envelope, char *to, size_t size)
+{
+    size_t n = envelope->n_pending - envelope->pending_at;
+
+    if (n > size)
+        n = size;
+    memcpy(to, envelope->pending + envelope->pending_at, n);
+    envelope->pending_at += (unsigned int)n;
+    if (envelope->pending_at < envelope->n_pending)
+        return n;
+    envelope->n_pending = 0;
+    envelope->pending_at = 0;
+    if (envelope->stage == ENVELOPE_TAIL)
+        envelope->stage = ENVELOPE_DONE;
+    return n;
+}
+
+size_t envelope_read(struct envelope *envelope, char *to, size_t size)
+{
+    size_t n = 0;
+
+    if (envelope->stage == ENVELOPE_JUDGE) {
+        judge(envelope);
+        if (envelope->stage == ENVELOPE_JUDGE)
+            return put_pending(envelope, to, 1);
+    }
+    while (n < size && envelope->stage != ENVELOPE_DONE) {
+        if (envelope->n_pending > 0)
+            n += put_pending(envelope, to + n, size - n);
+        else
+            n += put_body(envelope, to + n, size - n);
+    }
+    return n;
+}
+
+bool envelope_is_read(const struct envelope *envelope)
+{
+    return envelope->stage == ENVELOPE_DONE;
 }

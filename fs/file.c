@@ -207,6 +207,17 @@ void file_reply_create(struct file *file, fuse_req_t req, const struct node *dir
     }
 }
 
+void file_wake(struct file *file)
+{
+    bool is_polled;
+
+    pthread_mutex_lock(&file->lock);
+    is_polled = file->ph;
+    pthread_mutex_unlock(&file->lock);
+    if (is_polled)
+        wake_later(file);
+}
+
 static unsigned int poll_events(unsigned int ready_for)
 {
     return (ready_for & MBOX_READABLE ? POLLIN | POLLRDNORM : 0) |

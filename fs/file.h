@@ -116,6 +116,9 @@ void file_release(struct file *file);
 /* It never came to be open: as file_release, but the kind of file does not learn of it. */
 void file_discard(struct file *file);
 
+/* Something that the mailbox does not know of may have made it ready: those who poll it look again. */
+void file_wake(struct file *file);
+
 /* Answers an open with @file, which may be one too many for its opener if file_set_opener was not called. */
 void file_reply_open(struct file *file, fuse_req_t req);
 

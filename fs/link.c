@@ -323,6 +323,7 @@ static int open_side(struct fs *fs, struct side *side, struct file **ret_file)
         return r;
     file_set_out(*ret_file, &other->end->inbox);
     link = (struct link_file *)*ret_file;
+    link->recv.goes_on = true;
     link->other = other;
     (*ret_file)->notice_end = notice_end;
     atomic_store(&side->was_opened, true);

@@ -14,10 +14,11 @@
 struct parked {
     struct mbox_op op;
     fuse_req_t req;
-    struct file *file; /* a reference */
-    struct mbox *mbox; /* the one of the file's that op is given to */
-    size_t size;       /* of the caller's buffer */
-    void *user;        /* whatever @complete needs */
+    struct file *file;        /* a reference */
+    struct mbox *mbox;        /* the one of the file's that op is given to */
+    size_t size;              /* of the caller's buffer */
+    void *user;               /* whatever @complete needs */
+    TAILQ_ENTRY(parked) link; /* for whom it waits for */
 };
 
 /* @complete answers the request and frees with parked_free(). Return: NULL when memory is short. */

@@ -1,14 +1,20 @@
-/* The file `recv`: one message, then end of file, then the next. */
+/* The file `recv`: one message, then end of file. In packet mode, message after message.
+ *
+ * What reads like it but goes on after an end of file (a link's end, a bell) is made of it. */
 #ifndef IPCFS_FS_RECV_H
 #define IPCFS_FS_RECV_H
 
-#include "file.h"
-#include "unread.h"
+#include "readers.h"
 
 struct recv_file {
     struct file file;
-    struct unread unread;
-    _Atomic uint64_t seen; /* the id of the last message */
+    bool goes_on; /* the end of file comes once, and then the next message */
+    struct readers readers;
+    /* With the turn: */
+    struct msg *msg; /* a reference: what was taken and is not read to its end; NULL: nothing */
+    size_t offset;   /* where the next read goes on */
+    bool at_end;     /* what was taken is read, and an end of file is next */
+    uint64_t seen;   /* the id of the last message */
 };
 
 /* For struct file_ops, of a file that starts with a struct recv_file. */

@@ -1,6 +1,6 @@
 /* One read takes as many messages as it can carry. They are in flight until the kernel has taken the
  * answer; if it does not, all go back. A message that is longer than a read comes alone, and its
- * rest with the next reads. */
+ * rest with the next reads; it is rendered as it is read. */
 #include "stream.h"
 
 #include <errno.h>
@@ -11,39 +11,45 @@
 
 #include "envelope.h"
 #include "owner.h"
-#include "parked.h"
-#include "unread.h"
+#include "readers.h"
 
-/* A message as the reader sees it: some bytes, and maybe a newline. */
-struct rendering {
-    const char *text;
-    size_t size;
-    bool adds_newline;
-    char *owned; /* what the text is part of; to be freed */
+/* A message's bytes, and a newline if there is none. */
+struct line {
+    const struct msg *msg;
+    size_t offset;
+    bool is_read;
+};
+
+/* A message on its way to its reader. May be copied, to read a part again. */
+union rendering {
+    struct line line;
+    struct envelope envelope;
 };
 
 struct stream_ops {
     struct file_ops file;
-    /* Return: 0; -ENOMEM. */
-    int (*render)(const struct msg *msg, struct rendering *ret);
+    void (*begin)(union rendering *rendering, const struct msg *msg);
+    /* Writes the next bytes, up to @size. Return: how many; maybe fewer than there are. */
+    size_t (*read)(union rendering *rendering, char *to, size_t size);
+    bool (*is_read)(const union rendering *rendering);
 };
 
 struct stream_file {
     struct file file;
-    struct unread unread;
+    struct readers readers;
+    /* With the turn: */
+    struct msg *msg;      /* a reference: what is not read to its end; NULL: nothing */
+    union rendering rest; /* its */
 };
 
-static size_t rendered_size(const struct rendering *rendering)
+static const struct stream_ops *ops_of(const struct stream_file *stream)
 {
-    return rendering->size + rendering->adds_newline;
+    return (const struct stream_ops *)stream->file.ops;
 }
 
-static void put(const struct rendering *rendering, void *to)
+static struct quota *quota_of(const struct stream_file *stream)
 {
-    char *end = mempcpy(to, rendering->text, rendering->size);
-
-    if (rendering->adds_newline)
-        *end = '\n';
+    return &stream->file.mbox->domain->quota;
 }
 
 /* The answer to one read, as it grows. */
@@ -52,55 +58,45 @@ struct batch {
     char *data;
     size_t size; /* of data: what the reader asked for */
     size_t used;
-    uid_t uid;              /* the reader's */
     TAILQ_HEAD(, msg) msgs; /* in flight */
-    struct msg *cut;        /* the only message's rendering, if its rest is unread; a reference */
+    bool is_cut;            /* there is one, and of that a rest */
+    union rendering rest;
     struct mbox_ready *ready;
 };
 
-/* @rendering is longer than the read: fills that, and keeps all of it for the next ones.
- * Return: 0; -ENOMEM. */
-static int cut(struct batch *batch, const struct rendering *rendering)
+/* @msg is longer than the read: takes what there is of it. Return: 0; a negative errno: nobody has room
+ * for what is left. */
+static int cut(struct batch *batch, struct msg *msg, const union rendering *rest, size_t n)
 {
-    size_t size = rendered_size(rendering);
-    struct msg *whole = msg_alloc(size, 0, (struct msg_sender){ 0 });
-    int r;
-
-    if (!whole)
-        return -ENOMEM;
-    put(rendering, whole->data);
-    whole->sender.uid = batch->uid;
-    msg_recharge(whole, &batch->stream->file.mbox->domain->quota);
-    memcpy(batch->data, whole->data, batch->size);
-    batch->used = batch->size;
-    r = unread_add(&batch->stream->unread, whole, batch->size, false);
-    if (r == 0)
-        batch->cut = whole;
-    else
-        msg_unref(whole);
-    return r;
-}
-
-/* Adds @msg, which is in flight, if there is room. Return: 0: there was; -ENOBUFS; -ENOMEM. */
-static int add(struct batch *batch, struct msg *msg)
-{
-    const struct stream_ops *ops = (const struct stream_ops *)batch->stream->file.ops;
-    struct rendering rendering;
-    int r = ops->render(msg, &rendering);
+    struct stream_file *stream = batch->stream;
+    int r = msg_charge_keeper(msg, quota_of(stream), stream->file.opener.uid);
 
     if (r < 0)
         return r;
-    if (rendered_size(&rendering) <= batch->size - batch->used) {
-        put(&rendering, batch->data + batch->used);
-        batch->used += rendered_size(&rendering);
-    } else if (batch->used == 0) {
-        r = cut(batch, &rendering);
-    } else {
+    batch->is_cut = true;
+    batch->rest = *rest;
+    batch->used = n;
+    return 0;
+}
+
+/* Adds @msg, which is in flight, if there is room. Return: 0: there was; -ENOBUFS; as cut(). */
+static int add(struct batch *batch, struct msg *msg)
+{
+    const struct stream_ops *ops = ops_of(batch->stream);
+    union rendering rendering;
+    int r = 0;
+    size_t n;
+
+    ops->begin(&rendering, msg);
+    n = ops->read(&rendering, batch->data + batch->used, batch->size - batch->used);
+    if (ops->is_read(&rendering))
+        batch->used += n;
+    else if (batch->used == 0)
+        r = cut(batch, msg, &rendering, n);
+    else
         r = -ENOBUFS;
-    }
     if (r == 0)
         TAILQ_INSERT_TAIL(&batch->msgs, msg, link);
-    free(rendering.owned);
     return r;
 }
 
@@ -109,7 +105,7 @@ static void fill(struct batch *batch)
 {
     struct mbox *mbox = batch->stream->file.mbox;
 
-    while (batch->used < batch->size) {
+    while (!batch->is_cut && batch->used < batch->size) {
         struct mbox_op op = { .nonblock = true, .max_bytes = batch->size - batch->used };
         struct msg *msg;
 
@@ -122,11 +118,35 @@ static void fill(struct batch *batch)
     }
 }
 
+/* Before the answer: its receiver may send at once. */
+static void discharge(struct batch *batch)
+{
+    struct msg *msg;
+
+    if (batch->is_cut)
+        return;
+    TAILQ_FOREACH(msg, &batch->msgs, link)
+        msg_discharge(msg);
+}
+
+/* The cut message has arrived in part: its rest is next, for those who wait too. */
+static void keep_rest(struct batch *batch)
+{
+    struct stream_file *stream = batch->stream;
+
+    stream->msg = msg_ref(TAILQ_FIRST(&batch->msgs));
+    stream->rest = batch->rest;
+    readers_call(&stream->readers, batch->ready);
+    file_wake(&stream->file);
+}
+
 static void settle(struct batch *batch, bool arrived)
 {
     struct mbox *mbox = batch->stream->file.mbox;
     struct msg *msg;
 
+    if (arrived && batch->is_cut)
+        keep_rest(batch);
     while ((msg = TAILQ_FIRST(&batch->msgs))) {
         TAILQ_REMOVE(&batch->msgs, msg, link);
         if (arrived) {
@@ -136,22 +156,13 @@ static void settle(struct batch *batch, bool arrived)
             mbox_abort(mbox, msg, batch->ready);
         }
     }
-    if (!arrived && batch->cut)
-        unread_remove(&batch->stream->unread, batch->cut);
-    msg_unref(batch->cut);
 }
 
-/* Answers @req with @msg, which is in flight, and with what else waits. The caller holds a
- * reference to the file. */
+/* Answers @req with @msg, which is in flight, and with what else waits. */
 static void deliver(struct stream_file *stream, fuse_req_t req, struct msg *msg, size_t size,
                     struct mbox_ready *ready)
 {
-    struct batch batch = {
-        .stream = stream,
-        .size = size,
-        .uid = fuse_req_ctx(req)->uid,
-        .ready = ready,
-    };
+    struct batch batch = { .stream = stream, .size = size, .ready = ready };
     int r = -ENOMEM;
 
     TAILQ_INIT(&batch.msgs);
@@ -163,12 +174,32 @@ static void deliver(struct stream_file *stream, fuse_req_t req, struct msg *msg,
         mbox_abort(stream->file.mbox, msg, ready);
     } else {
         fill(&batch);
-        /* Before the answer: its receiver may send at once. */
-        TAILQ_FOREACH(msg, &batch.msgs, link)
-            msg_discharge(msg);
+        discharge(&batch);
         settle(&batch, fuse_reply_buf(req, batch.data, batch.used) == 0);
     }
     free(batch.data);
+}
+
+/* Answers with what is left of the message, which fits @data or does not. What does not arrive stays. */
+static void answer_rest(struct stream_file *stream, fuse_req_t req, char *data, size_t size)
+{
+    const struct stream_ops *ops = ops_of(stream);
+    union rendering rest = stream->rest;
+    size_t n = ops->read(&rest, data, size);
+    bool is_read = ops->is_read(&rest);
+
+    if (is_read)
+        msg_discharge(stream->msg);
+    if (fuse_reply_buf(req, data, n) < 0) {
+        if (is_read)
+            msg_recharge(stream->msg, quota_of(stream), stream->file.opener.uid);
+        return;
+    }
+    stream->rest = rest;
+    if (!is_read)
+        return;
+    msg_unref(stream->msg);
+    stream->msg = NULL;
 }
 
 /* A mailbox that is gone is the end of the stream. */
@@ -180,86 +211,143 @@ static void answer_failure(fuse_req_t req, int result)
         fuse_reply_err(req, -result);
 }
 
-static void complete(struct mbox_op *op, struct mbox_ready *ready)
-{
-    struct ended ended = parked_end(op);
+static void complete(struct mbox_op *op, struct mbox_ready *ready);
 
-    if (ended.result < 0)
-        answer_failure(ended.req, ended.result);
-    else
-        deliver((struct stream_file *)ended.file, ended.req, ended.msg, ended.size, ready);
-    file_unref(ended.file);
-}
-
-static void receive(struct stream_file *stream, fuse_req_t req, size_t size, int flags)
+static void receive(struct stream_file *stream, fuse_req_t req, size_t size, int flags,
+                    struct mbox_ready *ready)
 {
-    struct file *file = &stream->file;
-    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
-    struct mbox_op op = { .nonblock = true, .max_bytes = SIZE_MAX };
+    const struct mbox_op wanted = { .max_bytes = SIZE_MAX };
     struct msg *msg;
-    int r;
+    int r = readers_take(&stream->readers, &stream->file, req, size, flags, &wanted, complete, &msg,
+                         ready);
 
-    r = mbox_take(file->mbox, &op, &msg, &ready);
-    if (r == -EAGAIN && !(flags & O_NONBLOCK))
-        r = parked_take(file, req, size, &op, complete, &msg, &ready);
     if (r < 0)
         answer_failure(req, r);
     else if (r == 0)
-        deliver(stream, req, msg, size, &ready);
-    mbox_ready_run(&ready);
+        deliver(stream, req, msg, size, ready);
+}
+
+/* Answers, now or once there is a message. */
+static void serve(struct stream_file *stream, fuse_req_t req, size_t size, int flags,
+                  struct mbox_ready *ready)
+{
+    char *data;
+
+    if (!stream->msg) {
+        receive(stream, req, size, flags, ready);
+        return;
+    }
+    data = malloc(size);
+    if (data)
+        answer_rest(stream, req, data, size);
+    else
+        fuse_reply_err(req, ENOMEM);
+    free(data);
+}
+
+static void complete(struct mbox_op *op, struct mbox_ready *ready)
+{
+    struct stream_file *stream = (struct stream_file *)parked_of(op)->file;
+    struct ended ended = readers_return(&stream->readers, op);
+
+    if (ended.result == 0 && stream->msg) {
+        /* Another was quicker, and what it has left comes first. */
+        mbox_abort(stream->file.mbox, ended.msg, ready);
+        serve(stream, ended.req, ended.size, 0, ready);
+    } else if (ended.result == 0) {
+        deliver(stream, ended.req, ended.msg, ended.size, ready);
+    } else if (readers_was_called(&ended)) {
+        serve(stream, ended.req, ended.size, 0, ready);
+    } else {
+        answer_failure(ended.req, ended.result);
+    }
+    readers_unlock(&stream->readers);
+    file_unref(ended.file);
 }
 
 static void stream_read(struct file *file, fuse_req_t req, size_t size, off_t offset, int flags)
 {
+    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
     struct stream_file *stream = (struct stream_file *)file;
 
     if (!owner_admits(file->mbox, fuse_req_ctx(req)->pid)) {
         fuse_reply_err(req, EBUSY);
         return;
     }
+    /* The later part of a call that the kernel had to split has got something already. */
+    if (offset > 0)
+        flags |= O_NONBLOCK;
     file_ref(file);
-    if (!unread_answer(&stream->unread, req, size, false)) {
-        /* The later part of a call that the kernel had to split has got something already. */
-        if (offset > 0)
-            flags |= O_NONBLOCK;
-        receive(stream, req, size, flags);
-    }
+    readers_lock(&stream->readers);
+    serve(stream, req, size, flags, &ready);
+    readers_unlock(&stream->readers);
+    mbox_ready_run(&ready);
     file_unref(file);
 }
 
 static bool stream_has_unread(struct file *file)
 {
-    return !unread_is_empty(&((struct stream_file *)file)->unread);
+    struct stream_file *stream = (struct stream_file *)file;
+    bool has_unread;
+
+    readers_lock(&stream->readers);
+    has_unread = stream->msg;
+    readers_unlock(&stream->readers);
+    return has_unread;
 }
 
 static void stream_close(struct file *file)
 {
-    unread_deinit(&((struct stream_file *)file)->unread);
+    struct stream_file *stream = (struct stream_file *)file;
+
+    msg_unref(stream->msg);
+    readers_deinit(&stream->readers);
 }
 
-static int render_line(const struct msg *msg, struct rendering *ret)
+static void line_begin(union rendering *rendering, const struct msg *msg)
 {
-    *ret = (struct rendering){
-        .text = (const char *)msg->data,
-        .size = msg->size_bytes,
-        .adds_newline = msg->size_bytes == 0 || msg->data[msg->size_bytes - 1] != '\n',
-    };
-    return 0;
+    rendering->line = (struct line){ .msg = msg };
 }
 
-static int render_json(const struct msg *msg, struct rendering *ret)
+static bool adds_newline(const struct msg *msg)
 {
-    char *text = envelope_format(msg);
+    return msg->size_bytes == 0 || msg->data[msg->size_bytes - 1] != '\n';
+}
 
-    if (!text)
-        return -ENOMEM;
-    *ret = (struct rendering){
-        .text = text,
-        .size = strlen(text),
-        .adds_newline = true,
-        .owned = text,
-    };
-    return 0;
+static size_t line_read(union rendering *rendering, char *to, size_t size)
+{
+    struct line *line = &rendering->line;
+    size_t left = line->msg->size_bytes - line->offset;
+    size_t n = size < left ? size : left;
+
+    memcpy(to, line->msg->data + line->offset, n);
+    line->offset += n;
+    if (n < left)
+        return n;
+    line->is_read = !adds_newline(line->msg) || n < size;
+    if (adds_newline(line->msg) && n < size)
+        to[n++] = '\n';
+    return n;
+}
+
+static bool line_is_read(const union rendering *rendering)
+{
+    return rendering->line.is_read;
+}
+
+static void json_begin(union rendering *rendering, const struct msg *msg)
+{
+    envelope_init(&rendering->envelope, msg);
+}
+
+static size_t json_read(union rendering *rendering, char *to, size_t size)
+{
+    return envelope_read(&rendering->envelope, to, size);
+}
+
+static bool json_is_read(const union rendering *rendering)
+{
+    return envelope_is_read(&rendering->envelope);
 }
 
 #define STREAM_FILE_OPS                                                                            \
@@ -269,8 +357,19 @@ static int render_json(const struct msg *msg, struct rendering *ret)
         .size = sizeof(struct stream_file),                                                        \
     }
 
-static const struct stream_ops lines_ops = { .file = STREAM_FILE_OPS, .render = render_line };
-static const struct stream_ops json_ops = { .file = STREAM_FILE_OPS, .render = render_json };
+static const struct stream_ops lines_ops = {
+    .file = STREAM_FILE_OPS,
+    .begin = line_begin,
+    .read = line_read,
+    .is_read = line_is_read,
+};
+
+static const struct stream_ops json_ops = {
+    .file = STREAM_FILE_OPS,
+    .begin = json_begin,
+    .read = json_read,
+    .is_read = json_is_read,
+};
 
 static int open_stream(struct fs *fs, struct mbox *mbox, const struct stream_ops *ops,
                        struct file **ret_file)
@@ -278,7 +377,7 @@ static int open_stream(struct fs *fs, struct mbox *mbox, const struct stream_ops
     int r = file_new(fs, &ops->file, mbox, ret_file);
 
     if (r == 0)
-        unread_init(&((struct stream_file *)*ret_file)->unread, *ret_file);
+        readers_init(&((struct stream_file *)*ret_file)->readers);
     return r;
 }
 

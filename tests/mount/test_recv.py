@@ -6,11 +6,12 @@ import mmap
 import os
 import random
 import signal
+import sys
 import time
 
 import pytest
 
-from harness import (SHELLS, Call, Handle, expect_asleep, fails_with, interruptible, receive_message, start_sh,
+from harness import (SHELLS, Call, Handle, expect_asleep, fails_with, interruptible, receive_message, run, start_sh,
                      wait_until)
 
 MESSAGE_BYTES_MAX = 1044480
@@ -22,19 +23,18 @@ def read_once(recv):
 
 # --- one message, then end of file ---
 
-def test_small_buffers_get_the_rest_then_one_end_then_the_next_message(box):
+def test_small_buffers_get_the_rest_and_then_the_end_for_ever(box):
     box.send(b"first message", b"second")
-    with box.open_recv() as recv:
-        assert [recv.read(5) for _ in range(4)] == [b"first", b" mess", b"age", b""]
-        assert [recv.read(5) for _ in range(3)] == [b"secon", b"d", b""]
-        with fails_with(errno.EAGAIN):
-            recv.read(5)
+    with box.open_recv(0) as recv:
+        assert [recv.read(5) for _ in range(6)] == [b"first", b" mess", b"age", b"", b"", b""]
+    assert box.drain() == [b"second"]
 
 
 def test_buffer_of_just_the_size_is_followed_by_the_end(box):
     box.send(b"12345", b"67890")
-    with box.open_recv() as recv:
-        assert [recv.read(5) for _ in range(4)] == [b"12345", b"", b"67890", b""]
+    with box.open_recv(0) as recv:
+        assert [recv.read(5) for _ in range(3)] == [b"12345", b"", b""]
+    assert box.drain() == [b"67890"]
 
 
 def test_single_bytes_make_up_the_message(box):
@@ -43,21 +43,77 @@ def test_single_bytes_make_up_the_message(box):
         assert [recv.read(1) for _ in range(4)] == [b"a", b"b", b"c", b""]
 
 
-def test_end_comes_once_and_then_a_read_waits(box):
-    box.send(b"first")
+@pytest.mark.parametrize("message", [b"first", b""], ids=["message", "empty"])
+def test_end_stays(box, message):
     with box.open_recv(0) as recv:
-        assert (recv.read(), recv.read()) == (b"first", b"")
         waiting = Call(recv.read)
         box.wait_for(receivers_waiting=1)
+        # Only so is a message empty.
+        box.send(message + b"\n", name="send.lines")
+        assert waiting.result() == message
         box.send(b"second")
-        assert waiting.result() == b"second"
+        assert [recv.read() for _ in range(3)] == [b"", b"", b""]
+        # Whoever shares the descriptor.
+        assert Call(recv.read).result() == b""
+        assert box.counts("messages", "receivers_waiting") == (1, 0)
 
 
-def test_one_handle_receives_for_ever(box):
+def test_what_did_not_come_yet_comes_to_the_same_handle(box):
     with box.open_recv() as recv:
-        for i in range(200):
-            box.send(b"%d" % i)
-            assert (recv.read(), recv.read()) == (b"%d" % i, b"")
+        for _ in range(3):
+            with fails_with(errno.EAGAIN):
+                recv.read()
+        box.send(b"message", b"next")
+        assert (recv.read(), recv.read()) == (b"message", b"")
+    assert box.drain() == [b"next"]
+
+
+def test_end_stays_where_the_mailbox_has_gone(mnt):
+    box = mnt.box()
+    box.send(b"message")
+    with box.open_recv() as recv:
+        assert recv.read() == b"message"
+        box.wait_for(messages=0)
+        os.rmdir(box.path)
+        assert (recv.read(), recv.read()) == (b"", b"")
+
+
+def test_reader_of_a_shared_descriptor_is_called_to_the_rest(box):
+    """It waits for a message, and another has taken that: it gets what is left of it."""
+    with box.open_recv(0) as recv:
+        first = Call(recv.read, 3)
+        box.wait_for(receivers_waiting=1)
+        second = Call(recv.read, 100)
+        box.wait_for(receivers_waiting=2)
+        third = Call(recv.read, 100)
+        box.wait_for(receivers_waiting=3)
+        box.send(b"message")
+        assert first.result() == b"mes"
+        assert sorted([second.result(), third.result()]) == [b"", b"sage"]
+        assert recv.read() == b""
+    box.wait_for(messages=0, received=1, receivers_waiting=0)
+
+
+@pytest.mark.parametrize("n_readers", [2, 5])
+def test_readers_of_one_descriptor_share_one_message(box, n_readers):
+    n = 3000
+
+    def read_all(recv):
+        pieces = []
+        while piece := recv.read(1 + len(pieces) % 7):
+            pieces.append(piece)
+        return pieces
+
+    message = b"".join(b"%04d" % i for i in range(n))
+    with box.open_recv(0) as recv:
+        readers = [Call(read_all, recv) for _ in range(n_readers)]
+        box.wait_for(receivers_waiting=n_readers)
+        box.send(message)
+        pieces = [piece for reader in readers for piece in reader.result()]
+        box.send(b"next")
+    assert sum(map(len, pieces)) == len(message)
+    assert sorted(b"".join(pieces)) == sorted(message)
+    assert box.drain() == [b"next"]
 
 
 def test_two_handles_read_two_messages_side_by_side(box):
@@ -95,7 +151,7 @@ def test_largest_message_in_odd_pieces(box):
         while piece := recv.read(99991):
             pieces.append(piece)
         assert b"".join(pieces) == data
-        assert recv.read() == b"next"
+    assert box.drain() == [b"next"]
 
 
 @pytest.mark.parametrize("start", [1, 2047, 4095])
@@ -147,6 +203,77 @@ def test_empty_mailbox_is_eagain_for_a_nonblocking_reader(box):
     assert box.counts("receivers_waiting", "received") == (0, 0)
 
 
+# --- loops that read to the end, of many languages ---
+
+PYTHON = {
+    "for": "with open(path, 'rb') as file:\n    for line in file: out(line)",
+    "for-text": "with open(path) as file:\n    for line in file: out(line.encode())",
+    "readlines": "with open(path, 'rb') as file: out(b''.join(file.readlines()))",
+    "read": "with open(path, 'rb') as file: out(file.read())",
+    "read-twice": "with open(path, 'rb') as file: out(file.read() + file.read())",
+    "unbuffered": "with open(path, 'rb', buffering=0) as file: out(file.read() + file.readall())",
+    "pieces": "with open(path, 'rb', buffering=0) as file:\n    while piece := file.read(3): out(piece)",
+    "copyfileobj": "import shutil\nwith open(path, 'rb') as file: shutil.copyfileobj(file, sys.stdout.buffer)",
+    "digest": "import hashlib\nbuffer = bytearray(1 << 18)\ndigest = hashlib.sha256()\n"
+              "with open(path, 'rb', buffering=0) as file:\n"
+              "    while n := file.readinto(buffer): digest.update(buffer[:n]); out(buffer[:n])",
+    "path": "import pathlib\nout(pathlib.Path(path).read_bytes())",
+    "os": "import os\nfd = os.open(path, os.O_RDONLY)\nwhile piece := os.read(fd, 1 << 20): out(piece)",
+    "fileinput": "import fileinput\nfor line in fileinput.input([path], mode='rb'): out(line)",
+    "csv": "import csv\nfor row in csv.reader(open(path)): out((row[0] + '\\n').encode())",
+}
+
+COMMANDS = {
+    "cat": 'cat "$1"',
+    "redirection": 'cat < "$1"',
+    "busybox-dd": 'busybox dd bs=4k 2> /dev/null < "$1"',
+    "busybox-sed": 'busybox sed "" "$1"',
+    "dd": 'dd if="$1" bs=4k status=none',
+    "dd-fullblock": 'dd if="$1" bs=1M iflag=fullblock status=none',
+    "dd-count": 'dd if="$1" bs=7 count=100 status=none',
+    "head-bytes": 'head -c 1000000 "$1"',
+    "head-lines": 'head -n 1000 "$1"',
+    "tail": 'tail -n +1 "$1"',
+    "mapfile": 'mapfile lines < "$1"; printf %s "${lines[@]}"',
+    "substitution": 'm=$(< "$1"); printf "%s\\n" "$m"',
+    "while-read": 'while IFS= read -r line; do printf "%s\\n" "$line"; done < "$1"',
+    "sed": 'sed "" "$1"',
+    "awk": 'awk 1 "$1"',
+    "grep": 'grep . "$1"',
+    "sort": 'sort -n -s -k 1,1 "$1" | sort -n',
+    "tee": 'tee /dev/null < "$1"',
+    "wc": 'test "$(wc -c < "$1")" = 14 && printf "1 a\\n2 b\\n3 cde\\n"',
+    "cp": 'cp "$1" "$2" && cat "$2"',
+    "cp-null": 'cp "$1" /dev/stdout',
+    "split": 'split -b 100 "$1" "$2." && cat "$2".*',
+    "base64": 'base64 "$1" | base64 -d',
+    "gzip": 'gzip -c < "$1" | gzip -d',
+    "perl": 'perl -ne print "$1"',
+    "perl-slurp": 'perl -0777 -ne print "$1"',
+    "perl-list": """perl -e 'open my $fh, "<", $ARGV[0]; print <$fh>; print <$fh>' "$1" """,
+}
+MESSAGE = b"1 a\n2 b\n3 cde\n"
+
+
+def takes_one_message(box, command, *args):
+    box.send(MESSAGE, b"the next\n")
+    done = run(*command, box.recv_path, *args)
+    assert (done.stdout.encode(), done.returncode) == (MESSAGE, 0), done.stderr
+    box.wait_for(messages=1)
+    assert box.drain() == [b"the next\n"]
+
+
+@pytest.mark.parametrize("program", PYTHON.values(), ids=PYTHON.keys())
+def test_python_takes_one_message_and_ends(box, program):
+    start = "import sys\npath = sys.argv[1]\nout = sys.stdout.buffer.write\n"
+    takes_one_message(box, [sys.executable, "-c", start + program])
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS.keys())
+def test_tools_take_one_message_and_end(box, command, tmp_path):
+    takes_one_message(box, ["bash", "-c", command, "bash"], tmp_path / "copy")
+
+
 # --- packet mode ---
 
 def test_packet_mode_has_a_message_a_read_and_no_end_between(box):
@@ -163,7 +290,13 @@ def test_packet_mode_can_be_switched_by_fcntl(box):
         box.send(b"one", b"two", b"three")
         assert [recv.read(), recv.read()] == [b"one", b"two"]
         recv.set_flags(os.O_NONBLOCK)
-        assert [recv.read(), recv.read()] == [b"three", b""]
+        assert [recv.read(), recv.read(), recv.read()] == [b"three", b"", b""]
+        # Message after message again, and again one message and its end.
+        recv.set_flags(os.O_NONBLOCK | os.O_DIRECT)
+        box.send(b"four", b"five")
+        assert recv.read() == b"four"
+        recv.set_flags(os.O_NONBLOCK)
+        assert [recv.read(), recv.read(), recv.read()] == [b"five", b"", b""]
 
 
 def test_packet_mode_leaves_a_message_that_does_not_fit(box):
@@ -229,9 +362,8 @@ def test_burst_is_shared_out_among_those_who_wait(box):
     assert box.drain() == [b"8", b"9"]
 
 
-@pytest.mark.parametrize("flags", [0, os.O_DIRECT], ids=["stream", "packet"])
-def test_two_readers_of_one_descriptor_get_a_message_each(box, flags):
-    with box.open_recv(flags) as recv:
+def test_two_readers_of_one_descriptor_get_a_message_each_in_packet_mode(box):
+    with box.open_recv(os.O_DIRECT) as recv:
         readers = [Call(read_once, recv), Call(read_once, recv)]
         box.wait_for(receivers_waiting=2)
         expect_asleep(*readers)

@@ -85,9 +85,14 @@ def test_command_substitution_holds_a_message(shell, box):
     assert sh(shell, 'echo hello > send; x=$(cat recv); echo "<$x>"', cwd=box.path) == "<hello>\n"
 
 
-def test_one_descriptor_receives_one_message_after_another(shell, box):
-    script = "echo one > send; echo two > send; exec 3<recv; cat <&3; echo -; cat <&3"
+def test_one_open_receives_one_message(shell, box):
+    script = "echo one > send; echo two > send; exec 3<recv; cat <&3; echo -; cat <&3; exec 3<recv; cat <&3; cat <&3"
     assert sh(shell, script, cwd=box.path) == "one\n-\ntwo\n"
+
+
+def test_each_name_on_a_command_line_is_a_message(shell, box):
+    assert sh(shell, "echo one > send; echo two > send; echo three > send; cat recv recv", cwd=box.path) == "one\ntwo\n"
+    assert box.drain() == [b"three\n"]
 
 
 def test_one_descriptor_sends_one_message_after_another(shell, box):

@@ -117,14 +117,15 @@ static int box_open(struct channel *channel)
 /* Whoever was killed in the middle has left messages. */
 static void empty_box(const struct channel *channel)
 {
-    char message[COLLECTED_BYTES];
-    int fd = open_in(channel, "recv", O_RDONLY | O_NONBLOCK);
+    size_t n_bytes = channel->size_bytes + 1; /* with a newline */
+    AUTO_FREE char *message = xrealloc(NULL, n_bytes, 1);
+    /* A message a read. */
+    AUTO_CLOSE int fd = open_in(channel, "recv", O_RDONLY | O_NONBLOCK | O_DIRECT);
 
     if (fd < 0)
         return;
-    while (read(fd, message, sizeof(message)) >= 0)
+    while (read(fd, message, n_bytes) >= 0)
         continue;
-    close(fd);
 }
 
 static void close_fds(struct channel *channel)

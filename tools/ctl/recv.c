@@ -79,11 +79,21 @@ static const struct argp argp = {
 
 struct receiving {
     const struct object *object;
-    int fd;
+    const char *file; /* what is read */
+    int dir_fd;       /* the object's, by whatever name by now; -1: not open */
+    int fd;           /* the file's; -1: not open */
     int64_t timeout_ns;
     struct why_owner owner;
     char *buffer; /* BUFFER_BYTES */
 };
+
+/* Return: 0 with the file open from its start; a negative errno. */
+static int reopen(struct receiving *receiving)
+{
+    util_close(&receiving->fd);
+    receiving->fd = openat(receiving->dir_fd, receiving->file, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    return receiving->fd < 0 ? -errno : 0;
+}
 
 /* The first read of a message: waits for it, and not for ever. Return: its length; -ETIMEDOUT; another
  * negative errno. */
@@ -170,17 +180,39 @@ static int receive_stream(struct receiving *receiving)
     return n < 0 ? (int)n : -EIDRM;
 }
 
-static int receive(struct receiving *receiving, const struct options *options)
+/* One open, one message. Return: 0; a negative errno. */
+static int receive_messages(struct receiving *receiving, uint64_t n)
 {
     int r = 0;
 
-    if (options->follow)
-        return receive_stream(receiving);
-    for (uint64_t i = 0; i < options->count && r == 0; i++) {
-        r = options->json ? receive_envelope(receiving)
-                          : receive_message(receiving, options->count > 1);
+    for (uint64_t i = 0; i < n && r == 0; i++) {
+        if (i > 0)
+            r = reopen(receiving);
+        /* It was there. */
+        if (r == -ENOENT)
+            r = -EIDRM;
+        if (r == 0)
+            r = receive_message(receiving, n > 1);
     }
     return r;
+}
+
+static int receive_envelopes(struct receiving *receiving, uint64_t n)
+{
+    int r = 0;
+
+    for (uint64_t i = 0; i < n && r == 0; i++)
+        r = receive_envelope(receiving);
+    return r;
+}
+
+static int receive(struct receiving *receiving, const struct options *options)
+{
+    if (options->follow)
+        return receive_stream(receiving);
+    if (options->json)
+        return receive_envelopes(receiving, options->count);
+    return receive_messages(receiving, options->count);
 }
 
 static const char *file_of(const struct options *options)
@@ -206,24 +238,27 @@ static void say_failed(const struct receiving *receiving, const char *file, int 
 
 static enum exit_status run_on(const struct object *object, const struct options *options)
 {
-    struct receiving receiving = { .object = object, .timeout_ns = options->timeout_ns };
-    const char *file = file_of(options);
-    AUTO_FREE char *path = object_file(object, file);
-    int r;
+    struct receiving receiving = {
+        .object = object,
+        .file = file_of(options),
+        .dir_fd = open(object->path, O_PATH | O_CLOEXEC),
+        .fd = -1,
+        .timeout_ns = options->timeout_ns,
+    };
+    int r = receiving.dir_fd < 0 ? -errno : reopen(&receiving);
 
-    receiving.fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-    r = receiving.fd < 0 ? -errno : 0;
     if (r == 0) {
         receiving.buffer = xrealloc(NULL, BUFFER_BYTES, 1);
         r = receive(&receiving, options);
         free(receiving.buffer);
-        close(receiving.fd);
     }
+    util_close(&receiving.fd);
+    util_close(&receiving.dir_fd);
     /* Nothing more to come is how a stream with a timeout ends. */
     if (options->follow && (r == -ETIMEDOUT || r == -EAGAIN))
         r = 0;
     if (r < 0)
-        say_failed(&receiving, file, -r);
+        say_failed(&receiving, receiving.file, -r);
     why_forget_owner(&receiving.owner);
     return r < 0 ? EXIT_STATUS_FAILED : EXIT_STATUS_OK;
 }

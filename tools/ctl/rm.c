@@ -91,17 +91,16 @@ static int empty_ring(const struct object *object)
 {
     AUTO_FREE char *path = object_file(object, "recv");
     AUTO_FREE char *message = xrealloc(NULL, MESSAGE_BYTES_MAX, 1);
-    AUTO_CLOSE int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    /* A message a read. */
+    AUTO_CLOSE int fd = open(path, O_RDONLY | O_NONBLOCK | O_DIRECT | O_CLOEXEC);
     int n = 0;
 
     if (fd < 0)
         return -errno;
     while (n < RING_PASS_MAX) {
-        ssize_t r = read(fd, message, MESSAGE_BYTES_MAX);
-
-        if (r < 0)
+        if (read(fd, message, MESSAGE_BYTES_MAX) < 0)
             return errno == EAGAIN ? n : -errno;
-        n += r == 0; /* each ends with an end of file */
+        n++;
     }
     return n;
 }
