@@ -21,6 +21,9 @@
  * someone plays with the words. What is skipped, at most all slots, is none. */
 #define RETRIES 65536
 
+/* Who is brief skips so many at a time. */
+#define RETRIES_BRIEF 8192
+
 /* Messages that a batch takes with one store of tail. */
 #define BATCH_MAX 64
 
@@ -117,6 +120,7 @@ struct ipcring {
     bool is_reserved; /* a place */
     bool is_shown;    /* the next message */
     bool can_judge;   /* other claimers of this pid namespace */
+    bool is_brief;    /* gives up early, to come again */
 
     /* As producer. */
     uint64_t seen_tail; /* tail, some time ago */
@@ -343,20 +347,32 @@ static void give_role_back(struct ipcring *ring, _Atomic uint32_t *role)
                                             memory_order_relaxed); /* K */
 }
 
-/* The predecessor may have died between publishing and storing head. */
+/* Whether the one producer, whose positions from head on are filled in order, has published @pos. */
+static bool is_published(const struct ipcring *ring, uint64_t pos)
+{
+    uint64_t word = atomic_load_explicit(slot_word(ring, pos), memory_order_relaxed);
+
+    return word >> 32 == ipcring_word(ipcring_lap(pos, ring->order), IPCRING_FULL, 0) >> 32;
+}
+
+/* The predecessor may have died between publishing and storing head. Halves what head can be each time:
+ * whoever holds the ring up by what he writes into it gets few looks. */
 static void find_head(struct ipcring *ring)
 {
-    uint64_t first = atomic_load_explicit(ring->head, memory_order_relaxed); /* K ordered it */
-    uint64_t pos = first;
+    uint64_t head = atomic_load_explicit(ring->head, memory_order_relaxed); /* K ordered it */
+    uint64_t n = ring->n_slots;
 
-    while (pos - first < ring->n_slots) {
-        uint64_t word = atomic_load_explicit(slot_word(ring, pos), memory_order_relaxed);
+    while (n > 0) {
+        uint64_t half = n / 2;
 
-        if (word >> 32 != ipcring_word(ipcring_lap(pos, ring->order), IPCRING_FULL, 0) >> 32)
-            break;
-        pos++;
+        if (is_published(ring, head + half)) {
+            head += half + 1;
+            n -= half + 1;
+        } else {
+            n = half;
+        }
     }
-    ring->next_head = pos;
+    ring->next_head = head;
     stop_put(ring);
     ring->seen_tail = atomic_load_explicit(ring->tail, memory_order_acquire); /* D */
 }
@@ -425,10 +441,16 @@ static bool confirm_claim(struct ipcring *ring, uint64_t pos, uint64_t free_word
 
 static bool pass_skipped(struct ipcring *ring);
 
+/* Return: how often to try where @n_skipped slots may have to be passed. */
+static inline uint64_t n_tries(const struct ipcring *ring, uint64_t n_skipped)
+{
+    return ring->is_brief ? RETRIES_BRIEF : RETRIES + n_skipped;
+}
+
 /* Claims the slot at head, against other producers. Return: 0 and the reservation; -EAGAIN; -EPROTO. */
 static int claim(struct ipcring *ring)
 {
-    for (int i = 0; i < RETRIES; i++) {
+    for (uint64_t i = 0; i < n_tries(ring, 0); i++) {
         uint64_t pos = atomic_load_explicit(ring->head, memory_order_acquire); /* M */
         _Atomic uint64_t *slot = slot_word(ring, pos);
         uint64_t word = atomic_load_explicit(slot, memory_order_acquire); /* F */
@@ -468,7 +490,7 @@ static int claim(struct ipcring *ring)
             atomic_load_explicit(slot, memory_order_relaxed) == word)
             return r;
     }
-    return -EPROTO;
+    return ring->is_brief ? -EAGAIN : -EPROTO;
 }
 
 /* Return: 0: position reserved_pos is this process's to fill; -EAGAIN; -EIDRM; -EBUSY; -EPROTO. */
@@ -700,12 +722,12 @@ static inline int take(struct ipcring *ring, struct ipcring_msg *msgs, unsigned 
     if (r < 0)
         return r;
     ring->is_shown = false;
-    for (uint64_t i = 0; i < RETRIES + ring->n_slots; i++) {
+    for (uint64_t i = 0; i < n_tries(ring, ring->n_slots); i++) {
         r = take_once(ring, msgs, n);
         if (r != 0)
             return r;
     }
-    return -EPROTO;
+    return ring->is_brief ? -EAGAIN : -EPROTO;
 }
 
 static inline int take_one(struct ipcring *ring, void *data, size_t max_bytes)
@@ -743,9 +765,30 @@ static uint64_t n_free(struct ipcring *ring)
     return head - tail <= ring->n_slots ? ring->n_slots - (head - tail) : ring->n_slots;
 }
 
+/* Return: whether a produce would have something to say. */
+static bool is_writable(struct ipcring *ring, uint64_t *ret_sleep_ns)
+{
+    uint64_t pos;
+    uint64_t word;
+    enum look what;
+
+    if (n_free(ring) > 0)
+        return true;
+    /* As pass_skipped: there may be no consumer who would do it. */
+    if (ring->one_producer || ring->one_consumer)
+        return false;
+    pos = load_tail(ring);
+    what = look(ring, pos, &word);
+    if (what != LOOK_CLAIMED)
+        return what == LOOK_SKIPPED;
+    *ret_sleep_ns = IPCRING_JUDGE_NS;
+    return unblock(ring, pos, word);
+}
+
 static bool is_ready(struct ipcring *ring, unsigned int event, uint64_t *ret_sleep_ns)
 {
-    return event == IPCRING_READABLE ? is_readable(ring, ret_sleep_ns) : n_free(ring) > 0;
+    return event == IPCRING_READABLE ? is_readable(ring, ret_sleep_ns)
+                                     : is_writable(ring, ret_sleep_ns);
 }
 
 int ipcring_arm(struct ipcring *ring, unsigned int event, uint32_t **ret_word, uint32_t *ret_value,
@@ -1395,9 +1438,10 @@ int ipcring_open(const char *path, struct ipcring **ret_ring)
     return r;
 }
 
-void ipcring_leave_judging(struct ipcring *ring)
+void ipcring_be_brief(struct ipcring *ring)
 {
     ring->can_judge = false;
+    ring->is_brief = true;
 }
 
 void ipcring_leave_roles(struct ipcring *ring)

@@ -2,7 +2,6 @@
 
 #include <ctype.h>
 #include <dirent.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,50 +51,45 @@ static bool read_process(const char *entry, struct process *ret_process)
     return found;
 }
 
-/* Start times differ from one time namespace to another. */
-static bool shares_clock(const char *entry)
-{
-    struct stat ours;
-    struct stat theirs;
-    char path[300];
-
-    if (stat("/proc/self/ns/time", &ours) < 0)
-        return errno == ENOENT;
-    snprintf(path, sizeof(path), "/proc/%s/ns/time", entry);
-    return stat(path, &theirs) == 0 && theirs.st_ino == ours.st_ino;
-}
-
-/* Return: whether process @entry of /proc may be the one that claims by @id, and lives. */
-static bool may_be(const char *entry, uint32_t id)
+/* Return: whether @process may be the one that claims by @id, by what it calls itself. */
+static bool may_be(const struct process *process, uint32_t id)
 {
     uint32_t tag = id & IPCRING_ID_START << IPCRING_ID_START_SHIFT;
-    struct process process;
 
-    if (!read_process(entry, &process) || process.pid != (pid_t)(id & IPCRING_ID_PID))
-        return false;
     /* Who knows when it started knows its namespace too, and is not of the first. */
-    if (tag != 0 && !process.is_nested)
-        return false;
-    if (!shares_clock(entry))
-        tag = 0;
-    return !ipcring_os_claimer_is_dead((uint32_t)strtoul(entry, NULL, 10) | tag);
+    return process->pid == (pid_t)(id & IPCRING_ID_PID) && (tag == 0 || process->is_nested);
 }
 
-bool pid_namespaces_lack(uint32_t id)
+/* Process @entry of /proc is somebody's namesake, maybe of several. */
+static void look_at(const char *entry, const uint32_t *ids, unsigned int n, bool *lacks,
+                    bool (*is_dead)(void *arg, uint32_t id), void *arg)
 {
-    struct dirent *entry;
-    bool found = false;
-    DIR *proc;
+    uint32_t own_pid = (uint32_t)strtoul(entry, NULL, 10);
+    struct process process;
 
-    if (!sees_all())
-        return false;
-    proc = opendir("/proc");
+    if (!read_process(entry, &process))
+        return;
+    for (unsigned int i = 0; i < n; i++) {
+        uint32_t tag = ids[i] & IPCRING_ID_START << IPCRING_ID_START_SHIFT;
+
+        if (lacks[i] && may_be(&process, ids[i]))
+            lacks[i] = is_dead(arg, own_pid | tag);
+    }
+}
+
+void pid_namespaces_lack(const uint32_t *ids, unsigned int n, bool *ret_lacks,
+                         bool (*is_dead)(void *arg, uint32_t id), void *arg)
+{
+    DIR *proc = sees_all() ? opendir("/proc") : NULL;
+    struct dirent *entry;
+
+    for (unsigned int i = 0; i < n; i++)
+        ret_lacks[i] = proc;
     if (!proc)
-        return false;
-    while (!found && (entry = readdir(proc))) {
+        return;
+    while ((entry = readdir(proc))) {
         if (isdigit((unsigned char)entry->d_name[0]))
-            found = may_be(entry->d_name, id);
+            look_at(entry->d_name, ids, n, ret_lacks, is_dead, arg);
     }
     closedir(proc);
-    return !found;
 }

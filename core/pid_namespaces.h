@@ -5,9 +5,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Return: whether surely no living process claims by @id (ring_abi.h), in whatever pid namespace. Only the
- * first namespace sees all; elsewhere nothing is sure.
- * Context: reads all of /proc, and may block there. */
-bool pid_namespaces_lack(uint32_t id);
+/* Looks for the claimers @ids (ring_abi.h) among all processes, in whatever pid namespaces. @is_dead tells of a
+ * process of this namespace, by the id that it would have here, whether it is surely dead.
+ * @ret_lacks says of each id whether surely no living process claims by it. Only the first namespace sees all;
+ * elsewhere nothing is sure.
+ * Context: reads all of /proc; waits for @is_dead alone. */
+void pid_namespaces_lack(const uint32_t *ids, unsigned int n, bool *ret_lacks,
+                         bool (*is_dead)(void *arg, uint32_t id), void *arg);
 
 #endif

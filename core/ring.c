@@ -95,13 +95,18 @@ static _Atomic uint64_t *find_claim(void *map, const struct ring_geometry *geome
     return slot;
 }
 
-static bool bury_claim(void *map, const struct ring_geometry *geometry,
-                       bool (*is_dead)(uint32_t id))
+/* Whom to ask. */
+struct judge {
+    bool (*is_dead)(void *arg, enum ring_claim claim, uint64_t what);
+    void *arg;
+};
+
+static bool bury_claim(void *map, const struct ring_geometry *geometry, const struct judge *judge)
 {
     uint64_t word;
     _Atomic uint64_t *slot = find_claim(map, geometry, &word);
 
-    if (!slot || !is_dead(ipcring_word_low(word)))
+    if (!slot || !judge->is_dead(judge->arg, RING_CLAIM, word))
         return false;
     if (!atomic_compare_exchange_strong(slot, &word,
                                         ipcring_word(ipcring_word_lap(word), IPCRING_SKIP, 0)))
@@ -111,23 +116,27 @@ static bool bury_claim(void *map, const struct ring_geometry *geometry,
     return true;
 }
 
-static bool bury_role(_Atomic uint32_t *role, bool (*is_dead)(uint32_t id))
+static bool bury_role(void *map, size_t at, enum ring_claim claim, const struct judge *judge)
 {
+    _Atomic uint32_t *role = ring_u32(map, at);
     uint32_t holder = atomic_load_explicit(role, memory_order_acquire); /* K */
 
-    if (holder == 0 || !is_dead(holder))
+    if (holder == 0 || !judge->is_dead(judge->arg, claim, holder))
         return false;
     return atomic_compare_exchange_strong(role, &holder, 0); /* K */
 }
 
 unsigned int ring_bury(void *map, const struct ring_geometry *geometry,
-                       bool (*is_dead)(uint32_t id))
+                       bool (*is_dead)(void *arg, enum ring_claim claim, uint64_t what), void *arg)
 {
+    const struct judge judge = { is_dead, arg };
     unsigned int n = 0;
 
-    n += bury_claim(map, geometry, is_dead);
-    n += bury_role(ring_u32(map, IPCRING_AT_PRODUCER), is_dead);
-    n += bury_role(ring_u32(map, IPCRING_AT_CONSUMER), is_dead);
+    n += bury_claim(map, geometry, &judge);
+    if (geometry->flags & IPCRING_ONE_PRODUCER)
+        n += bury_role(map, IPCRING_AT_PRODUCER, RING_PRODUCER, &judge);
+    if (geometry->flags & IPCRING_ONE_CONSUMER)
+        n += bury_role(map, IPCRING_AT_CONSUMER, RING_CONSUMER, &judge);
     return n;
 }
 
@@ -138,24 +147,44 @@ bool ring_is_blocked(void *map, const struct ring_geometry *geometry)
     return find_claim(map, geometry, &word);
 }
 
-enum ring_next ring_look(void *map, const struct ring_geometry *geometry)
+bool ring_has_next(void *map, const struct ring_geometry *geometry)
 {
     uint64_t pos = ring_tail(map);
+    _Atomic uint64_t *slot;
 
-    for (uint32_t n = 0; n < geometry->slots; n++, pos++) {
+    return ipcring_word_lap(load_word(map, geometry, pos, &slot)) ==
+           ipcring_lap(pos, order_of(geometry->slots));
+}
+
+/* What was found holds as long as tail has not passed it. */
+static void skim_from(struct ring_skim *skim, uint64_t tail, uint64_t slots)
+{
+    if (tail - skim->tail > skim->pos - skim->tail || skim->pos - tail > slots)
+        skim->pos = tail;
+    skim->tail = tail;
+}
+
+enum ring_next ring_look(void *map, const struct ring_geometry *geometry, struct ring_skim *skim)
+{
+    uint64_t tail = ring_tail(map);
+
+    skim_from(skim, tail, geometry->slots);
+    for (unsigned int i = 0; i < RING_STEPS; i++) {
         _Atomic uint64_t *slot;
-        uint64_t word = load_word(map, geometry, pos, &slot);
+        uint64_t word = load_word(map, geometry, skim->pos, &slot);
 
-        if (ipcring_word_lap(word) != ipcring_lap(pos, order_of(geometry->slots)))
-            break;
+        if (skim->pos - tail >= geometry->slots ||
+            ipcring_word_lap(word) != ipcring_lap(skim->pos, order_of(geometry->slots)))
+            return RING_NOTHING;
         if (ipcring_word_state(word) == IPCRING_FULL)
             return ipcring_word_low(word) > geometry->slot_bytes - IPCRING_WORD_BYTES
                        ? RING_DAMAGE
                        : RING_MESSAGE;
         if (ipcring_word_state(word) != IPCRING_SKIP)
-            break;
+            return RING_NOTHING;
+        skim->pos++;
     }
-    return RING_NOTHING;
+    return RING_SKIPPED;
 }
 
 bool ring_can_pass(void *map, const struct ring_geometry *geometry)
@@ -174,20 +203,38 @@ uint64_t ring_tail(void *map)
     return atomic_load_explicit(ring_u64(map, IPCRING_AT_TAIL), memory_order_acquire);
 }
 
-uint64_t ring_find_published(void *map, const struct ring_geometry *geometry, uint64_t pos)
+/* Producers claim, and the one producer fills, in order: it is full when the last slot is not free. */
+bool ring_is_full(void *map, const struct ring_geometry *geometry, uint64_t head)
+{
+    uint64_t tail = ring_tail(map);
+    uint64_t last = tail + geometry->slots - 1;
+    _Atomic uint64_t *slot;
+
+    return head - tail >= geometry->slots ||
+           ipcring_word_lap(load_word(map, geometry, last, &slot)) ==
+               ipcring_lap(last, order_of(geometry->slots));
+}
+
+uint64_t ring_find_published(void *map, const struct ring_geometry *geometry, uint64_t pos,
+                             bool *ret_more)
 {
     uint64_t tail = ring_tail(map);
 
+    *ret_more = false;
     /* What tail has passed was published, and may have been overwritten since. */
     if (pos - tail > geometry->slots)
         pos = tail;
-    while (pos - tail < geometry->slots) {
+    for (unsigned int i = 0; pos - tail < geometry->slots; i++) {
         _Atomic uint64_t *slot;
         uint64_t word = load_word(map, geometry, pos, &slot);
 
         if (ipcring_word_lap(word) != ipcring_lap(pos, order_of(geometry->slots)) ||
             ipcring_word_state(word) == IPCRING_CLAIMED)
             break;
+        if (i == RING_STEPS) {
+            *ret_more = true;
+            break;
+        }
         pos++;
     }
     return pos;

@@ -38,7 +38,8 @@ int ipcring_os_sleep(_Atomic uint32_t *word, uint32_t value, uint64_t timeout_ns
 /* Registers this process as one that needs no fence in H. Return: whether it worked. */
 bool ipcring_os_register_membarrier(void);
 
-/* G's fence in all processes that have registered. Return: whether it worked. */
+/* G's fence in all processes that have registered. Return: whether it worked; if not, the caller has had one
+ * of its own, for those that have theirs in H. */
 bool ipcring_os_membarrier(void);
 
 /* Return: the pid namespace of this process, 0 where it can't be told. */
@@ -47,13 +48,21 @@ uint64_t ipcring_os_pid_namespace(void);
 /* Return: what this process writes into its claims. */
 uint32_t ipcring_os_own_id(void);
 
-/* Return: whether the claimer @id, of this namespace, is surely dead; a zombie is. */
+enum ipcring_os_life { IPCRING_OS_LIVES, IPCRING_OS_DEAD, IPCRING_OS_UNKNOWN };
+
+/* Looks at who has @pid, in this namespace, now; a zombie is dead. *@ret_ino is a number that no other process
+ * has or will have; 0: the kernel has none. Never blocks. */
+enum ipcring_os_life ipcring_os_look(pid_t pid, uint64_t *ret_ino);
+
+/* Return: whether the claimer @id, of this namespace, is surely dead; a zombie is. Reads /proc; waits there only
+ * where a process is executed anew between two looks. */
 bool ipcring_os_claimer_is_dead(uint32_t id);
 
 /* What only the daemon wants of the library. */
 
-/* From now on @ring judges nobody: that may block, and its user must not. */
-void ipcring_leave_judging(struct ipcring *ring);
+/* From now on @ring judges nobody: that may block, and its user must not. And where much is to be skipped it
+ * says -EAGAIN when it has skipped some of it: there is more to do. */
+void ipcring_be_brief(struct ipcring *ring);
 
 /* Gives back the role of the one producer or consumer, to whoever comes next. */
 void ipcring_leave_roles(struct ipcring *ring);

@@ -9,16 +9,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "pid_namespaces.h"
 #include "ring_map.h"
 #include "settings.h"
 #include "size.h"
@@ -40,35 +36,6 @@ static pid_t pid_of(uint32_t id)
     return (pid_t)(id & IPCRING_ID_PID);
 }
 
-/* What can be told without looking into /proc, where a process that is being executed anew keeps us
- * waiting, and with us maybe itself. */
-static bool is_gone(uint32_t id)
-{
-    struct pollfd exited = { .events = POLLIN };
-    bool gone;
-
-    if (id & IPCRING_ID_FOREIGN)
-        return false;
-    exited.fd = (int)syscall(SYS_pidfd_open, pid_of(id), 0);
-    if (exited.fd < 0)
-        return errno == ESRCH;
-    gone = poll(&exited, 1, 0) == 1;
-    close(exited.fd);
-    return gone;
-}
-
-static bool is_dead(uint32_t id)
-{
-    if (id & IPCRING_ID_FOREIGN)
-        return pid_namespaces_lack(id);
-    return ipcring_os_claimer_is_dead(id);
-}
-
-static bool is_dead_here(uint32_t id)
-{
-    return !(id & IPCRING_ID_FOREIGN) && ipcring_os_claimer_is_dead(id);
-}
-
 static uint64_t now_ns(void)
 {
     struct timespec now;
@@ -77,35 +44,105 @@ static uint64_t now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
 }
 
-/* Who is of another pid namespace is looked for among all processes: in one part of the time of so many. */
-#define FOREIGN_SHARE 32
+/* Most claims are published in no time: about one that was seen just now nobody is asked. */
+#define SUSPECT_NS 1000000
 
-/* May block. */
-static void bury_dead(struct ring_mbox *ring, struct ring_memory *memory)
+/* Where the kernel has no numbers for processes that they are told apart by, it is asked again after so long whether
+ * the pid is another's by now. */
+#define KNOWN_NS 1000000000
+
+/* What was not seen for so long may have been gone in between, and be another's of the same name. */
+#define UNSEEN_NS 1000000000
+
+static void forget_suspect(struct ring_suspect *suspect)
 {
-    uint64_t start = now_ns();
-    uint64_t end;
+    ring_question_drop(suspect->question);
+    *suspect = (struct ring_suspect){ 0 };
+}
 
-    if (start < atomic_load(&ring->judge_foreign_at_ns)) {
-        ring_bury(memory->map, &memory->geometry, is_dead_here);
-        return;
+/* Return: whether it is said to be dead; where it is said to live, when that was is noted. */
+static bool fetch_verdict(struct ring_suspect *suspect, uint64_t now)
+{
+    enum ring_verdict verdict = ring_question_verdict(suspect->question);
+
+    if (verdict == RING_PENDING)
+        return false;
+    ring_question_drop(suspect->question);
+    suspect->question = NULL;
+    suspect->since_ns = now;
+    suspect->is_known = verdict == RING_LIVES;
+    return verdict == RING_DEAD;
+}
+
+/* Return: whether who has the suspect's pid now is dead, or another than who had it first. */
+static bool is_gone(struct ring_suspect *suspect, uint32_t id)
+{
+    enum ipcring_os_life life;
+    uint64_t ino;
+
+    if (id & IPCRING_ID_FOREIGN)
+        return false;
+    life = ipcring_os_look(pid_of(id), &ino);
+    if (life == IPCRING_OS_DEAD || (suspect->ino != 0 && ino != 0 && ino != suspect->ino))
+        return true;
+    suspect->ino = ino;
+    return false;
+}
+
+/* Return: how long after since_ns there is something to be asked. */
+static uint64_t patience_with(const struct ring_suspect *suspect, uint32_t id)
+{
+    if (!suspect->is_known || id & IPCRING_ID_FOREIGN)
+        return SUSPECT_NS;
+    return suspect->ino != 0 ? UINT64_MAX : KNOWN_NS;
+}
+
+/* Under lock, and never waits. An answer that comes later is there for who looks again. */
+static bool is_dead(void *arg, enum ring_claim claim, uint64_t what)
+{
+    struct ring_mbox *ring = arg;
+    struct ring_suspect *suspect = &ring->suspects[claim];
+    uint32_t id = ipcring_word_low(what);
+    uint64_t now = now_ns();
+
+    if (suspect->what != what || now - suspect->seen_ns > UNSEEN_NS) {
+        forget_suspect(suspect);
+        suspect->what = what;
+        suspect->since_ns = now;
     }
-    ring_bury(memory->map, &memory->geometry, is_dead);
-    end = now_ns();
-    atomic_store(&ring->judge_foreign_at_ns, end + (end - start) * FOREIGN_SHARE);
+    suspect->seen_ns = now;
+    if (is_gone(suspect, id) || (suspect->question && fetch_verdict(suspect, now))) {
+        forget_suspect(suspect);
+        return true;
+    }
+    if (!suspect->question && now - suspect->since_ns >= patience_with(suspect, id))
+        suspect->question = ring_judges_ask(ring->judges, id);
+    return false;
+}
+
+/* So many dead are passed at a time. Others wait for the mailbox's lock, and whoever maps the ring can fill
+ * it with claims of the dead. */
+#define DEAD_MAX 64
+
+/* Under lock. Return: how many dead have been found. */
+static unsigned int bury(struct ring_mbox *ring)
+{
+    return ring_bury(ring->memory->map, &ring->memory->geometry, is_dead, ring);
 }
 
 /* --- The store --- */
 
-/* Under lock: counts what has been published. Return: the id of the last change. */
-static uint64_t count_changes(struct ring_mbox *ring)
+/* Under lock: counts what has been published, or some of it. Return: the id of the last change. */
+static uint64_t count_changes(struct ring_mbox *ring, bool *ret_more)
 {
     struct ring_memory *memory = ring->memory;
     uint64_t id;
 
+    *ret_more = false;
     if (!memory)
         return atomic_load(&ring->n_changes);
-    ring->published = ring_find_published(memory->map, &memory->geometry, ring->published);
+    ring->published = ring_find_published(memory->map, &memory->geometry, ring->published,
+                                          ret_more);
     id = ring->published + ring_tail(memory->map) + ring->n_rung;
     atomic_store(&ring->n_changes, id);
     return id;
@@ -117,31 +154,24 @@ static int error_of(int r)
     return r == -EPROTO ? -EIO : r;
 }
 
-/* Return: whether another try may do better. */
-static bool bury_gone(struct ring_mbox *ring, int r)
+/* Whether a producer that got -EAGAIN, and a consumer, has something to skip first: more of it than is done at
+ * a time. */
+static bool has_to_pass(struct ring_mbox *ring)
 {
-    return (r == -EAGAIN || r == -EBUSY) &&
-           ring_bury(ring->memory->map, &ring->memory->geometry, is_gone) > 0;
+    struct ring_memory *memory = ring->memory;
+    struct ipcring_stat stat;
+
+    ipcring_get_stat(ring->handle, &stat);
+    return !ring_is_full(memory->map, &memory->geometry, stat.head) ||
+           ring_can_pass(memory->map, &memory->geometry);
 }
 
-/* So many dead are passed at a time. Others wait for the mailbox's lock, and whoever maps the ring can fill
- * it with claims of the dead. */
-#define DEAD_MAX 1024
-
-/* The thread that judges serves those who wait: a claim in their way it judges without being asked. */
-static _Thread_local bool is_serving;
-
-/* Under lock: somebody holds the ring up, and whether he lives may take time to tell: he is of another pid
- * namespace, or his pid may be another's now. The thread is to find out, for those who come again. */
-static void have_judged(struct ring_mbox *ring, int r)
+static bool has_to_skip(struct ring_mbox *ring)
 {
-    bool is_blocked = r == -EAGAIN && !is_serving &&
-                      ring_is_blocked(ring->memory->map, &ring->memory->geometry);
+    struct ring_memory *memory = ring->memory;
 
-    if (r != -EBUSY && !is_blocked)
-        return;
-    atomic_store(&ring->judge_asked, true);
-    ring_wait_ask(&ring->data);
+    return ring_has_next(memory->map, &memory->geometry) &&
+           !ring_is_blocked(memory->map, &memory->geometry);
 }
 
 static int put(struct mbox_store *store, const struct msg *msg)
@@ -152,9 +182,10 @@ static int put(struct mbox_store *store, const struct msg *msg)
 
     do
         r = ipcring_try_produce(ring->handle, msg->data, msg->size_bytes);
-    while (n_dead++ < DEAD_MAX && bury_gone(ring, r));
+    while ((r == -EAGAIN || r == -EBUSY) && n_dead++ < DEAD_MAX && bury(ring) > 0);
     ipcring_leave_roles(ring->handle);
-    have_judged(ring, r);
+    if (r == -EAGAIN && has_to_pass(ring))
+        ring_wait_ask(&ring->space);
     /* It went nowhere. */
     if (ring_memory_is_truncated(ring->memory))
         return -EIO;
@@ -176,18 +207,17 @@ static int get(struct mbox_store *store, const struct mbox_op *op, struct msg **
 
     if (ring_memory_is_truncated(ring->memory))
         return -EIO;
-    if (ring_find_published(ring->memory->map, &ring->memory->geometry, ring->published) ==
-            ring_tail(ring->memory->map) &&
-        !ring_is_blocked(ring->memory->map, &ring->memory->geometry))
+    if (!ring_has_next(ring->memory->map, &ring->memory->geometry))
         return -EAGAIN;
     msg = msg_alloc(n_max < op->max_bytes ? n_max : op->max_bytes, 0, unknown_sender(ring));
     if (!msg)
         return -ENOMEM;
     do
         r = ipcring_try_consume(ring->handle, msg->data, msg->size_bytes);
-    while (n_dead++ < DEAD_MAX && bury_gone(ring, r));
+    while ((r == -EAGAIN || r == -EBUSY) && n_dead++ < DEAD_MAX && bury(ring) > 0);
     ipcring_leave_roles(ring->handle);
-    have_judged(ring, r);
+    if (r == -EAGAIN && has_to_skip(ring))
+        ring_wait_ask(&ring->data);
     if (r < 0) {
         msg_unref(msg);
         return error_of(r);
@@ -197,31 +227,43 @@ static int get(struct mbox_store *store, const struct mbox_op *op, struct msg **
     return 0;
 }
 
-/* What nobody could ever receive is no message: it does not keep the ring from being removed. */
+/* What nobody could ever receive is no message: it does not keep the ring from being removed. What is not
+ * known yet may be one. */
 static bool has_messages(struct mbox_store *store)
 {
     struct ring_mbox *ring = of_store(store);
+    enum ring_next next;
 
-    return !ring_memory_is_truncated(ring->memory) &&
-           ring_look(ring->memory->map, &ring->memory->geometry) == RING_MESSAGE;
+    if (ring_memory_is_truncated(ring->memory))
+        return false;
+    next = ring_look(ring->memory->map, &ring->memory->geometry, &ring->skim);
+    return next == RING_MESSAGE || next == RING_SKIPPED;
+}
+
+static bool is_readable(struct ring_mbox *ring)
+{
+    enum ring_next next = ring_look(ring->memory->map, &ring->memory->geometry, &ring->skim);
+
+    if (next == RING_SKIPPED)
+        ring_wait_ask(&ring->data);
+    return next == RING_MESSAGE || next == RING_DAMAGE;
 }
 
 static unsigned int readiness(struct mbox_store *store)
 {
-    struct ring_memory *memory = of_store(store)->memory;
+    struct ring_mbox *ring = of_store(store);
+    struct ring_memory *memory = ring->memory;
     unsigned int events = 0;
     struct ipcring_stat stat;
-    uint64_t head;
 
     /* An error is no wait. */
     if (ring_memory_is_truncated(memory))
         return MBOX_READABLE | MBOX_WRITABLE;
-    ipcring_get_stat(of_store(store)->handle, &stat);
-    /* A sole producer may have died before it stored head. */
-    head = ring_find_published(memory->map, &memory->geometry, stat.head);
-    if (ring_look(memory->map, &memory->geometry) != RING_NOTHING)
+    ipcring_get_stat(ring->handle, &stat);
+    if (is_readable(ring))
         events |= MBOX_READABLE;
-    if (head - stat.tail < stat.slots || ring_can_pass(memory->map, &memory->geometry))
+    if (!ring_is_full(memory->map, &memory->geometry, stat.head) ||
+        ring_can_pass(memory->map, &memory->geometry))
         events |= MBOX_WRITABLE;
     return events;
 }
@@ -239,6 +281,8 @@ static void want(struct mbox_store *store, unsigned int events)
 /* Under lock: gives the memory back; who maps it is told. */
 static void end_memory(struct ring_mbox *ring)
 {
+    for (unsigned int i = 0; i < RING_N_CLAIMS; i++)
+        forget_suspect(&ring->suspects[i]);
     ring_end(ring->memory->map);
     ring_memory_unlink(ring->memory);
     ipcring_close(ring->handle);
@@ -337,12 +381,12 @@ static const struct mbox_store_ops bell_store_ops = {
 
 /* --- Waiting --- */
 
-static uint64_t lock_and_count_changes(struct ring_mbox *ring)
+static uint64_t lock_and_count_changes(struct ring_mbox *ring, bool *ret_more)
 {
     uint64_t id;
 
     pthread_mutex_lock(&ring->mbox->lock);
-    id = count_changes(ring);
+    id = count_changes(ring, ret_more);
     pthread_mutex_unlock(&ring->mbox->lock);
     return id;
 }
@@ -354,14 +398,15 @@ static unsigned int serve(struct ring_mbox *ring)
     unsigned int events;
     uint64_t id;
     bool changed;
+    bool more;
 
-    is_serving = true;
     events = mbox_settle(ring->mbox, 0, &ready);
-    is_serving = false;
-    id = lock_and_count_changes(ring);
+    id = lock_and_count_changes(ring, &more);
     changed = atomic_exchange(&ring->n_told, id) != id;
     if (mbox_settle(&ring->bell, changed ? MBOX_READABLE : 0, &ready) != 0)
         events |= MBOX_READABLE | MBOX_WRITABLE;
+    if (more && events != 0)
+        ring_wait_ask(&ring->data);
     mbox_ready_run(&ready);
     return events;
 }
@@ -384,22 +429,8 @@ static struct ring_mbox *of_space(struct ring_wait *wait)
     return (struct ring_mbox *)((char *)wait - offsetof(struct ring_mbox, space));
 }
 
-/* Somebody has asked for it, who does not wait for the answer. */
-static void judge_if_asked(struct ring_mbox *ring)
-{
-    struct ring_memory *memory;
-
-    if (!atomic_exchange(&ring->judge_asked, false))
-        return;
-    memory = ring_mbox_memory(ring);
-    if (memory)
-        bury_dead(ring, memory);
-    ring_memory_unref(memory);
-}
-
 static bool look_for_data(struct ring_wait *wait, struct ring_memory **ret_memory)
 {
-    judge_if_asked(of_data(wait));
     return look(of_data(wait), MBOX_READABLE, ret_memory);
 }
 
@@ -408,14 +439,24 @@ static bool look_for_space(struct ring_wait *wait, struct ring_memory **ret_memo
     return look(of_space(wait), MBOX_WRITABLE, ret_memory);
 }
 
+static void lock_and_bury(struct ring_mbox *ring, const struct ring_memory *memory)
+{
+    unsigned int n_dead = 0;
+
+    pthread_mutex_lock(&ring->mbox->lock);
+    while (ring->memory == memory && n_dead++ < DEAD_MAX && bury(ring) > 0)
+        ;
+    pthread_mutex_unlock(&ring->mbox->lock);
+}
+
 static void judge_for_data(struct ring_wait *wait, struct ring_memory *memory)
 {
-    bury_dead(of_data(wait), memory);
+    lock_and_bury(of_data(wait), memory);
 }
 
 static void judge_for_space(struct ring_wait *wait, struct ring_memory *memory)
 {
-    bury_dead(of_space(wait), memory);
+    lock_and_bury(of_space(wait), memory);
 }
 
 static void left_data(struct ring_wait *wait)
@@ -443,6 +484,7 @@ static void set_memory(struct ring_mbox *ring, struct ring_memory *memory, struc
     /* Changes go on being counted upwards, though positions begin anew. */
     ring->n_rung = atomic_load(&ring->n_changes) + 1;
     ring->published = 0;
+    ring->skim = (struct ring_skim){ 0 };
 }
 
 /* Return: 0 with memory, held by the caller, and a handle on it. */
@@ -459,7 +501,7 @@ static int make_memory(struct ring_mbox *ring, const struct ring_geometry *geome
         ring_memory_let_go(memory);
         return r;
     }
-    ipcring_leave_judging(*ret_handle);
+    ipcring_be_brief(*ret_handle);
     *ret_memory = memory;
     return 0;
 }
@@ -507,7 +549,7 @@ int ring_mbox_init(struct ring_mbox *ring, struct mbox *mbox, struct ring_waiter
     struct ipcring *handle;
     int r;
 
-    *ring = (struct ring_mbox){ .mbox = mbox, .home = *home };
+    *ring = (struct ring_mbox){ .mbox = mbox, .home = *home, .judges = waiters->judges };
     r = make_memory(ring, &geometry, &memory, &handle);
     if (r < 0)
         return r;
@@ -592,7 +634,7 @@ static const struct setting settings[] = {
  * publishes at this very moment is gone with the memory. */
 static bool is_in_use(struct ring_mbox *ring)
 {
-    ring_bury(ring->memory->map, &ring->memory->geometry, is_gone);
+    bury(ring);
     return ring->mbox->queue.occupied || has_messages(&ring->store) ||
            ring_is_blocked(ring->memory->map, &ring->memory->geometry);
 }
@@ -712,6 +754,20 @@ static pid_t role_pid(struct ring_memory *memory, size_t at)
     return id & IPCRING_ID_FOREIGN ? 0 : pid_of(id);
 }
 
+/* Under lock. Return: the position up to which messages have been published; where those are more than it
+ * can look at now, up to which they have been begun. */
+static uint64_t head_of(struct ring_mbox *ring)
+{
+    struct ipcring_stat stat;
+    bool more;
+
+    count_changes(ring, &more);
+    if (!more)
+        return ring->published;
+    ipcring_get_stat(ring->handle, &stat);
+    return stat.head - ring->published < stat.slots ? stat.head : ring->published;
+}
+
 int ring_mbox_get_stat(struct ring_mbox *ring, struct ring_mbox_stat *ret_stat)
 {
     struct ring_memory *memory;
@@ -720,11 +776,11 @@ int ring_mbox_get_stat(struct ring_mbox *ring, struct ring_mbox_stat *ret_stat)
     memory = ring->memory;
     if (memory) {
         uint64_t tail = ring_tail(memory->map);
+        uint64_t head = head_of(ring);
 
-        count_changes(ring);
         *ret_stat = (struct ring_mbox_stat){
-            .n_messages = ring->published - tail + ring->mbox->queue.n_messages,
-            .head = ring->published,
+            .n_messages = head - tail + ring->mbox->queue.n_messages,
+            .head = head,
             .tail = tail,
             .n_senders_waiting = ring->mbox->stat.n_senders_waiting,
             .n_receivers_waiting = ring->mbox->stat.n_receivers_waiting,
@@ -739,18 +795,21 @@ int ring_mbox_get_stat(struct ring_mbox *ring, struct ring_mbox_stat *ret_stat)
 
 uint64_t ring_mbox_last_change(struct ring_mbox *ring)
 {
-    return lock_and_count_changes(ring);
+    bool more;
+
+    return lock_and_count_changes(ring, &more);
 }
 
 int ring_mbox_wake(struct ring_mbox *ring, struct mbox_ready *ready)
 {
     int r = -EIDRM;
+    bool more;
 
     pthread_mutex_lock(&ring->mbox->lock);
     if (ring->memory) {
         ipcring_wake(ring->handle);
         ring->n_rung++;
-        count_changes(ring);
+        count_changes(ring, &more);
         r = 0;
     }
     pthread_mutex_unlock(&ring->mbox->lock);

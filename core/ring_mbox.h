@@ -21,13 +21,22 @@
 #include "ring_memory.h"
 #include "ring_waiter.h"
 
+/* Somebody who holds the ring up, and may be dead. */
+struct ring_suspect {
+    uint64_t what;                  /* see ring_bury; 0: nobody */
+    uint64_t since_ns;              /* when that was first seen, or its answer came */
+    uint64_t seen_ns;               /* when it was last seen */
+    uint64_t ino;                   /* ipcring_os_look's; 0: not known */
+    bool is_known;                  /* it is who has that pid */
+    struct ring_question *question; /* NULL: it was not asked */
+};
+
 struct ring_mbox {
     struct mbox *mbox;
     struct mbox bell;
     _Atomic uint64_t n_changes; /* the id of the bell's next message */
     _Atomic uint64_t n_told;    /* of which its watchers have been told */
-    atomic_bool judge_asked;    /* the thread is to look whether who holds the ring up lives */
-    _Atomic uint64_t judge_foreign_at_ns; /* not before */
+    struct ring_judges *judges;
 
     struct mbox_store store;
     struct mbox_store bell_store;
@@ -37,6 +46,8 @@ struct ring_mbox {
     struct ring_memory *memory; /* NULL: removed */
     struct ipcring *handle;
     uint64_t published; /* the position up to which messages have been seen */
+    struct ring_skim skim;
+    struct ring_suspect suspects[RING_N_CLAIMS];
     uint64_t n_rung;
     struct ring_home home; /* and whom it is charged to */
 };

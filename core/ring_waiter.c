@@ -278,6 +278,7 @@ void ring_waiters_init(struct ring_waiters *waiters, unsigned int words_per_thre
     pthread_mutex_init(&waiters->lock, NULL);
     TAILQ_INIT(&waiters->list);
     waiters->words_per_thread = words_per_thread;
+    waiters->judges = ring_judges_new();
 }
 
 static void stop(struct ring_waiter *waiter)
@@ -299,6 +300,7 @@ void ring_waiters_deinit(struct ring_waiters *waiters)
         TAILQ_REMOVE(&waiters->list, waiter, link);
         stop(waiter);
     }
+    ring_judges_free(waiters->judges);
     pthread_mutex_destroy(&waiters->lock);
 }
 

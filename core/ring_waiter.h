@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <sys/queue.h>
 
+#include "ring_judges.h"
 #include "ring_memory.h"
 
 struct ring_waiter;
@@ -22,7 +23,7 @@ struct ring_wait {
     /* Called in the thread: looks, serves who can be served. Return: whether to sleep; then *ret_memory
      * is the ring's, with a reference. */
     bool (*look)(struct ring_wait *wait, struct ring_memory **ret_memory);
-    /* A claim has been in the way for a while. Called in the thread; may block. */
+    /* A claim has been in the way for a while. Called in the thread. */
     void (*judge)(struct ring_wait *wait, struct ring_memory *memory);
     /* The thread is done with the entry: it may be freed. */
     void (*left)(struct ring_wait *wait);
@@ -41,6 +42,7 @@ struct ring_wait {
 };
 
 struct ring_waiters {
+    struct ring_judges *judges; /* for those who use the rings; NULL: there is no memory for them */
     pthread_mutex_t lock;
     /* Under lock: */
     TAILQ_HEAD(, ring_waiter) list;

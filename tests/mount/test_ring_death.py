@@ -1,5 +1,6 @@
 """Who maps a ring may die, hold on, or scribble: the others go on, and the daemon in any case."""
 
+import contextlib
 import errno
 import mmap
 import os
@@ -289,6 +290,104 @@ def test_random_deaths_lose_nothing_that_was_published(mnt):
         by_producer.setdefault(who, []).append(i)
     for numbers in by_producer.values():
         assert numbers == list(range(len(numbers)))
+
+
+# --- the living who look dead, and the dead who can't be looked at ---
+
+def claim_of(pid):
+    """The word of the first slot of a new ring, claimed by a process that knows nothing of its start."""
+    return (1 << 2 | 2) << 32 | pid
+
+
+@contextlib.contextmanager
+def in_execve(mnt, ring):
+    """A process that has claimed a slot and hangs in execve: on its way a file is closed whose rest finds no room."""
+    box = mnt.box()
+    box.configure(messages=1)
+    box.send(b"1")
+
+    def claim_and_execute():
+        with ring.client() as client:
+            client.u64[4096 // 8] = 1
+            client.u64[client.slot(0) // 8] = claim_of(os.getpid()) | (1 << 22)
+        fd = os.open(box.file("send.lines"), os.O_WRONLY | os.O_CLOEXEC)
+        os.write(fd, b"rest")
+        os.execv("/bin/true", ["true"])
+
+    claimer = Call(claim_and_execute)
+    try:
+        wait_until(lambda: vm_exe(claimer.pid) == 0, "it is in execve")
+        yield claimer
+    finally:
+        claimer.kill()
+        claimer.wait()
+        box.drain()
+        box.remove()
+
+
+def vm_exe(pid):
+    """How much code a process has, in KiB. /proc/PID/status does not wait."""
+    with open(f"/proc/{pid}/status", encoding="utf-8") as status:
+        return next((int(line.split()[1]) for line in status if line.startswith("VmExe:")), None)
+
+
+def test_claimer_that_hangs_in_execve_holds_up_no_other_ring(mnt):
+    """Who looks at /proc/PID/stat waits for it."""
+    evil, rings = new_ring(mnt), [new_ring(mnt) for _ in range(3)]
+    with in_execve(mnt, evil):
+        held_up = evil.start_receive()
+        evil.wait_for(receivers_waiting=1)
+        time.sleep(WHILE)
+        for ring in rings:
+            reader = ring.start_receive()
+            ring.wait_for(receivers_waiting=1)
+            ring.library().produce("mapped")
+            assert reader.result() == b"mapped"
+        # Nor who looks for himself.
+        peer = evil.library()
+        for _ in range(3):
+            with fails_with(errno.EAGAIN):
+                peer.call("try_consume")
+            time.sleep(WHILE / 10)
+    evil.library().produce("after")
+    assert held_up.result() == b"after"
+    assert evil.counts("messages") == (0,)
+
+
+NEW_TIME = ("unshare", "--time", "--boottime", "1000", "--fork", "--kill-child")
+
+
+@ROOTS
+@pytest.mark.parametrize("where", ["inside", "outside"])
+def test_living_producer_of_another_time_namespace_is_not_taken_for_dead(mnt, where):
+    """Start times are others there."""
+    ring = new_ring(mnt, producers="one")
+    inside, outside = ring.library(*NEW_TIME), ring.library()
+    one, other = (inside, outside) if where == "inside" else (outside, inside)
+    one.produce("first")
+    for _ in range(3):
+        with fails_with(errno.EBUSY):
+            other.call("try_produce", "stolen")
+        with fails_with(errno.EBUSY):
+            ring.send(b"stolen")
+        time.sleep(WHILE / 10)
+    one.produce("second")
+    assert ring.drain() == [b"first", b"second"]
+
+
+@ROOTS
+@pytest.mark.parametrize("where", ["inside", "outside"])
+def test_claim_of_the_living_of_another_time_namespace_is_waited_for(mnt, where):
+    ring = new_ring(mnt)
+    with reserving(ring, *(NEW_TIME if where == "inside" else ())) as slow:
+        reader = ring.start_receive()
+        ring.wait_for(receivers_waiting=1)
+        peer = ring.library(*(() if where == "inside" else NEW_TIME)).tell("consume")
+        time.sleep(WHILE)
+        assert slow.call("commit", "message") == 0
+        ring.send(b"message")
+        assert reader.result() == b"message"
+        assert peer.answer() == b"message"
 
 
 # --- other pid namespaces ---

@@ -480,9 +480,11 @@ Test(ring_dead, a_claim_of_another_namespace_is_not_judged)
 
 static bool foreign_is_dead;
 
-static bool answer(uint32_t id)
+static bool answer(void *arg, enum ring_claim claim, uint64_t what)
 {
-    cr_assert(id & IPCRING_ID_FOREIGN);
+    (void)arg;
+    (void)claim;
+    cr_assert(what & IPCRING_ID_FOREIGN);
     return foreign_is_dead;
 }
 
@@ -499,13 +501,13 @@ Test(ring_dead, who_sees_into_the_other_namespace_frees_what_its_dead_held)
         fixture_init(&f, 2, 16, (uint32_t)flags, UINT64_MAX);
         atomic_store(ring_u64(f.map, IPCRING_AT_PID_NAMESPACE), 1);
         ring = fixture_open(&f);
-        cr_assert_eq(ring_bury(f.map, &geometry, answer), 0);
+        cr_assert_eq(ring_bury(f.map, &geometry, answer, NULL), 0);
         pid = claim_and_die(&f, true);
         cr_assert_gt(pid, 0);
-        cr_assert_eq(ring_bury(f.map, &geometry, answer), 0);
+        cr_assert_eq(ring_bury(f.map, &geometry, answer, NULL), 0);
         foreign_is_dead = true;
-        cr_assert_eq(ring_bury(f.map, &geometry, answer), 1);
-        cr_assert_eq(ring_bury(f.map, &geometry, answer), 0);
+        cr_assert_eq(ring_bury(f.map, &geometry, answer, NULL), 1);
+        cr_assert_eq(ring_bury(f.map, &geometry, answer, NULL), 0);
         produce_u64(ring, 6);
         expect_u64(ring, 6);
         ipcring_close(ring);

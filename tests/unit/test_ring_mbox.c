@@ -603,6 +603,61 @@ Test(ring_mbox, dead_without_number_are_passed_a_few_at_a_time)
     expect_msg(waiter.op.msg, "a");
 }
 
+/* Fills the ring, whose slots have 16 bytes, with slots to be skipped, all but the last, which has an empty message. */
+static void fill_with_skipped(uint64_t n_slots)
+{
+    for (uint64_t i = 0; i < n_slots; i++)
+        atomic_store(ring_u64(memory->map, IPCRING_AT_SLOT_0 + i * 16),
+                     ipcring_word(1, i == n_slots - 1 ? IPCRING_FULL : IPCRING_SKIP, 0));
+    atomic_store(ring_u64(memory->map, IPCRING_AT_HEAD), n_slots);
+}
+
+Test(ring_mbox, skipped_without_number_are_passed_a_few_at_a_time)
+{
+    const uint64_t n_slots = 16 * RING_STEPS;
+    struct ring_skim skim = { 0 };
+    struct poller poller;
+    struct waiter waiter;
+    bool more;
+
+    for (unsigned int flags = 0; flags < 2; flags++) {
+        configure(flags ? "slots=65536\nslot_bytes=16\nconsumers=one\n"
+                        : "slots=65536\nslot_bytes=16\n",
+                  0);
+        map_client();
+        fill_with_skipped(n_slots);
+        skim = (struct ring_skim){ 0 };
+        for (int i = 0; i < 15; i++)
+            cr_assert_eq(ring_look(memory->map, &memory->geometry, &skim), RING_SKIPPED);
+        cr_assert_eq(ring_look(memory->map, &memory->geometry, &skim), RING_MESSAGE);
+        cr_assert_eq(ring_find_published(memory->map, &memory->geometry, 0, &more), RING_STEPS);
+        cr_assert(more);
+        /* A poller is told all the same, and a receiver gets there. */
+        cr_assert_not(mbox_poll(mbox, NULL) & MBOX_READABLE);
+        poller_arm(&poller, mbox, MBOX_READABLE);
+        waiter_result(&poller.waiter);
+        waiter_init(&waiter);
+        if (start_take(mbox, &waiter) == MBOX_PARKED)
+            cr_assert_eq(waiter_result(&waiter), 0);
+        cr_assert_eq(waiter.op.msg->size_bytes, 0);
+        msg_unref(waiter.op.msg);
+        cr_assert_eq(ring_tail(memory->map), n_slots);
+    }
+}
+
+Test(ring_mbox, stat_of_many_messages_tells_them_all)
+{
+    struct ring_mbox_stat stat;
+
+    configure("slots=65536\nslot_bytes=16\n", 0);
+    map_client();
+    for (unsigned int i = 0; i < 3 * RING_STEPS; i++)
+        cr_assert_eq(ipcring_try_produce(client, "a", 1), 0);
+    cr_assert_eq(ring_mbox_get_stat(ring, &stat), 0);
+    cr_assert_eq(stat.n_messages, 3 * RING_STEPS);
+    cr_assert_eq(stat.head, 3 * RING_STEPS);
+}
+
 Test(ring_mbox, full_ring_whose_producer_died_before_it_stored_head_has_no_room)
 {
     configure("slots=2\nproducers=one\n", 0);
