@@ -140,3 +140,16 @@ def test_what_was_not_sent_is_reported_as_not_sent(box, source, command):
     assert run_tool(box, source, command, ALICE).returncode != 0
     assert not sent(box)
     box.wait_for(sent=0, reserved=0)
+
+
+@pytest.mark.parametrize("command", ["cp -a", "cp --preserve=xattr", "cp --preserve=all", "rsync -X", "rsync -aAX", "mv"])
+def test_file_with_attributes_is_sent_without_them(mnt, box, command, uid):
+    path = os.path.join(mnt.path, "shm", f"attributes{uid}")
+    pathlib.Path(path).write_bytes(b"message")
+    os.setxattr(path, "user.comment", b"a comment")
+    os.chown(path, uid, uid)
+    done = run("bash", "-c", f"{command} {path} drop/name", cwd=box.path, uid=uid)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sent(box) == [b"message"]
+    if command != "mv":
+        os.unlink(path)
