@@ -4,6 +4,7 @@ import errno
 import fcntl
 import mmap
 import os
+import resource
 import stat
 import struct
 import sys
@@ -575,6 +576,76 @@ def test_flock_and_record_locks_work(shm):
         fcntl.flock(other.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def test_record_locks_go_with_any_close(shm):
+    path = shm.make("records", b"data")
+
+    def is_free():
+        with Handle(path, os.O_RDWR) as file:
+            try:
+                fcntl.lockf(file.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                assert error.errno in (errno.EAGAIN, errno.EACCES)
+                return False
+            return True
+
+    with Handle(path, os.O_RDWR) as file:
+        fcntl.lockf(file.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        assert not Call(is_free).result()
+        try_open(path, os.O_RDONLY)
+        assert Call(is_free).result()
+
+
+# --- what the kernel sends by itself ---
+
+def sent(fd, how, size):
+    """What sendfile, splice or copy_file_range bring of a file; what a read brings where they refuse."""
+    target = os.memfd_create("target")
+    try:
+        try:
+            if how == "sendfile":
+                os.sendfile(target, fd, 0, size)
+            elif how == "copy_file_range":
+                os.copy_file_range(fd, target, size, 0)
+            else:
+                ends = os.pipe()
+                try:
+                    os.splice(fd, ends[1], size, offset_src=0)
+                    os.splice(ends[0], target, size)
+                finally:
+                    os.close(ends[0])
+                    os.close(ends[1])
+        except OSError as error:
+            assert error.errno in (errno.EINVAL, errno.EXDEV)
+            return None
+        return os.pread(target, size, 0)
+    finally:
+        os.close(target)
+
+
+@pytest.mark.parametrize("how", ["sendfile", "splice", "copy_file_range"])
+@pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_RDWR], ids=["reading", "both"])
+def test_what_the_kernel_sends_is_what_is_there_now(shm, mode, how, flags):
+    path = shm.make(f"sent-{how}-{flags}", bytes(PAGE))
+    with mapped(path) as memory, Handle(path, flags) as file:
+        for i in range(5):
+            memory[:4] = b"%04d" % i
+            got = sent(file.fd, how, PAGE)
+            if got is None:
+                assert how == "copy_file_range" or flags == os.O_RDWR and mode.name != "nopassthrough"
+            else:
+                assert got[:4] == b"%04d" % i
+            assert os.pread(file.fd, 4, 0) == b"%04d" % i
+
+
+def test_copies_within_are_what_mappings_wrote(shm):
+    one, two = shm.make("copy-one", bytes(2 * PAGE)), shm.make("copy-two")
+    with mapped(one) as memory, Handle(one, os.O_RDWR) as source, Handle(two, os.O_RDWR) as target:
+        for i in range(3):
+            memory[PAGE:PAGE + 4] = b"%04d" % i
+            assert os.copy_file_range(source.fd, target.fd, PAGE, PAGE, 0) == PAGE
+            assert read(two)[:4] == b"%04d" % i
+
+
 # --- quotas ---
 
 @LIMITS
@@ -752,3 +823,87 @@ def test_write_that_fits_in_part_is_refused_or_short(quota_shm):
     assert os.stat(path).st_size == n
     # In whole pages, as statvfs counts.
     assert shm.free() == free - (n + PAGE - 1) // PAGE * PAGE
+
+
+@ROOTS
+@pytest.mark.parametrize("make", [
+    lambda path, i: os.mknod(f"{path}{i}"), lambda path, i: os.mkdir(f"{path}{i}"),
+    lambda path, i: os.symlink("x", f"{path}{i}"), lambda path, i: os.link(f"{path}0", f"{path}{i}") if i else os.mknod(f"{path}0"),
+    lambda path, i: os.setxattr(path, f"user.{i}", b"x" * 100) if i else os.mknod(path),
+    lambda path, i: os.close(os.open(f"{path}{i}", os.O_CREAT | os.O_RDWR)),
+], ids=["mknod", "mkdir", "symlink", "link", "setxattr", "open"])
+def test_whatever_is_made_counts(quota_shm, make):
+    """Never nothing: so it has an end."""
+    shm = quota_shm("max_bytes=1M,uid_bytes=200K")
+    free = shm.free()
+
+    def make_many():
+        n = 0
+        try:
+            while n < 10_000:
+                make(shm.at("thing"), n)
+                n += 1
+        except OSError as error:
+            return n, error.errno
+        return n, 0
+
+    n, code = as_user(ALICE, make_many)
+    assert code == errno.EDQUOT and 50 < n < 2000
+    os.mkdir(shm.at("roots"))
+    os.rmdir(shm.at("roots"))
+    shm.empty()
+    wait_until(lambda: shm.free() == free, "all is given back")
+
+
+@ROOTS
+def test_descriptors_are_shared_out(mode):
+    """One user can't open all that the daemon may have open."""
+    shm = Room(mode.mount())
+    daemon = shm.mnt.process.pid
+    limit = 200
+    resource.prlimit(daemon, resource.RLIMIT_NOFILE, (limit, limit))
+
+    def make_many():
+        for i in range(limit):
+            try:
+                with Handle(shm.at(f"region{i}"), os.O_CREAT | os.O_RDWR) as file:
+                    file.write(b"x")
+            except OSError as error:
+                return i, error.errno
+        return limit, 0
+
+    n, code = as_user(ALICE, make_many)
+    assert code == errno.EDQUOT and n <= limit // 4
+    write(shm.make("roots"), b"data", 0)
+    as_user(BOB, write, shm.at("bobs"), b"data", os.O_CREAT)
+    shm.empty()
+    wait_until(lambda: as_user(ALICE, make_many) == (n, code), "as many again")
+
+
+@ROOTS
+def test_what_was_only_created_holds_no_descriptor(mode):
+    shm = Room(mode.mount())
+    os.close(os.open(shm.at("first"), os.O_CREAT | os.O_WRONLY))
+    n = shm.mnt.n_fds()
+    for i in range(100):
+        os.close(os.open(shm.at(f"touched{i}"), os.O_CREAT | os.O_WRONLY))
+        os.mknod(shm.at(f"made{i}"))
+    wait_until(lambda: shm.mnt.n_fds() <= n, "none is held")
+    write(shm.at("made0"), b"data", 0)
+    assert read(shm.at("made0")) == b"data"
+
+
+@ROOTS
+def test_chown_moves_descriptors(mode):
+    shm = Room(mode.mount())
+    daemon = shm.mnt.process.pid
+    resource.prlimit(daemon, resource.RLIMIT_NOFILE, (200, 200))
+    codes = []
+    for i in range(100):
+        try:
+            os.chown(shm.make(f"region{i}", b"x"), ALICE, -1)
+        except OSError as error:
+            codes.append(error.errno)
+            assert os.stat(shm.at(f"region{i}")).st_uid == 0
+            break
+    assert codes in ([errno.EDQUOT], [errno.ENFILE])

@@ -10,6 +10,7 @@ import json
 import mmap
 import os
 import select
+import shutil
 import signal
 import struct
 import subprocess
@@ -17,6 +18,7 @@ import subprocess
 import pytest
 
 from harness import IPCFS, PATIENCE, Call, Handle, Mount, process_state, wait_until
+from shm_room import link_open
 
 # What may be told of memory, descriptors or threads that are short.
 NAMED = {errno.ENOMEM, errno.ENFILE, errno.EMFILE, errno.EAGAIN}
@@ -611,6 +613,79 @@ def make_region(world):
         file.write(b"x" * 10_000)
         os.ftruncate(file.fd, 20_000)
     assert os.stat(path).st_size == 20_000
+    yield
+
+
+def with_directory(world):
+    path = world.path("shm", "dir")
+    os.mkdir(path)
+    world.verify = lambda error: None
+    world.clean = lambda: shutil.rmtree(path)
+    return path
+
+
+@operation
+def make_what_is_in_directories(world):
+    path = with_directory(world)
+    made = []
+    def make(function, name, *args):
+        function(*args, os.path.join(path, name))
+        made.append(name)
+    def verify(error):
+        # What has failed is not there.
+        assert sorted(os.listdir(path)) == sorted(made)
+    world.verify = verify
+    yield
+    make(os.mkdir, "sub")
+    make(os.symlink, "link", "target")
+    make(os.mknod, "file")
+    make(os.link, "hard", os.path.join(path, "file"))
+    yield
+
+
+@operation
+def link_region_without_name(world):
+    path = with_directory(world)
+    yield
+    with Handle(path, os.O_TMPFILE | os.O_RDWR) as file:
+        file.write(b"data")
+        link_open(file.fd, os.path.join(path, "named"))
+    yield
+
+
+@operation
+def set_attributes(world):
+    path = with_directory(world)
+    yield
+    os.setxattr(path, "user.one", b"x" * 100)
+    os.setxattr(path, "user.two", b"y")
+    assert sorted(os.listxattr(path)) == ["user.one", "user.two"] and os.getxattr(path, "user.two") == b"y"
+    os.setxattr(path, "user.one", b"", os.XATTR_REPLACE)
+    os.removexattr(path, "user.two")
+    yield
+
+
+@operation
+def move_directory(world):
+    path = with_directory(world)
+    old, new = os.path.join(path, "old", "moved"), os.path.join(path, "new", "moved")
+    os.makedirs(old)
+    os.mkdir(os.path.dirname(new))
+    def verify(error):
+        assert (os.path.exists(old), os.path.exists(new)) == ((True, False) if error else (False, True))
+        assert os.stat(os.path.dirname(old)).st_nlink == (3 if error else 2)
+    world.verify = verify
+    yield
+    os.rename(old, new)
+    yield
+
+
+@operation
+def list_directory(world):
+    path = with_directory(world)
+    os.mkdir(os.path.join(path, "sub"))
+    yield
+    assert os.listdir(path) == ["sub"]
     yield
 
 
