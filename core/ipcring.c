@@ -107,6 +107,7 @@ struct ipcring {
     _Atomic uint32_t *wait_space;
     _Atomic uint32_t *producer;
     _Atomic uint32_t *consumer;
+    _Atomic uint32_t *owner;
 
     uint64_t n_slots;
     unsigned int order; /* n_slots is 2^order */
@@ -791,12 +792,32 @@ static bool is_ready(struct ipcring *ring, unsigned int event, uint64_t *ret_sle
                                      : is_writable(ring, ret_sleep_ns);
 }
 
+/* There is nothing to do but to sleep. Return: 0; -EIDRM: who made the ring is gone, and can't say so. Who finds nothing
+ * left in the ring then closes it, or others would go on to put in what nobody takes. */
+static int check_owner(struct ipcring *ring, unsigned int event)
+{
+    uint64_t word;
+
+    /* Relaxed: it is looked at before each sleep. */
+    if (!(atomic_load_explicit(ring->owner, memory_order_relaxed) & IPCRING_OWNER_DIED))
+        return 0;
+    if (event == IPCRING_READABLE) {
+        if (look(ring, load_tail(ring), &word) != LOOK_EMPTY)
+            return 0;
+        atomic_fetch_or(ring->wait_data, IPCRING_CLOSED);
+        atomic_fetch_or(ring->wait_space, IPCRING_CLOSED);
+        ipcring_wake(ring);
+    }
+    return -EIDRM;
+}
+
 int ipcring_arm(struct ipcring *ring, unsigned int event, uint32_t **ret_word, uint32_t *ret_value,
                 uint64_t *ret_ns)
 {
     _Atomic uint32_t *word = event == IPCRING_READABLE ? ring->wait_data : ring->wait_space;
     uint64_t sleep_ns = IPCRING_SLEEP_NS;
     uint32_t value;
+    int r;
 
     if (event != IPCRING_READABLE && event != IPCRING_WRITABLE)
         return -EINVAL;
@@ -807,6 +828,9 @@ int ipcring_arm(struct ipcring *ring, unsigned int event, uint32_t **ret_word, u
         sleep_ns = RING_SLEEP_UNSURE_NS;
     if (is_ready(ring, event, &sleep_ns)) /* G */
         return 1;
+    r = check_owner(ring, event);
+    if (r < 0)
+        return r;
     *ret_word = (uint32_t *)(void *)word;
     *ret_value = value;
     *ret_ns = sleep_ns;
@@ -1390,6 +1414,7 @@ int ipcring_attach(void *map, size_t n_bytes, struct ipcring **ret_ring)
     ring->tail = ring_u64(map, IPCRING_AT_TAIL);
     ring->producer = ring_u32(map, IPCRING_AT_PRODUCER);
     ring->consumer = ring_u32(map, IPCRING_AT_CONSUMER);
+    ring->owner = ring_u32(map, IPCRING_AT_OWNER);
     ring->wait_data = ring_u32(map, IPCRING_AT_WAIT_DATA);
     ring->wait_space = ring_u32(map, IPCRING_AT_WAIT_SPACE);
     ring->seen_tail = atomic_load_explicit(ring->tail, memory_order_acquire); /* D */

@@ -11,7 +11,8 @@
  *
  * All functions return a negative errno when they fail, and have then changed nothing, unless it
  * says otherwise. What any of them may return:
- *   -EIDRM   the ring was removed or replaced: close it
+ *   -EIDRM   the ring was removed or replaced: close it. Who sleeps also learns so, within a second, that the
+ *            daemon is gone without having said it
  *   -EPROTO  the map is no ring, or somebody has scribbled over it
  * A timeout is in nanoseconds from now; IPCRING_FOREVER is none, 0 is not to wait (-EAGAIN then in
  * place of -ETIMEDOUT). A wait that a signal's handler interrupts returns -EINTR.

@@ -80,6 +80,7 @@ extern "C" {
 #define IPCRING_AT_CONSUMER 4232   /* u32, one consumer: its ID, 0: none */
 #define IPCRING_AT_WAIT_DATA 4352  /* u32, where consumers sleep */
 #define IPCRING_AT_WAIT_SPACE 4480 /* u32, where producers sleep */
+#define IPCRING_AT_OWNER 4608      /* u32, whether who made the ring lives; 0: not known */
 
 #define IPCRING_AT_SLOT_0 8192 /* what IPCRING_AT_SLOTS_OFFSET says in this version */
 
@@ -112,6 +113,12 @@ extern "C" {
  * which stays as it is; then FUTEX_WAKE all, not private. */
 #define IPCRING_SLEEPERS 1U        /* bit 0: somebody sleeps */
 #define IPCRING_CLOSED 0x80000000U /* the ring was removed or replaced: EIDRM */
+
+/* The owner's word is a robust futex's (set_robust_list(2)) that the kernel changes when the owner ends without
+ * having closed the ring. Who is about to sleep and finds that bit gets EIDRM instead; who found the ring empty then
+ * closes it for all, as its owner would have. */
+#define IPCRING_OWNER_DIED                                                                         \
+    0x40000000U /* bit 30, FUTEX_OWNER_DIED; bits 0-29: a thread of the owner's */
 
 #define IPCRING_SLEEP_NS 200000000 /* nobody sleeps longer without looking again */
 #define IPCRING_JUDGE_NS 5000000   /* nor longer than this while a claim is in the way */

@@ -284,6 +284,7 @@ static void end_memory(struct ring_mbox *ring)
     for (unsigned int i = 0; i < RING_N_CLAIMS; i++)
         forget_suspect(&ring->suspects[i]);
     ring_end(ring->memory->map);
+    ring_wait_disown(&ring->data, ring->memory);
     ring_memory_unlink(ring->memory);
     ipcring_close(ring->handle);
     ring->handle = NULL;
@@ -391,8 +392,8 @@ static uint64_t lock_and_count_changes(struct ring_mbox *ring, bool *ret_more)
     return id;
 }
 
-/* Serves all who can be served. Return: for which events somebody waits. */
-static unsigned int serve(struct ring_mbox *ring)
+/* Serves all who can be served. Return: for which events somebody waits. *@ret_served: somebody was. */
+static unsigned int serve(struct ring_mbox *ring, bool *ret_served)
 {
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
     unsigned int events;
@@ -407,13 +408,19 @@ static unsigned int serve(struct ring_mbox *ring)
         events |= MBOX_READABLE | MBOX_WRITABLE;
     if (more && events != 0)
         ring_wait_ask(&ring->data);
+    *ret_served = !TAILQ_EMPTY(&ready);
     mbox_ready_run(&ready);
     return events;
 }
 
-static bool look(struct ring_mbox *ring, unsigned int event, struct ring_memory **ret_memory)
+static bool look(struct ring_mbox *ring, struct ring_wait *wait, unsigned int event,
+                 struct ring_memory **ret_memory)
 {
-    if (!(serve(ring) & event))
+    bool served;
+    bool is_awaited = serve(ring, &served) & event;
+
+    wait->served |= served;
+    if (!is_awaited)
         return false;
     *ret_memory = ring_mbox_memory(ring);
     return *ret_memory;
@@ -431,12 +438,12 @@ static struct ring_mbox *of_space(struct ring_wait *wait)
 
 static bool look_for_data(struct ring_wait *wait, struct ring_memory **ret_memory)
 {
-    return look(of_data(wait), MBOX_READABLE, ret_memory);
+    return look(of_data(wait), wait, MBOX_READABLE, ret_memory);
 }
 
 static bool look_for_space(struct ring_wait *wait, struct ring_memory **ret_memory)
 {
-    return look(of_space(wait), MBOX_WRITABLE, ret_memory);
+    return look(of_space(wait), wait, MBOX_WRITABLE, ret_memory);
 }
 
 static void lock_and_bury(struct ring_mbox *ring, const struct ring_memory *memory)
@@ -476,6 +483,7 @@ static void set_memory(struct ring_mbox *ring, struct ring_memory *memory, struc
 {
     ring->memory = memory;
     ring->handle = handle;
+    ring_wait_own(&ring->data, memory);
     ring->mbox->limits = (struct mbox_limits){
         .messages = MBOX_MESSAGES_UNBOUNDED,
         .bytes = UINT64_MAX,
@@ -523,7 +531,7 @@ static int add_waits(struct ring_mbox *ring, struct ring_waiters *waiters)
                                       .judge = judge_for_space,
                                       .left = left_space,
                                       .at = IPCRING_AT_WAIT_SPACE };
-    r = ring_waiters_add(waiters, &ring->data, &ring->space);
+    r = ring_waiters_add(waiters, ring->home.uid, &ring->data, &ring->space);
     if (r == 0) {
         mbox_ref(ring->mbox);
         mbox_ref(ring->mbox);

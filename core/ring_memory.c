@@ -51,11 +51,32 @@ static int open_named(const struct ring_home *home, uint64_t n_bytes, uint64_t i
     return -error;
 }
 
+static size_t page_bytes(void)
+{
+    return (size_t)sysconf(_SC_PAGESIZE);
+}
+
+size_t ring_memory_owner_offset(void)
+{
+    return page_bytes() + IPCRING_AT_OWNER;
+}
+
 static int map(struct ring_memory *memory)
 {
-    memory->map = mmap(NULL, memory->n_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, memory->fd, 0);
-    if (memory->map == MAP_FAILED)
+    char *page = mmap(NULL, page_bytes() + memory->n_bytes, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    if (page == MAP_FAILED)
         return -errno;
+    memory->map = mmap(page + page_bytes(), memory->n_bytes, PROT_READ | PROT_WRITE,
+                       MAP_SHARED | MAP_FIXED, memory->fd, 0);
+    if (memory->map == MAP_FAILED) {
+        int error = errno;
+
+        munmap(page, page_bytes() + memory->n_bytes);
+        return -error;
+    }
+    memory->owner_entry = (struct robust_list *)(void *)page;
     if (memory->dir_fd >= 0) {
         memory->guard = truncated_guard(memory->map, memory->n_bytes);
         if (!memory->guard)
@@ -231,7 +252,7 @@ void ring_memory_unref(struct ring_memory *memory)
         ring_memory_unlink(memory);
     truncated_unguard(memory->guard);
     if (memory->map != MAP_FAILED)
-        munmap(memory->map, memory->n_bytes);
+        munmap(memory->owner_entry, page_bytes() + memory->n_bytes);
     if (memory->fd >= 0)
         close(memory->fd);
     pthread_mutex_destroy(&memory->lock);

@@ -37,6 +37,9 @@ struct ring_memory {
     int dir_fd;                      /* as in struct ring_home */
     char name[RING_MEMORY_NAME_MAX]; /* in that directory */
     atomic_bool is_unlinked;
+    /* A page of this process's alone and the map, side by side, so that the robust list's entry, which is in
+     * that page, is as far from the owner's word of each ring. */
+    struct robust_list *owner_entry;
     void *map;
     uint64_t n_bytes;
     struct truncated_guard *guard; /* NULL: nobody can truncate it */
@@ -50,6 +53,11 @@ struct ring_memory {
     bool
         is_charged; /* only between ring_memory_lend() and its end it is not, while somebody holds it */
 };
+
+struct robust_list;
+
+/* Return: how far the owner's word of a ring (ring_abi.h) is from its entry, in bytes. */
+size_t ring_memory_owner_offset(void);
 
 /* Makes an empty ring, held by the caller, who also has the reference, and charged to @home->uid.
  * @geometry is valid; @home->dir_fd and @quota stay longer than the memory.

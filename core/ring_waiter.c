@@ -17,6 +17,11 @@
 #define WAITV_32_BITS 2U
 #define WAITV_MAX 128
 
+/* Who was looked at in vain so often in a row rests, so that it takes no more of the thread's time than others do;
+ * but not for longer than this. */
+#define VAIN_MAX 16
+#define REST_NS_MAX 50000000
+
 /* One sleeps at least for all of these but one. */
 #define SLEEP_STEPS 4
 
@@ -34,6 +39,10 @@ struct ring_waiter {
     bool stopping;
     _Atomic uint32_t asked; /* changes when one is asked or leaves */
     bool is_single;         /* no futex_waitv */
+    uid_t uid;              /* under the list's lock: whose rings it is for */
+    pid_t tid;              /* under lock; 0: not running yet */
+    /* Written under lock, and read by the kernel when the thread ends. */
+    struct robust_list_head owned;
     pthread_t thread;
     TAILQ_ENTRY(ring_waiter) link;
 };
@@ -67,6 +76,8 @@ static bool is_due(struct ring_waiter *waiter, struct ring_wait *wait, uint64_t 
 {
     bool asked;
 
+    if (now < wait->rest_until_ns)
+        return false;
     pthread_mutex_lock(&waiter->lock);
     asked = wait->asked;
     wait->asked = false;
@@ -124,6 +135,27 @@ static void look(struct ring_wait *wait)
     ring_memory_unref(memory);
 }
 
+static void look_or_rest(struct ring_waiter *waiter, struct ring_wait *wait)
+{
+    uint64_t start = now_ns();
+    uint64_t end;
+    uint64_t rest_ns;
+
+    wait->served = false;
+    look(wait);
+    if (wait->served)
+        wait->n_vain = 0;
+    else if (wait->n_vain < VAIN_MAX)
+        wait->n_vain++;
+    if (wait->n_vain < VAIN_MAX)
+        return;
+    end = now_ns();
+    pthread_mutex_lock(&waiter->lock);
+    rest_ns = (end - start) * waiter->n_waits;
+    pthread_mutex_unlock(&waiter->lock);
+    wait->rest_until_ns = end + (rest_ns < REST_NS_MAX ? rest_ns : REST_NS_MAX);
+}
+
 /* Return: the entry that leaves, taken out; NULL. */
 static struct ring_wait *take_leaving(struct ring_waiter *waiter)
 {
@@ -178,16 +210,21 @@ static unsigned int collect(struct ring_waiter *waiter, struct waitv words[WAITV
 {
     struct ring_wait *wait;
     unsigned int n = 0;
+    uint64_t now = now_ns();
 
     words[n++] = waitv_of(&waiter->asked, asked);
     *ret_until_ns = UINT64_MAX;
     pthread_mutex_lock(&waiter->lock);
     TAILQ_FOREACH(wait, &waiter->waits, link) {
-        if (!wait->memory)
+        bool rests = now < wait->rest_until_ns;
+        uint64_t until_ns = rests ? wait->rest_until_ns : wait->until_ns;
+
+        if (!wait->memory && !(rests && wait->asked))
             continue;
-        words[n++] = waitv_of(word_of(wait), wait->value);
-        if (wait->until_ns < *ret_until_ns)
-            *ret_until_ns = wait->until_ns;
+        if (!rests)
+            words[n++] = waitv_of(word_of(wait), wait->value);
+        if (until_ns < *ret_until_ns)
+            *ret_until_ns = until_ns;
     }
     pthread_mutex_unlock(&waiter->lock);
     return n;
@@ -220,7 +257,7 @@ static void look_at_all(struct ring_waiter *waiter)
     /* Only this thread takes entries out, and new ones come last. */
     for (struct ring_wait *wait = next_of(waiter, NULL); wait; wait = next_of(waiter, wait)) {
         if (is_due(waiter, wait, now))
-            look(wait);
+            look_or_rest(waiter, wait);
     }
 }
 
@@ -234,11 +271,61 @@ static bool is_over(struct ring_waiter *waiter)
     return is_over;
 }
 
+/* --- Owning --- */
+
+static void store_owner(struct ring_waiter *waiter, struct robust_list *entry)
+{
+    char *word = (char *)entry + waiter->owned.futex_offset;
+
+    atomic_store((_Atomic uint32_t *)(void *)word, (uint32_t)waiter->tid);
+}
+
+/* The C library's own list of this thread, of robust mutexes, gives way: there are none. */
+static void begin_to_own(struct ring_waiter *waiter)
+{
+    struct robust_list *entry;
+
+    pthread_mutex_lock(&waiter->lock);
+    waiter->tid = (pid_t)syscall(SYS_gettid);
+    syscall(SYS_set_robust_list, &waiter->owned, sizeof(waiter->owned));
+    for (entry = waiter->owned.list.next; entry != &waiter->owned.list; entry = entry->next)
+        store_owner(waiter, entry);
+    pthread_mutex_unlock(&waiter->lock);
+}
+
+/* The kernel may read the list between any two lines. */
+void ring_wait_own(struct ring_wait *wait, struct ring_memory *memory)
+{
+    struct ring_waiter *waiter = wait->waiter;
+    struct robust_list *entry = memory->owner_entry;
+
+    pthread_mutex_lock(&waiter->lock);
+    entry->next = waiter->owned.list.next;
+    atomic_thread_fence(memory_order_seq_cst);
+    waiter->owned.list.next = entry;
+    if (waiter->tid != 0)
+        store_owner(waiter, entry);
+    pthread_mutex_unlock(&waiter->lock);
+}
+
+void ring_wait_disown(struct ring_wait *wait, struct ring_memory *memory)
+{
+    struct ring_waiter *waiter = wait->waiter;
+    struct robust_list *before = &waiter->owned.list;
+
+    pthread_mutex_lock(&waiter->lock);
+    while (before->next != memory->owner_entry)
+        before = before->next;
+    before->next = memory->owner_entry->next;
+    pthread_mutex_unlock(&waiter->lock);
+}
+
 static void *run(void *arg)
 {
     struct ring_waiter *waiter = arg;
     struct waitv words[WAITV_MAX];
 
+    begin_to_own(waiter);
     while (!is_over(waiter)) {
         uint32_t asked = atomic_load(&waiter->asked);
         uint64_t until_ns;
@@ -304,14 +391,18 @@ void ring_waiters_deinit(struct ring_waiters *waiters)
     pthread_mutex_destroy(&waiters->lock);
 }
 
-/* Takes a place in a thread's list, if there is one. */
-static bool take_place(struct ring_waiters *waiters, struct ring_waiter *waiter)
+/* Under the list's lock. Takes a place in a thread's list for @uid, if there is one; in one that is another's only
+ * if @anybodys. */
+static bool take_place(struct ring_waiters *waiters, struct ring_waiter *waiter, uid_t uid,
+                       bool anybodys)
 {
     bool has_place;
 
     pthread_mutex_lock(&waiter->lock);
-    has_place = waiter->n_waits < waiters->words_per_thread;
-    waiter->n_waits += has_place;
+    has_place = waiter->n_waits < waiters->words_per_thread &&
+                (anybodys || waiter->uid == uid || waiter->n_waits == 0);
+    if (has_place && waiter->n_waits++ == 0)
+        waiter->uid = uid;
     pthread_mutex_unlock(&waiter->lock);
     return has_place;
 }
@@ -324,7 +415,7 @@ static void give_place_back(struct ring_waiter *waiter)
 }
 
 /* Under the list's lock. Return: a new thread, in which a place is taken; NULL: it can't be had. */
-static struct ring_waiter *start(struct ring_waiters *waiters)
+static struct ring_waiter *start(struct ring_waiters *waiters, uid_t uid)
 {
     struct ring_waiter *waiter = calloc(1, sizeof(*waiter));
 
@@ -334,25 +425,33 @@ static struct ring_waiter *start(struct ring_waiters *waiters)
     TAILQ_INIT(&waiter->waits);
     waiter->is_single = waiters->words_per_thread == 1;
     waiter->n_waits = 1;
+    waiter->uid = uid;
+    waiter->owned.list.next = &waiter->owned.list;
+    waiter->owned.futex_offset = (long)ring_memory_owner_offset();
     if (pthread_create(&waiter->thread, NULL, run, waiter) != 0) {
         pthread_mutex_destroy(&waiter->lock);
         free(waiter);
         return NULL;
     }
     TAILQ_INSERT_TAIL(&waiters->list, waiter, link);
+    waiters->n_threads++;
     return waiter;
 }
 
 /* Under the list's lock. Return: a thread, in which a place is taken; NULL: it can't be had. */
-static struct ring_waiter *find_place(struct ring_waiters *waiters)
+static struct ring_waiter *find_place(struct ring_waiters *waiters, uid_t uid)
 {
     struct ring_waiter *waiter;
 
     TAILQ_FOREACH(waiter, &waiters->list, link) {
-        if (take_place(waiters, waiter))
+        if (take_place(waiters, waiter, uid, false))
             return waiter;
     }
-    return start(waiters);
+    TAILQ_FOREACH(waiter, &waiters->list, link) {
+        if (waiters->n_threads >= RING_WAITERS_APART && take_place(waiters, waiter, uid, true))
+            return waiter;
+    }
+    return start(waiters, uid);
 }
 
 static void give(struct ring_waiter *waiter, struct ring_wait *wait)
@@ -363,7 +462,8 @@ static void give(struct ring_waiter *waiter, struct ring_wait *wait)
     pthread_mutex_unlock(&waiter->lock);
 }
 
-int ring_waiters_add(struct ring_waiters *waiters, struct ring_wait *a, struct ring_wait *b)
+int ring_waiters_add(struct ring_waiters *waiters, uid_t uid, struct ring_wait *a,
+                     struct ring_wait *b)
 {
     struct ring_waiter *of_a;
     struct ring_waiter *of_b = NULL;
@@ -371,9 +471,9 @@ int ring_waiters_add(struct ring_waiters *waiters, struct ring_wait *a, struct r
     pthread_mutex_lock(&waiters->lock);
     if (waiters->words_per_thread == 0)
         waiters->words_per_thread = has_waitv() ? WAITV_MAX - 1 : 1;
-    of_a = find_place(waiters);
+    of_a = find_place(waiters, uid);
     if (of_a)
-        of_b = find_place(waiters);
+        of_b = find_place(waiters, uid);
     pthread_mutex_unlock(&waiters->lock);
     if (of_a && !of_b)
         give_place_back(of_a);

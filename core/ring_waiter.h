@@ -1,7 +1,12 @@
 /* Threads that sleep on the wait words of rings for those who wait in the daemon.
  *
  * One thread sleeps on as many words as futex_waitv(2) takes (Linux 5.16); where there is none it sleeps
- * on one. So threads are counted by rings and not by waiters, and nobody who waits has one.
+ * on one. So threads are counted by rings and not by waiters, and nobody who waits has one. Users don't share
+ * a thread, up to RING_WAITERS_APART: one can write into his rings' words without end. A ring that is looked
+ * at in vain over and over rests in between, so that each has its part of the thread's time.
+ *
+ * The threads own the rings as robust futexes are owned: when this process ends by whatever death, the kernel
+ * tells those who map a ring (IPCRING_AT_OWNER in ring_abi.h).
  *
  * Ownership: an entry is embedded in what waits, and is a thread's from ring_waiters_add() until its
  * `left` is called.
@@ -19,6 +24,8 @@
 
 struct ring_waiter;
 
+#define RING_WAITERS_APART 64
+
 struct ring_wait {
     /* Called in the thread: looks, serves who can be served. Return: whether to sleep; then *ret_memory
      * is the ring's, with a reference. */
@@ -27,7 +34,8 @@ struct ring_wait {
     void (*judge)(struct ring_wait *wait, struct ring_memory *memory);
     /* The thread is done with the entry: it may be freed. */
     void (*left)(struct ring_wait *wait);
-    size_t at; /* IPCRING_AT_WAIT_DATA or IPCRING_AT_WAIT_SPACE */
+    bool served; /* set by look: it was not in vain */
+    size_t at;   /* IPCRING_AT_WAIT_DATA or IPCRING_AT_WAIT_SPACE */
 
     struct ring_waiter *waiter;
     /* Under its lock: */
@@ -39,6 +47,8 @@ struct ring_wait {
     uint32_t value;
     uint64_t sleep_ns; /* at most, at a time */
     uint64_t until_ns;
+    unsigned int n_vain;
+    uint64_t rest_until_ns; /* it is not looked at before */
 };
 
 struct ring_waiters {
@@ -46,6 +56,7 @@ struct ring_waiters {
     pthread_mutex_t lock;
     /* Under lock: */
     TAILQ_HEAD(, ring_waiter) list;
+    unsigned int n_threads;
     unsigned int words_per_thread; /* 0: not known before there is a ring */
 };
 
@@ -55,8 +66,14 @@ void ring_waiters_init(struct ring_waiters *waiters, unsigned int words_per_thre
 /* All entries have been told to leave. Waits until they have. */
 void ring_waiters_deinit(struct ring_waiters *waiters);
 
-/* Gives both to threads, which are started if need be. Return: 0; -ENOMEM, and neither is given. */
-int ring_waiters_add(struct ring_waiters *waiters, struct ring_wait *a, struct ring_wait *b);
+/* Gives both, which are of a ring of @uid's, to threads, which are started if need be.
+ * Return: 0; -ENOMEM, and neither is given. */
+int ring_waiters_add(struct ring_waiters *waiters, uid_t uid, struct ring_wait *a,
+                     struct ring_wait *b);
+
+/* The thread of @wait owns @memory, until ring_wait_disown() and no longer than @memory is there. */
+void ring_wait_own(struct ring_wait *wait, struct ring_memory *memory);
+void ring_wait_disown(struct ring_wait *wait, struct ring_memory *memory);
 
 /* Somebody has begun to wait: the thread is to look, and then to sleep on the word. */
 void ring_wait_ask(struct ring_wait *wait);

@@ -522,15 +522,55 @@ def test_map_stays_mapped_after_the_end_of_the_daemon(mode, number):
                 peer.call(*words)
 
 
-def test_sleepers_learn_of_the_end_of_the_daemon(mode):
+ENDS_OF_DAEMON = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGSEGV],
+                                         ids=lambda n: n.name)
+
+
+def end_daemon(mnt, number):
+    mnt.expected_status = 0 if number == signal.SIGTERM else -number
+    mnt.process.send_signal(number)
+    mnt.wait_end()
+
+
+@ENDS_OF_DAEMON
+def test_sleepers_learn_of_the_end_of_the_daemon(mode, number):
+    if number == signal.SIGSEGV and SLOW > 1:
+        number = signal.SIGKILL
     mnt = mode.mount()
-    ring = new_ring(mnt)
-    sleeper = ring.library().tell("consume")
-    expect_asleep(sleeper.process)
-    mnt.process.terminate()
+    # Some were removed or have got new memory; those that are left are told.
+    rings = [new_ring(mnt) for _ in range(5)]
+    rings[1].remove()
+    rings[3].configure(slots=4)
+    sleepers = [ring.library().tell("consume") for ring in (rings[0], rings[2], rings[3], rings[4])]
+    full = new_ring(mnt, slots=2, consumers="one")
+    full.send(b"1", b"2")
+    producer = full.library().tell("produce", "3")
+    idle = rings[0].library()
+    for peer in [*sleepers, producer]:
+        expect_asleep(peer.process)
+    end_daemon(mnt, number)
+    for peer in [*sleepers, producer]:
+        with fails_with(errno.EIDRM):
+            peer.answer()
+    # Nobody is left to get that.
     with fails_with(errno.EIDRM):
-        sleeper.answer()
-    assert mnt.wait_end() == 0
+        idle.call("produce", "x")
+
+
+def test_what_is_in_a_ring_is_there_for_its_consumers_after_the_death_of_the_daemon(mode):
+    mnt = mode.mount()
+    ring = new_ring(mnt, slots=2)
+    producer, consumer = ring.library(), ring.library()
+    producer.produce("1")
+    producer.produce("2")
+    producer.tell("produce", "3")
+    expect_asleep(producer.process)
+    end_daemon(mnt, signal.SIGKILL)
+    with fails_with(errno.EIDRM):
+        producer.answer()
+    assert [consumer.consume(), consumer.consume()] == [b"1", b"2"]
+    with fails_with(errno.EIDRM):
+        consumer.consume()
 
 
 # --- hostile ---
