@@ -436,7 +436,7 @@ static bool confirm_claim(struct ipcring *ring, uint64_t pos, uint64_t free_word
         return true;
     if (head - pos - 1 < ring->n_slots)
         return true;
-    atomic_compare_exchange_strong(slot_word(ring, pos), &claimed, free_word);
+    atomic_compare_exchange_strong(slot_word(ring, pos), &claimed, free_word); /* E */
     return false;
 }
 
@@ -582,7 +582,7 @@ static inline uint64_t load_tail(const struct ipcring *ring)
 {
     return ring->one_consumer && ring->is_consumer
                ? ring->next_tail
-               : atomic_load_explicit(ring->tail, memory_order_acquire);
+               : atomic_load_explicit(ring->tail, memory_order_acquire); /* N */
 }
 
 /* Tail stands before the claim @word at @pos. Skips it if its claimer is dead, but looks into that
@@ -604,7 +604,7 @@ static bool unblock(struct ipcring *ring, uint64_t pos, uint64_t word)
     ring->judge_at_ns = now + IPCRING_JUDGE_NS;
     if (!is_dead(ring, ipcring_word_low(word)))
         return false;
-    if (atomic_compare_exchange_strong(slot_word(ring, pos), &word, skip))
+    if (atomic_compare_exchange_strong(slot_word(ring, pos), &word, skip)) /* A */
         ring->stat.n_skipped++;
     advance_head(ring, pos);
     return true;
@@ -931,7 +931,9 @@ static int sleep_once(struct ipcring *ring, unsigned int event, uint64_t left_ns
                          left_ns < sleep_ns ? left_ns : sleep_ns);
     if (r == -EINTR)
         return r;
-    if (r == -ETIMEDOUT && atomic_load((_Atomic uint32_t *)(void *)word) == value &&
+    /* Relaxed: for statistics. */
+    if (r == -ETIMEDOUT &&
+        atomic_load_explicit((_Atomic uint32_t *)(void *)word, memory_order_relaxed) == value &&
         is_ready(ring, event, &sleep_ns))
         ring->stat.n_rescues++;
     return 0;
@@ -1255,7 +1257,7 @@ void ipcring_cancel(struct ipcring *ring)
         return;
     }
     /* What lies behind can be consumed now: as after A. */
-    atomic_compare_exchange_strong(slot_word(ring, pos), &ring->claimed_word, skip);
+    atomic_compare_exchange_strong(slot_word(ring, pos), &ring->claimed_word, skip); /* A, H */
     wake(ring, ring->wait_data);
 }
 

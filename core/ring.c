@@ -108,8 +108,8 @@ static bool bury_claim(void *map, const struct ring_geometry *geometry, const st
 
     if (!slot || !judge->is_dead(judge->arg, RING_CLAIM, word))
         return false;
-    if (!atomic_compare_exchange_strong(slot, &word,
-                                        ipcring_word(ipcring_word_lap(word), IPCRING_SKIP, 0)))
+    if (!atomic_compare_exchange_strong(
+            slot, &word, ipcring_word(ipcring_word_lap(word), IPCRING_SKIP, 0))) /* A, H */
         return false;
     ipcring_os_wake(ring_u32(map, IPCRING_AT_WAIT_DATA)); /* H */
     ipcring_os_wake(ring_u32(map, IPCRING_AT_WAIT_SPACE));
@@ -200,7 +200,7 @@ bool ring_can_pass(void *map, const struct ring_geometry *geometry)
 
 uint64_t ring_tail(void *map)
 {
-    return atomic_load_explicit(ring_u64(map, IPCRING_AT_TAIL), memory_order_acquire);
+    return atomic_load_explicit(ring_u64(map, IPCRING_AT_TAIL), memory_order_acquire); /* N */
 }
 
 /* Producers claim, and the one producer fills, in order: it is full when the last slot is not free. */
@@ -251,8 +251,8 @@ uint32_t ring_announce(void *map, size_t at, uint64_t *ret_sleep_ns)
 
 void ring_end(void *map)
 {
-    atomic_fetch_or(ring_u32(map, IPCRING_AT_WAIT_DATA), IPCRING_CLOSED);
-    atomic_fetch_or(ring_u32(map, IPCRING_AT_WAIT_SPACE), IPCRING_CLOSED);
+    atomic_fetch_or(ring_u32(map, IPCRING_AT_WAIT_DATA), IPCRING_CLOSED);  /* H */
+    atomic_fetch_or(ring_u32(map, IPCRING_AT_WAIT_SPACE), IPCRING_CLOSED); /* H */
     ipcring_os_wake(ring_u32(map, IPCRING_AT_WAIT_DATA));
     ipcring_os_wake(ring_u32(map, IPCRING_AT_WAIT_SPACE));
 }

@@ -48,6 +48,9 @@
  *      with M: who sees that head has passed a position sees that it is claimed; a word that is older
  *      is then no race but damage.
  *   M  load-acquire of head by a producer, before F.
+ *   N  load-acquire of tail by a consumer, before B
+ *      with C: who sees that tail has passed a position sees what its mover saw there; a word that is
+ *      older is then no race but damage.
  *
  * All numbers are little-endian. Whoever maps a ring can write anything into it: keep a copy of the
  * geometry, load each shared word once, check it, use the copy. */

@@ -23,13 +23,13 @@
 
 bool ipcring_os_wake(_Atomic uint32_t *word)
 {
-    uint32_t value = atomic_load_explicit(word, memory_order_seq_cst);
+    uint32_t value = atomic_load_explicit(word, memory_order_seq_cst); /* H */
     uint32_t next = ((value + 1) & ~IPCRING_CLOSED) | (value & IPCRING_CLOSED);
 
     if (!(value & IPCRING_SLEEPERS))
         return false;
     /* Who gets in between wakes the same sleepers. Who dies here leaves them to IPCRING_SLEEP_NS. */
-    if (!atomic_compare_exchange_strong(word, &value, next))
+    if (!atomic_compare_exchange_strong(word, &value, next)) /* H */
         return true;
     syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
     return true;
