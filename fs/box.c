@@ -32,8 +32,9 @@ struct box_file_kind {
     mode_t searchers;     /* what each class gets too that may search the directory */
     bool has_fresh_nodes; /* its writers may wait (node.h) */
     struct node_ops ops;
-    /* As node_ops.open. */
-    int (*open)(struct node *node, int flags, const struct caller *caller, struct file **ret_file);
+    /* As node_ops.open; @box is the node's. */
+    int (*open)(struct node *node, struct box *box, int flags, const struct caller *caller,
+                struct file **ret_file);
 };
 
 static const struct box_file_kind kinds[BOX_N_FILES];
@@ -58,7 +59,66 @@ static void box_ended(struct mbox *mbox)
     pthread_mutex_lock(&box->lock);
     quota_release_kept(quota_of(box), box->charged_uid, box->n_kept, QUOTA_MADE);
     box->n_kept = 0;
+    box->is_ended = true;
+    if (box->door)
+        door_shut(box->door, &box->dir);
     pthread_mutex_unlock(&box->lock);
+}
+
+struct box *box_pass(struct door *door)
+{
+    struct mbox *mbox = door_pass(door);
+
+    return mbox ? box_of(mbox) : NULL;
+}
+
+/* Under box->lock. */
+static int add_node(struct box *box)
+{
+    if (box->is_ended)
+        return -ESTALE;
+    if (!box->door)
+        box->door = door_new(&box->mbox, BOX_N_FILES);
+    if (!box->door)
+        return -ENOMEM;
+    door_add_node(box->door);
+    return 0;
+}
+
+int box_add_node(struct box *box, struct door **ret_door)
+{
+    int r;
+
+    pthread_mutex_lock(&box->lock);
+    r = add_node(box);
+    if (r == 0)
+        *ret_door = box->door;
+    pthread_mutex_unlock(&box->lock);
+    return r;
+}
+
+static struct door *door_of(struct box *box)
+{
+    struct door *door;
+
+    pthread_mutex_lock(&box->lock);
+    door = box->door;
+    pthread_mutex_unlock(&box->lock);
+    return door;
+}
+
+struct node *const *box_dir_slot(struct box *box)
+{
+    struct door *door = door_of(box);
+
+    return door ? &door->dir_node : NULL;
+}
+
+struct node *const *box_file_slot(struct box *box, enum box_file file)
+{
+    struct door *door = door_of(box);
+
+    return door ? &door->file_nodes[file] : NULL;
 }
 
 void box_adopt_charge(struct box *box, uid_t uid, uint64_t n_kept)
@@ -81,6 +141,8 @@ int box_move_charge(struct box *box, uid_t uid)
 
 void box_deinit(struct box *box)
 {
+    if (box->door)
+        door_disown(box->door);
     mbox_deinit(&box->mbox);
     pthread_mutex_destroy(&box->lock);
 }
@@ -197,9 +259,7 @@ static bool has_file(const struct box *box, unsigned int file)
 
 static void release(struct node *node)
 {
-    struct box *box = node->object;
-
-    mbox_unref(&box->mbox);
+    door_remove_node(node->object);
 }
 
 /* Return: which of its box's files @node is. */
@@ -256,10 +316,24 @@ const char *box_file_name(enum box_file file)
     return kinds[file].name;
 }
 
+void box_gone_attr(struct door *door, enum box_file file, struct stat *ret_attr)
+{
+    attr_get(&door->attr, ret_attr);
+    ret_attr->st_ino += 1 + (ino_t)file;
+    ret_attr->st_mode = kinds[file].mode;
+    ret_attr->st_nlink = 0;
+}
+
 static void file_getattr(struct node *node, struct stat *ret_attr)
 {
-    box_refresh(node->object);
-    box_file_attr(node->object, file_of(node), ret_attr);
+    box_auto *box = box_pass(node->object);
+
+    if (!box) {
+        box_gone_attr(node->object, file_of(node), ret_attr);
+        return;
+    }
+    box_refresh(box);
+    box_file_attr(box, file_of(node), ret_attr);
 }
 
 int box_change_file(struct box *box, enum box_file file, const struct node_change *change)
@@ -277,7 +351,9 @@ int box_change_file(struct box *box, enum box_file file, const struct node_chang
 
 static int file_setattr(struct node *node, const struct node_change *change)
 {
-    return box_change_file(node->object, file_of(node), change);
+    box_auto *box = box_pass(node->object);
+
+    return box ? box_change_file(box, file_of(node), change) : -ENOENT;
 }
 
 static bool is_for(int flags, int access)
@@ -285,124 +361,110 @@ static bool is_for(int flags, int access)
     return (flags & O_ACCMODE) == access;
 }
 
-static struct mbox *mbox_of(struct node *node)
-{
-    return &((struct box *)node->object)->mbox;
-}
-
-static int open_send(struct node *node, int flags, const struct caller *caller,
+static int open_send(struct node *node, struct box *box, int flags, const struct caller *caller,
                      struct file **ret_file)
 {
     (void)caller;
     if (!is_for(flags, O_WRONLY))
         return -EACCES;
-    return send_open(node->fs, mbox_of(node), node->prio, ret_file);
+    return send_open(node->fs, &box->mbox, node->prio, ret_file);
 }
 
-static uint64_t file_ino(struct node *node)
-{
-    const struct box *box = node->object;
-
-    return box->files[file_of(node)].ino;
-}
-
-static int open_send_lines(struct node *node, int flags, const struct caller *caller,
-                           struct file **ret_file)
+static int open_send_lines(struct node *node, struct box *box, int flags,
+                           const struct caller *caller, struct file **ret_file)
 {
     if (!is_for(flags, O_WRONLY))
         return -EACCES;
-    return lines_open(node->fs, mbox_of(node), file_ino(node), caller, ret_file);
+    return lines_open(node->fs, &box->mbox, box->files[file_of(node)].ino, caller, ret_file);
 }
 
 /* Return: 0: @caller may receive with @flags; -EACCES; or as box_admit. */
-static int check_receive(struct node *node, int flags, const struct caller *caller)
+static int check_receive(struct box *box, int flags, const struct caller *caller)
 {
     if (!is_for(flags, O_RDONLY))
         return -EACCES;
-    return box_admit(node->object, caller->tid);
+    return box_admit(box, caller->tid);
 }
 
-static int open_recv(struct node *node, int flags, const struct caller *caller,
+static int open_recv(struct node *node, struct box *box, int flags, const struct caller *caller,
                      struct file **ret_file)
 {
-    int r = check_receive(node, flags, caller);
+    int r = check_receive(box, flags, caller);
 
-    return r < 0 ? r : recv_open(node->fs, mbox_of(node), ret_file);
+    return r < 0 ? r : recv_open(node->fs, &box->mbox, ret_file);
 }
 
-static int open_recv_lines(struct node *node, int flags, const struct caller *caller,
-                           struct file **ret_file)
+static int open_recv_lines(struct node *node, struct box *box, int flags,
+                           const struct caller *caller, struct file **ret_file)
 {
-    int r = check_receive(node, flags, caller);
+    int r = check_receive(box, flags, caller);
 
-    return r < 0 ? r : stream_open_lines(node->fs, mbox_of(node), ret_file);
+    return r < 0 ? r : stream_open_lines(node->fs, &box->mbox, ret_file);
 }
 
-static int open_recv_json(struct node *node, int flags, const struct caller *caller,
-                          struct file **ret_file)
+static int open_recv_json(struct node *node, struct box *box, int flags,
+                          const struct caller *caller, struct file **ret_file)
 {
-    int r = check_receive(node, flags, caller);
+    int r = check_receive(box, flags, caller);
 
-    return r < 0 ? r : stream_open_json(node->fs, mbox_of(node), ret_file);
+    return r < 0 ? r : stream_open_json(node->fs, &box->mbox, ret_file);
 }
 
-static int open_owner(struct node *node, int flags, const struct caller *caller,
+static int open_owner(struct node *node, struct box *box, int flags, const struct caller *caller,
                       struct file **ret_file)
 {
     if (is_for(flags, O_RDONLY))
-        return owner_open(node->fs, mbox_of(node), ret_file);
-    return owner_claim(node->fs, node->object, caller, ret_file);
+        return owner_open(node->fs, &box->mbox, ret_file);
+    return owner_claim(node->fs, box, caller, ret_file);
 }
 
 /* Opens what is the box's kind's own, if it has such a thing. */
-static int open_own(struct node *node, int flags, const struct caller *caller,
+static int open_own(struct node *node, struct box *box, int flags, const struct caller *caller,
                     struct file **ret_file)
 {
-    const struct box *box = node->object;
-
     (void)flags;
     (void)caller;
-    return box->kind->open ? box->kind->open(node->object, node->fs, file_of(node), ret_file)
-                           : -EPERM;
+    return box->kind->open ? box->kind->open(box, node->fs, file_of(node), ret_file) : -EPERM;
 }
 
-static bool has_own_settings(const struct node *node)
+static bool has_own_settings(const struct box *box)
 {
-    return ((const struct box *)node->object)->kind->open;
+    return box->kind->open;
 }
 
-static int open_config(struct node *node, int flags, const struct caller *caller,
+static int open_config(struct node *node, struct box *box, int flags, const struct caller *caller,
                        struct file **ret_file)
 {
-    if (has_own_settings(node))
-        return open_own(node, flags, caller, ret_file);
-    return config_open(node->fs, mbox_of(node), ret_file);
+    if (has_own_settings(box))
+        return open_own(node, box, flags, caller, ret_file);
+    return config_open(node->fs, &box->mbox, ret_file);
 }
 
-static int open_stat(struct node *node, int flags, const struct caller *caller,
+static int open_stat(struct node *node, struct box *box, int flags, const struct caller *caller,
                      struct file **ret_file)
 {
     if (!is_for(flags, O_RDONLY))
         return -EACCES;
-    if (has_own_settings(node))
-        return open_own(node, flags, caller, ret_file);
-    return stat_open(node->fs, mbox_of(node), ret_file);
+    if (has_own_settings(box))
+        return open_own(node, box, flags, caller, ret_file);
+    return stat_open(node->fs, &box->mbox, ret_file);
 }
 
 static int file_open(struct node *node, int flags, const struct caller *caller,
                      struct file **ret_file)
 {
+    box_auto *box = box_pass(node->object);
     struct file *file;
-    int r = kinds[file_of(node)].open(node, flags, caller, &file);
+    int r = box ? kinds[file_of(node)].open(node, box, flags, caller, &file) : -ENOENT;
 
     if (r < 0)
         return r;
-    r = box_use(node->object, caller->uid);
+    r = box_use(box, caller->uid);
     if (r < 0) {
         file_discard(file);
         return r;
     }
-    box_add_file(node->object, file);
+    box_add_file(box, file);
     *ret_file = file;
     return 0;
 }
@@ -481,27 +543,32 @@ static int find_file(struct box *box, const char *name, enum box_file *ret_file,
     return 0;
 }
 
-/* Return: 0 with a node of @box for @ops: the one in @slot, or a new one. */
-static int get_node(struct fs *fs, struct box *box, const struct node_ops *ops, struct node **slot,
-                    struct node **ret_node)
+static struct node **slot_of(struct door *door, enum box_file file)
 {
-    int r;
+    return kinds[file].has_fresh_nodes ? NULL : &door->file_nodes[file];
+}
 
-    mbox_ref(&box->mbox);
-    r = node_obtain(fs, ops, box, slot, ret_node);
+/* Return: 0 with a node for @file of @box: the one that it has, or a new one. */
+static int get_file_node(struct fs *fs, struct box *box, enum box_file file, struct node **ret_node)
+{
+    struct door *door;
+    int r = box_add_node(box, &door);
+
     if (r < 0)
-        mbox_unref(&box->mbox);
+        return r;
+    r = node_obtain(fs, &kinds[file].ops, door, slot_of(door, file), ret_node);
+    if (r < 0)
+        door_remove_node(door);
     return r;
 }
 
 static int dir_lookup(struct node *dir, const char *name, struct node **ret_node)
 {
-    struct box *box = dir->object;
+    box_auto *box = box_pass(dir->object);
     enum box_file file;
     unsigned int prio;
-    int r;
+    int r = box ? box_check(box) : -ESTALE;
 
-    r = box_check(box);
     if (r < 0)
         return r;
     r = find_file(box, name, &file, &prio);
@@ -509,11 +576,9 @@ static int dir_lookup(struct node *dir, const char *name, struct node **ret_node
         return r;
     if (file == BOX_MAP)
         return box->kind->lookup_map(box, dir->fs, ret_node);
-    if (!kinds[file].has_fresh_nodes)
-        return get_node(dir->fs, box, &kinds[file].ops, &box->file_nodes[file], ret_node);
-    r = get_node(dir->fs, box, &kinds[file].ops, NULL, ret_node);
-    /* The kernel has not heard of it yet: nobody else sees it. */
-    if (r == 0)
+    r = get_file_node(dir->fs, box, file, ret_node);
+    /* A new one, that the kernel has not heard of yet: nobody else sees it. */
+    if (r == 0 && kinds[file].has_fresh_nodes)
         (*ret_node)->prio = prio;
     return r;
 }
@@ -530,10 +595,10 @@ static mode_t type_of(struct box *box, unsigned int file)
 
 static int dir_list(struct node *dir, struct listing *listing)
 {
-    struct box *box = dir->object;
+    box_auto *box = box_pass(dir->object);
     int r = 0;
 
-    for (unsigned int i = 0; i < BOX_N_FILES && r == 0; i++) {
+    for (unsigned int i = 0; box && i < BOX_N_FILES && r == 0; i++) {
         if (has_file(box, i))
             r = listing_add(listing, kinds[i].name, box->files[i].ino, type_of(box, i));
     }
@@ -542,8 +607,14 @@ static int dir_list(struct node *dir, struct listing *listing)
 
 static void dir_getattr(struct node *dir, struct stat *ret_attr)
 {
-    struct box *box = dir->object;
+    struct door *door = dir->object;
+    box_auto *box = box_pass(door);
 
+    if (!box) {
+        attr_get(&door->attr, ret_attr);
+        ret_attr->st_nlink = 0;
+        return;
+    }
     box_refresh(box);
     pthread_mutex_lock(&box->lock);
     attr_get(&box->dir, ret_attr);
@@ -597,8 +668,8 @@ static int set_owner(struct box *box, const struct node_change *change)
 
 static int dir_setattr(struct node *dir, const struct node_change *change)
 {
-    struct box *box = dir->object;
-    int r = box_use(box, box_uid(box));
+    box_auto *box = box_pass(dir->object);
+    int r = box ? box_use(box, box_uid(box)) : -ENOENT;
 
     if (r == 0)
         r = set_owner(box, change);
@@ -620,5 +691,13 @@ static const struct node_ops dir_ops = {
 
 int box_node(struct fs *fs, struct box *box, struct node **ret_node)
 {
-    return get_node(fs, box, &dir_ops, &box->dir_node, ret_node);
+    struct door *door;
+    int r = box_add_node(box, &door);
+
+    if (r < 0)
+        return r == -ESTALE ? -ENOENT : r;
+    r = node_obtain(fs, &dir_ops, door, &door->dir_node, ret_node);
+    if (r < 0)
+        door_remove_node(door);
+    return r;
 }

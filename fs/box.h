@@ -1,13 +1,15 @@
 /* A mailbox as a directory: the engine's mailbox, the attributes of its files, and their nodes.
  *
  * Its files are a table (box.c); a new file is a line there, and three are directories themselves.
- * It lives as long as its mailbox, by the mailbox's references; each of its nodes holds one.
+ * It lives as long as its mailbox, by the mailbox's references. Its nodes have its door (door.h): a handler
+ * passes it, and has a reference until it returns.
  *
  * There are three kinds: those of mbox/, those of processes (process.h), and rings (ring.h). */
 #ifndef IPCFS_FS_BOX_H
 #define IPCFS_FS_BOX_H
 
 #include "attr.h"
+#include "door.h"
 
 enum box_file {
     BOX_SEND,
@@ -85,15 +87,37 @@ struct box {
     int owner_pidfd;   /* of who has claimed it; -1: nobody */
     uint64_t n_kept;   /* what it counts (quota.h); 0 once it is removed */
     uid_t charged_uid; /* for whom */
-    /* The node table's: */
-    struct node *dir_node;
-    struct node *file_nodes[BOX_N_FILES];
+    bool is_ended;     /* it is removed, and its door shut */
+    struct door *door; /* NULL: it has had no nodes yet */
 };
 
 static inline struct box *box_of(struct mbox *mbox)
 {
     return (struct box *)((char *)mbox - offsetof(struct box, mbox));
 }
+
+/* For who has a node of it. Return: the box behind @door, with a reference; NULL: it has been removed. */
+struct box *box_pass(struct door *door);
+
+/* At the end of a scope: gives back what box_pass returned. */
+static inline void box_leave(struct box **box)
+{
+    if (*box)
+        mbox_unref(&(*box)->mbox);
+}
+
+#define box_auto __attribute__((cleanup(box_leave))) struct box
+
+/* Gives @box's door one node more. Return: 0; -ESTALE: it has been removed; -ENOMEM. */
+int box_add_node(struct box *box, struct door **ret_door);
+
+/* Writes what stat says of @file of a box that has been removed. */
+void box_gone_attr(struct door *door, enum box_file file, struct stat *ret_attr);
+
+/* Return: the slot of the directory's node, or of @file's, as long as @box is there; NULL: it has had no
+ * nodes. */
+struct node *const *box_dir_slot(struct box *box);
+struct node *const *box_file_slot(struct box *box, enum box_file file);
 
 /* Makes a mailbox of mbox/ whose directory has @mode; its files' modes follow from that. One
  * reference, the caller's. Return: 0; -EDQUOT; -ENOSPC; -ENOMEM. */
@@ -146,7 +170,7 @@ uid_t box_uid(struct box *box);
 /* Return: the name of @file in its directory. */
 const char *box_file_name(enum box_file file);
 
-/* Return: 0 with the directory's node, with a lookup; -ENOMEM. */
+/* Return: 0 with the directory's node, with a lookup; -ENOENT: it has been removed; -ENOMEM. */
 int box_node(struct fs *fs, struct box *box, struct node **ret_node);
 
 #endif

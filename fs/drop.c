@@ -39,7 +39,7 @@ enum drop_state {
 /* A name that still answers, as the kernel knows it after one lookup. */
 struct again {
     atomic_uint n_refs;
-    struct mbox *mbox; /* a reference */
+    struct door *door; /* of the box, as a node has it */
     struct stat attr;
     pthread_mutex_t lock;
     /* Under lock: */
@@ -87,7 +87,7 @@ static void again_unref(struct again *again)
         return;
     if (again->drop)
         file_unref(&again->drop->file);
-    mbox_unref(again->mbox);
+    door_remove_node(again->door);
     pthread_mutex_destroy(&again->lock);
     free(again);
 }
@@ -700,10 +700,14 @@ static bool is_for_reading(int flags)
 void drop_create(struct node *dir, fuse_req_t req, const char *name, mode_t mode,
                  struct fuse_file_info *fi)
 {
-    struct box *box = dir->object;
-    struct creation creation = { .mbox = &box->mbox, .name = name, .mode = mode };
-    int r = is_for_reading(fi->flags) ? -EACCES : box_use(box, fuse_req_ctx(req)->uid);
+    box_auto *box = box_pass(dir->object);
+    struct creation creation = { .mbox = box ? &box->mbox : NULL, .name = name, .mode = mode };
+    int r = -ENOENT;
 
+    if (is_for_reading(fi->flags))
+        r = -EACCES;
+    else if (box)
+        r = box_use(box, fuse_req_ctx(req)->uid);
     if (r < 0)
         fuse_reply_err(req, -r);
     else
@@ -764,11 +768,17 @@ static int again_fallocate(struct node *node, int mode, off_t offset, off_t leng
 static void again_open(struct node *node, fuse_req_t req, struct fuse_file_info *fi)
 {
     struct again *again = node->object;
-    struct creation creation = {
-        .mbox = again->mbox, .name = again->name, .mode = again->attr.st_mode, .again = again
-    };
+    box_auto *box = box_pass(again->door);
+    struct creation creation = { .mbox = box ? &box->mbox : NULL,
+                                 .name = again->name,
+                                 .mode = again->attr.st_mode,
+                                 .again = again };
     bool was_opened;
 
+    if (!box) {
+        fuse_reply_err(req, ENOENT);
+        return;
+    }
     if (is_for_reading(fi->flags)) {
         fuse_reply_err(req, EACCES);
         return;
@@ -800,13 +810,16 @@ static const struct node_ops again_ops = {
 };
 
 /* Return: what answers as @name with @attr, with one reference; NULL when memory is short. */
-static struct again *again_new(struct mbox *mbox, const char *name, const struct stat *attr)
+static struct again *again_new(struct box *box, const char *name, const struct stat *attr)
 {
     struct again *again = malloc(sizeof(*again) + strlen(name) + 1);
+    struct door *door;
 
-    if (!again)
+    if (!again || box_add_node(box, &door) < 0) {
+        free(again);
         return NULL;
-    *again = (struct again){ .n_refs = 1, .mbox = mbox_ref(mbox), .attr = *attr };
+    }
+    *again = (struct again){ .n_refs = 1, .door = door, .attr = *attr };
     pthread_mutex_init(&again->lock, NULL);
     strcpy(again->name, name);
     return again;
@@ -815,10 +828,10 @@ static struct again *again_new(struct mbox *mbox, const char *name, const struct
 int drop_lookup(struct node *dir, const char *name, const struct caller *caller,
                 struct node **ret_node)
 {
-    struct box *box = dir->object;
+    box_auto *box = box_pass(dir->object);
     struct again *again;
     struct stat attr;
-    int r = box_check(box);
+    int r = box ? box_check(box) : -ESTALE;
 
     if (r == 0)
         r = drop_names_find(&dir->fs->drop_names, dir_ino(&box->mbox), name, caller, &attr);
@@ -826,7 +839,7 @@ int drop_lookup(struct node *dir, const char *name, const struct caller *caller,
         return r;
     /* A number of its own: two files that are opened by this name are not to be taken for one. */
     attr.st_ino = nodes_new_inos(&dir->fs->nodes, 1);
-    again = again_new(&box->mbox, name, &attr);
+    again = again_new(box, name, &attr);
     if (!again)
         return -ENOMEM;
     r = node_obtain(dir->fs, &again_ops, again, NULL, ret_node);
@@ -838,7 +851,7 @@ int drop_lookup(struct node *dir, const char *name, const struct caller *caller,
 int drop_rename(struct node *dir, const char *name, struct node *to_dir, const char *to_name,
                 enum names_rename how, const struct caller *caller, struct mbox_ready *ready)
 {
-    struct box *box = dir->object;
+    box_auto *box = box_pass(dir->object);
 
     (void)ready;
     if (to_dir->object != dir->object || to_dir->ops != dir->ops)
@@ -846,6 +859,8 @@ int drop_rename(struct node *dir, const char *name, struct node *to_dir, const c
     /* The kernel has seen that nothing has the other name, where that matters. */
     if (how == NAMES_RENAME_EXCHANGE)
         return -EINVAL;
+    if (!box)
+        return -ENOENT;
     return drop_names_rename(&dir->fs->drop_names, dir_ino(&box->mbox), name, to_name, caller);
 }
 
@@ -853,8 +868,10 @@ int drop_rename(struct node *dir, const char *name, struct node *to_dir, const c
 int drop_unlink(struct node *dir, const char *name, const struct caller *caller,
                 struct mbox_ready *ready)
 {
-    struct box *box = dir->object;
+    box_auto *box = box_pass(dir->object);
 
     (void)ready;
+    if (!box)
+        return -ENOENT;
     return drop_names_forget(&dir->fs->drop_names, dir_ino(&box->mbox), name, caller);
 }

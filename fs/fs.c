@@ -48,7 +48,7 @@ static void add_contents(struct notice *notice, struct fs *fs, struct box *box, 
     char name[16];
 
     for (unsigned int i = 0; i < N_SUBDIRS; i++) {
-        uint64_t subdir = node_slot_id(fs, &box->file_nodes[subdirs[i]]);
+        uint64_t subdir = node_slot_id(fs, box_file_slot(box, subdirs[i]));
 
         if (subdir)
             notice_add_expiry(notice, subdir, ".");
@@ -65,7 +65,7 @@ void fs_announce_deletion(struct fs *fs, struct box *box, struct node *const *pa
                           const char *name)
 {
     uint64_t parent_id = node_slot_id(fs, parent);
-    uint64_t dir = node_slot_id(fs, &box->dir_node);
+    uint64_t dir = node_slot_id(fs, box_dir_slot(box));
     struct notice *notice;
 
     if (!parent_id || !dir)

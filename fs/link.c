@@ -230,7 +230,7 @@ void links_forget_names(struct process *process)
     snprintf(name, sizeof(name), "%d", (int)process->pid);
     LIST_FOREACH(end, &process->names, entry) {
         fs_announce_expiry(process->fs, box_uid(&end->process->box),
-                           &end->process->box.file_nodes[BOX_LINK], name);
+                           box_file_slot(&end->process->box, BOX_LINK), name);
     }
 }
 
@@ -443,11 +443,12 @@ static const struct node_ops end_ops = {
 int link_lookup(struct node *dir, const char *name, const struct caller *caller,
                 struct node **ret_node)
 {
-    struct process *process = process_of(dir->object);
+    box_auto *box = box_pass(dir->object);
+    struct process *process = box ? process_of(box) : NULL;
     pid_t pid = procs_parse_pid(name);
     struct end_name *end;
     struct process *peer;
-    int r = box_check(&process->box);
+    int r = box ? box_check(box) : -ESTALE;
 
     if (r < 0)
         return r;
@@ -478,10 +479,14 @@ void link_create(struct node *dir, fuse_req_t req, const char *name, mode_t mode
 
 int link_list(struct node *dir, struct listing *listing)
 {
-    struct process *process = process_of(dir->object);
+    box_auto *box = box_pass(dir->object);
+    struct process *process = box ? process_of(box) : NULL;
     struct side *side;
     char name[16];
     int r = 0;
+
+    if (!process)
+        return 0;
 
     pthread_mutex_lock(&dir->fs->processes.lock);
     for (side = process->sides; side && r == 0; side = side->hh.next) {

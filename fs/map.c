@@ -15,9 +15,9 @@
 struct map {
     atomic_uint n_refs;
     struct fs *fs;
-    struct box *box;        /* a reference */
-    struct ring_mbox *ring; /* the box's */
-    struct map **slot;      /* under box->lock: may point here */
+    struct door *door;      /* to the box, as a node has it */
+    struct ring_mbox *ring; /* the box's, and there as long as that is */
+    struct map **slot;      /* the same; under box->lock: may point here */
     uint64_t memory_id;     /* which memory of the ring's it is, as long as the ring has that */
     uint64_t n_bytes;
     struct node *node; /* the node table's slot */
@@ -40,15 +40,25 @@ static struct map *map_ref(struct map *map)
     return map;
 }
 
+/* Of a box that is removed nobody reads the slot any more (obtain). */
+static void leave_slot(struct map *map)
+{
+    box_auto *box = box_pass(map->door);
+
+    if (!box)
+        return;
+    pthread_mutex_lock(&box->lock);
+    if (*map->slot == map)
+        *map->slot = NULL;
+    pthread_mutex_unlock(&box->lock);
+}
+
 static void map_unref(struct map *map)
 {
     if (atomic_fetch_sub_explicit(&map->n_refs, 1, memory_order_acq_rel) > 1)
         return;
-    pthread_mutex_lock(&map->box->lock);
-    if (*map->slot == map)
-        *map->slot = NULL;
-    pthread_mutex_unlock(&map->box->lock);
-    mbox_unref(&map->box->mbox);
+    leave_slot(map);
+    door_remove_node(map->door);
     pthread_mutex_destroy(&map->lock);
     free(map);
 }
@@ -63,7 +73,8 @@ static bool try_ref(struct map *map)
     return n > 0;
 }
 
-static struct map *map_new(struct fs *fs, struct box *box, struct ring_mbox *ring,
+/* @door has one node more, for the map. */
+static struct map *map_new(struct fs *fs, struct door *door, struct ring_mbox *ring,
                            struct map **slot, const struct ring_memory *memory)
 {
     struct map *map = calloc(1, sizeof(*map));
@@ -72,8 +83,7 @@ static struct map *map_new(struct fs *fs, struct box *box, struct ring_mbox *rin
         return NULL;
     map->n_refs = 1;
     map->fs = fs;
-    map->box = box;
-    mbox_ref(&box->mbox);
+    map->door = door;
     map->ring = ring;
     map->slot = slot;
     map->memory_id = memory->id;
@@ -82,19 +92,38 @@ static struct map *map_new(struct fs *fs, struct box *box, struct ring_mbox *rin
     return map;
 }
 
-/* Return: the map of @memory, with a reference; NULL when memory is short. */
+/* Under box->lock: as obtain, with a new one where there is none, which takes @door over. */
+static struct map *obtain_locked(struct fs *fs, struct box *box, struct door **door,
+                                 struct ring_mbox *ring, struct map **slot,
+                                 const struct ring_memory *memory)
+{
+    struct map *map = *slot;
+
+    if (box->is_ended)
+        return NULL;
+    if (map && map->memory_id == memory->id && try_ref(map))
+        return map;
+    map = map_new(fs, *door, ring, slot, memory);
+    if (map)
+        *door = NULL;
+    *slot = map;
+    return map;
+}
+
+/* Return: the map of @memory, with a reference; NULL when memory is short, or the box is removed. */
 static struct map *obtain(struct fs *fs, struct box *box, struct ring_mbox *ring, struct map **slot,
                           const struct ring_memory *memory)
 {
+    struct door *door;
     struct map *map;
 
+    if (box_add_node(box, &door) < 0)
+        return NULL;
     pthread_mutex_lock(&box->lock);
-    map = *slot;
-    if (!map || map->memory_id != memory->id || !try_ref(map)) {
-        map = map_new(fs, box, ring, slot, memory);
-        *slot = map;
-    }
+    map = obtain_locked(fs, box, &door, ring, slot, memory);
     pthread_mutex_unlock(&box->lock);
+    if (door)
+        door_remove_node(door);
     return map;
 }
 
@@ -107,6 +136,7 @@ mode_t map_mode(struct fs *fs)
 static struct ring_memory *memory_of(struct map *map)
 {
     struct ring_memory *memory = NULL;
+    box_auto *box = NULL;
 
     pthread_mutex_lock(&map->lock);
     if (map->opened)
@@ -114,7 +144,8 @@ static struct ring_memory *memory_of(struct map *map)
     pthread_mutex_unlock(&map->lock);
     if (memory)
         return memory;
-    memory = ring_mbox_memory(map->ring);
+    box = box_pass(map->door);
+    memory = box ? ring_mbox_memory(map->ring) : NULL;
     if (memory && memory->id == map->memory_id)
         return memory;
     ring_memory_unref(memory);
@@ -140,10 +171,14 @@ static int format_target(struct map *map, char target[NODE_TARGET_MAX])
 static void getattr(struct node *node, struct stat *ret_attr)
 {
     struct map *map = node->object;
+    box_auto *box = box_pass(map->door);
     char target[NODE_TARGET_MAX];
     int length;
 
-    box_file_attr(map->box, BOX_MAP, ret_attr);
+    if (box)
+        box_file_attr(box, BOX_MAP, ret_attr);
+    else
+        box_gone_attr(map->door, BOX_MAP, ret_attr);
     if (S_ISLNK(ret_attr->st_mode)) {
         length = format_target(map, target);
         ret_attr->st_size = length < 0 ? 0 : length;
@@ -157,9 +192,11 @@ static int setattr(struct node *node, const struct node_change *change)
 {
     struct map *map = node->object;
 
+    box_auto *box = box_pass(map->door);
+
     if (change->to_set & FUSE_SET_ATTR_SIZE)
         return -EPERM;
-    return box_change_file(map->box, BOX_MAP, change);
+    return box ? box_change_file(box, BOX_MAP, change) : -ESTALE;
 }
 
 /* Its seals know what is not allowed. Without this, posix_fallocate(3) would write a byte to each page. */

@@ -101,7 +101,7 @@ uint64_t node_slot_id(struct fs *fs, struct node *const *slot)
     uint64_t id;
 
     pthread_mutex_lock(&fs->nodes.lock);
-    id = *slot ? (*slot)->id : 0;
+    id = slot && *slot ? (*slot)->id : 0;
     pthread_mutex_unlock(&fs->nodes.lock);
     return id;
 }

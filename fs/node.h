@@ -180,7 +180,7 @@ struct fuse_entry_param;
 /* Fills in the answer to a lookup of @node in @dir; NULL: in one that does not keep names. */
 void node_fill_entry(struct node *node, const struct node *dir, struct fuse_entry_param *ret);
 
-/* Return: the id of the node in @slot; 0: there is none. */
+/* Return: the id of the node in @slot, which may be NULL; 0: there is none. */
 uint64_t node_slot_id(struct fs *fs, struct node *const *slot);
 
 /* Return: the node of a request. */

@@ -23,7 +23,7 @@ static uint64_t ino_of(uint64_t id)
 }
 
 struct entry {
-    struct box *box; /* a reference to its mailbox */
+    struct door *door; /* of its mailbox; it counts as a node */
     uint64_t id;
     unsigned int prio;
     struct msg_sender sender;
@@ -55,7 +55,7 @@ static void entry_release(struct node *node)
 {
     struct entry *entry = node->object;
 
-    mbox_unref(&entry->box->mbox);
+    door_remove_node(entry->door);
     free(entry);
 }
 
@@ -96,19 +96,19 @@ static int entry_open(struct node *node, int flags, const struct caller *caller,
                       struct file **ret_file)
 {
     const struct entry *entry = node->object;
-    struct mbox *mbox = &entry->box->mbox;
+    box_auto *box = box_pass(entry->door);
     struct msg *msg;
     int r;
 
     if ((flags & O_ACCMODE) != O_RDONLY)
         return -EACCES;
-    r = box_admit(entry->box, caller->tid);
+    r = box ? box_admit(box, caller->tid) : -ENOENT;
     if (r < 0)
         return r;
-    msg = mbox_hold(mbox, entry->id, caller->uid);
+    msg = mbox_hold(&box->mbox, entry->id, caller->uid);
     if (!msg)
         return -ENOENT;
-    r = file_new(node->fs, &message_ops, mbox, ret_file);
+    r = file_new(node->fs, &message_ops, &box->mbox, ret_file);
     if (r < 0)
         msg_let_go(msg);
     else
@@ -148,13 +148,16 @@ static const struct node_ops entry_ops = {
 static struct entry *new_entry(struct box *box, const struct msg *msg)
 {
     struct entry *entry = malloc(sizeof(*entry));
+    struct door *door;
     struct stat queue;
 
-    if (!entry)
+    if (!entry || box_add_node(box, &door) < 0) {
+        free(entry);
         return NULL;
+    }
     box_file_attr(box, BOX_QUEUE, &queue);
     *entry = (struct entry){
-        .box = box,
+        .door = door,
         .id = msg->id,
         .prio = msg->prio,
         .sender = msg->sender,
@@ -162,17 +165,16 @@ static struct entry *new_entry(struct box *box, const struct msg *msg)
     };
     attr_init(&entry->attr, ino_of(msg->id), S_IFREG | 0400, queue.st_uid, queue.st_gid);
     entry->attr.atime = entry->attr.mtime = entry->attr.ctime = msg->arrived;
-    mbox_ref(&box->mbox);
     return entry;
 }
 
 int queue_lookup(struct node *dir, const char *name, struct node **ret_node)
 {
-    struct box *box = dir->object;
+    box_auto *box = box_pass(dir->object);
     struct entry *entry;
     struct msg *msg;
     uint64_t id;
-    int r = box_check(box);
+    int r = box ? box_check(box) : -ESTALE;
 
     if (r < 0)
         return r;
@@ -187,7 +189,7 @@ int queue_lookup(struct node *dir, const char *name, struct node **ret_node)
     if (entry)
         r = node_obtain(dir->fs, &entry_ops, entry, NULL, ret_node);
     if (r < 0 && entry) {
-        mbox_unref(&box->mbox);
+        door_remove_node(entry->door);
         free(entry);
     }
     return r;
@@ -195,18 +197,20 @@ int queue_lookup(struct node *dir, const char *name, struct node **ret_node)
 
 int queue_opendir(struct node *dir, const struct caller *caller)
 {
-    return box_admit(dir->object, caller->tid);
+    box_auto *box = box_pass(dir->object);
+
+    return box ? box_admit(box, caller->tid) : -ENOENT;
 }
 
 int queue_list(struct node *dir, struct listing *listing)
 {
-    struct box *box = dir->object;
+    box_auto *box = box_pass(dir->object);
     char name[ID_DIGITS + 1];
     uint64_t *ids;
     size_t n;
     int r;
 
-    r = mbox_list(&box->mbox, &ids, &n);
+    r = box ? mbox_list(&box->mbox, &ids, &n) : -EIDRM;
     if (r < 0)
         return r == -EIDRM ? 0 : r;
     for (size_t i = 0; i < n && r == 0; i++) {
@@ -226,9 +230,9 @@ static int as_missing(int result)
 int queue_unlink(struct node *dir, const char *name, const struct caller *caller,
                  struct mbox_ready *ready)
 {
-    struct box *box = dir->object;
+    box_auto *box = box_pass(dir->object);
     uint64_t id;
-    int r = box_admit(box, caller->tid);
+    int r = box ? box_admit(box, caller->tid) : -ENOENT;
 
     if (r < 0)
         return r;
@@ -245,20 +249,17 @@ static bool owns(struct box *box, const struct caller *caller)
     return caller->uid == 0 || caller->uid == attr.st_uid;
 }
 
-int queue_rename(struct node *dir, const char *name, struct node *to_dir, const char *to_name,
-                 enum names_rename how, const struct caller *caller, struct mbox_ready *ready)
+/* Moves the message @name from the mailbox of one door to that of another. */
+static int move(struct door *from_door, const char *name, struct door *to_door,
+                const struct caller *caller, struct mbox_ready *ready)
 {
-    struct box *box = dir->object;
-    struct box *to = to_dir->object;
+    box_auto *box = box_pass(from_door);
+    box_auto *to = box_pass(to_door);
     uint64_t id;
     int r;
 
-    /* Where files are made it becomes one, by copying: mv(1) does that then. */
-    if (to_dir->ops != dir->ops && to_dir->ops->create && to_dir->object != dir->object)
-        return -EXDEV;
-    /* A message has the name it has, and takes nobody's place. */
-    if (to_dir->ops != dir->ops || strcmp(name, to_name) != 0 || how == NAMES_RENAME_EXCHANGE)
-        return -EPERM;
+    if (!box || !to)
+        return -ENOENT;
     if (!owns(box, caller) || !owns(to, caller))
         return -EPERM;
     r = box_admit(box, caller->tid);
@@ -272,4 +273,16 @@ int queue_rename(struct node *dir, const char *name, struct node *to_dir, const 
     if (r < 0)
         return r;
     return as_missing(mbox_move(&box->mbox, &to->mbox, id, ready));
+}
+
+int queue_rename(struct node *dir, const char *name, struct node *to_dir, const char *to_name,
+                 enum names_rename how, const struct caller *caller, struct mbox_ready *ready)
+{
+    /* Where files are made it becomes one, by copying: mv(1) does that then. */
+    if (to_dir->ops != dir->ops && to_dir->ops->create && to_dir->object != dir->object)
+        return -EXDEV;
+    /* A message has the name it has, and takes nobody's place. */
+    if (to_dir->ops != dir->ops || strcmp(name, to_name) != 0 || how == NAMES_RENAME_EXCHANGE)
+        return -EPERM;
+    return move(dir->object, name, to_dir->object, caller, ready);
 }

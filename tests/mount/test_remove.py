@@ -175,3 +175,25 @@ def test_interrupted_calls_of_libc_see_eidrm(doomed):
     os.rmdir(doomed.path)
     with fails_with(EIDRM):
         receiver.result()
+
+
+def test_what_is_held_open_of_a_removed_mailbox_is_told_so(mnt):
+    """The kernel may keep its names in there for long; the daemon has forgotten the mailbox."""
+    box = mnt.box()
+    fd = os.open(box.path, os.O_RDONLY | os.O_DIRECTORY)
+    config, queue = (os.open(name, os.O_RDONLY, dir_fd=fd) for name in ("config", "queue"))
+    ino = os.fstat(fd).st_ino
+    os.rmdir(box.path)
+    for _ in range(2):
+        assert (os.fstat(fd).st_ino, os.fstat(fd).st_nlink) == (ino, 0)
+        assert os.fstat(config).st_ino not in (0, ino)
+        for name in ("send", "config", "new"):
+            with fails_with(errno.ENOENT, errno.ESTALE):
+                os.stat(name, dir_fd=fd)
+        with fails_with(errno.ENOENT, errno.ESTALE):
+            os.open(f"/proc/self/fd/{config}", os.O_RDONLY)
+        with fails_with(errno.ENOENT, errno.ESTALE):
+            os.fchmod(fd, 0o700)
+        assert os.listdir(queue) == []
+    for held in (fd, config, queue):
+        os.close(held)
