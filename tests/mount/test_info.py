@@ -190,9 +190,10 @@ def test_metrics_tell_what_stat_of_a_ring_tells(mnt):
         assert metrics.value("ipcfs_rings") == 1
         assert metrics.value("ipcfs_used_bytes") >= int(told["map_bytes"])
     finally:
-        with Handle(f"{ring}/recv", os.O_RDONLY | os.O_NONBLOCK) as recv, contextlib.suppress(BlockingIOError):
+        with contextlib.suppress(BlockingIOError):
             while True:
-                recv.read()
+                with Handle(f"{ring}/recv", os.O_RDONLY | os.O_NONBLOCK) as recv:
+                    recv.read()
         os.rmdir(ring)
     assert read_metrics(mnt).value("ipcfs_rings") == 0
 
