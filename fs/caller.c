@@ -12,6 +12,9 @@
 #include <unistd.h>
 
 #include "file.h"
+#include "question.h"
+
+#define ANCESTORS_PER_STEP 1000
 
 /* The null signal reaches nobody, but the kernel first checks that @tid is a thread of @pid: a
  * hundred times cheaper than to read /proc, and never out of date. EPERM says yes too. */
@@ -151,57 +154,14 @@ pid_t caller_parent(pid_t pid)
 
 bool caller_descends_from(pid_t tid, pid_t ancestor)
 {
-    pid_t pid = caller_process(tid, ancestor);
+    struct question question = question_descends(tid, ancestor);
+    int answer;
 
-    while (pid > 0 && pid != ancestor)
-        pid = caller_parent(pid);
-    return pid == ancestor && pid > 0;
-}
-
-/* Return: whether the file that descriptor @fd of @pid stands for has inode number @ino. */
-static bool is_inode(pid_t pid, const char *fd, uint64_t ino)
-{
-    char path[96];
-    char line[256];
-    uint64_t found = 0;
-    FILE *info;
-
-    snprintf(path, sizeof(path), "/proc/%d/fdinfo/%.16s", (int)pid, fd);
-    info = fopen(path, "re");
-    if (!info)
-        return false;
-    while (fgets(line, sizeof(line), info)) {
-        if (sscanf(line, "ino: %" SCNu64, &found) == 1)
-            break;
-    }
-    fclose(info);
-    return found == ino;
-}
-
-/* Looks at what /proc tells without asking the file's own filesystem: that is us. */
-bool caller_closes_last(pid_t tid, pid_t pid, uint64_t ino)
-{
-    char path[64];
-    struct dirent *entry;
-    bool is_last = true;
-    DIR *fds;
-
-    if (caller_process(tid, pid) != pid)
-        return false;
-    snprintf(path, sizeof(path), "/proc/%d/fdinfo", (int)pid);
-    fds = opendir(path);
-    while (fds && is_last && (entry = readdir(fds)))
-        is_last = !is_inode(pid, entry->d_name, ino);
-    if (fds)
-        closedir(fds);
-    return is_last;
-}
-
-bool caller_is_exiting(pid_t tid)
-{
-    struct status status;
-
-    return tid > 0 && read_status(tid, &status) && !status.has_memory;
+    do
+        answer = question_step(&question, ANCESTORS_PER_STEP);
+    while (answer == QUESTION_OPEN);
+    question_end(&question);
+    return answer;
 }
 
 bool caller_can_wait(pid_t tid)
@@ -209,6 +169,20 @@ bool caller_can_wait(pid_t tid)
     struct status status;
 
     return tid <= 0 || !read_status(tid, &status) || status.has_program;
+}
+
+bool caller_is_in_execve(pid_t tid)
+{
+    struct status status;
+
+    return tid > 0 && read_status(tid, &status) && status.has_memory && !status.has_program;
+}
+
+bool caller_is_exiting(pid_t tid)
+{
+    struct status status;
+
+    return tid > 0 && read_status(tid, &status) && !status.has_memory;
 }
 
 bool caller_is_being_killed(pid_t tid)

@@ -42,15 +42,13 @@ pid_t caller_parent(pid_t pid);
  * alive. */
 bool caller_descends_from(pid_t tid, pid_t ancestor);
 
-/* Return: whether thread @tid, of process @pid, is closing the last descriptor that the process has
- * of a file with inode number @ino. A shell moves descriptors about (dash closes 1 while it keeps the
- * file as 12), and each such close is a FLUSH. */
-bool caller_closes_last(pid_t tid, pid_t pid, uint64_t ino);
-
 /* Return: whether thread @tid, which is closing a file, may be made to wait for somebody. Not while it exits: no
  * signal reaches it any more. Nor while it is in execve: whoever looks at the process meanwhile (ps, top,
  * a debugger, a reader of its /proc/PID/stat) would wait with it. */
 bool caller_can_wait(pid_t tid);
+
+/* Return: whether thread @tid closes files in execve: then some of /proc waits for it. */
+bool caller_is_in_execve(pid_t tid);
 
 /* Return: whether thread @tid is exiting, and closes its files for that. */
 bool caller_is_exiting(pid_t tid);

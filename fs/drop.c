@@ -25,6 +25,7 @@
 #include "box.h"
 #include "caller.h"
 #include "fs.h"
+#include "last_close.h"
 #include "parked.h"
 
 /* What an open file is charged at least, its place included: it takes memory even while nothing is in it. */
@@ -467,17 +468,14 @@ static bool has_something(struct drop_file *drop)
     return has_written;
 }
 
-static void drop_flush(struct file *file, fuse_req_t req)
+static void close_found_out(struct file *file, fuse_req_t req, int is_last)
 {
     struct drop_file *drop = (struct drop_file *)file;
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
-    pid_t tid = fuse_req_ctx(req)->pid;
     struct msg *msg = NULL;
-    int r = 0;
+    int r = is_last < 0 ? is_last : 0;
 
-    if (caller_is_being_killed(tid) && is_writer(drop, tid))
-        spoil_by_death(drop);
-    else if (has_something(drop) && caller_closes_last(tid, drop->sender.pid, drop->attr.ino))
+    if (is_last > 0)
         msg = take_collected(drop);
     if (msg)
         r = send_collected(drop, req, msg, &ready);
@@ -487,6 +485,19 @@ static void drop_flush(struct file *file, fuse_req_t req)
         fuse_reply_err(req, -r);
     msg_unref(msg);
     mbox_ready_run(&ready);
+}
+
+static void drop_flush(struct file *file, fuse_req_t req)
+{
+    struct drop_file *drop = (struct drop_file *)file;
+    pid_t tid = fuse_req_ctx(req)->pid;
+
+    if (caller_is_being_killed(tid) && is_writer(drop, tid))
+        spoil_by_death(drop);
+    if (has_something(drop))
+        last_close_find_out(file, req, drop->sender.pid, drop->attr.ino, close_found_out);
+    else
+        close_found_out(file, req, 0);
 }
 
 /* Gives up what was not sent, and the place for it. */
@@ -608,7 +619,7 @@ static void reply_open(struct drop_file *drop, fuse_req_t req)
     drop->node_id = again->node_id;
     pthread_mutex_unlock(&again->lock);
     again_unref(again);
-    file_reply_open(&drop->file, req);
+    file_reply_open(&drop->file, req, drop->node_id);
 }
 
 static void reply_create(struct drop_file *drop, fuse_req_t req)

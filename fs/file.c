@@ -162,7 +162,7 @@ static int ensure_opener(struct file *file, fuse_req_t req)
     return r;
 }
 
-void file_reply_open(struct file *file, fuse_req_t req)
+void file_reply_open(struct file *file, fuse_req_t req, uint64_t node_id)
 {
     struct open_answer out = {
         .fh = (uintptr_t)file,
@@ -171,6 +171,7 @@ void file_reply_open(struct file *file, fuse_req_t req)
     };
     int r = ensure_opener(file, req);
 
+    file->node_id = node_id;
     if (r < 0)
         fuse_reply_err(req, -r);
     else
@@ -195,6 +196,7 @@ void file_reply_create(struct file *file, fuse_req_t req, const struct node *dir
     struct fs *fs = file->fs;
     int r = ensure_opener(file, req);
 
+    file->node_id = node_id;
     if (r == 0) {
         node_fill_entry(node, dir, &entry);
         r = fuse_reply_create(req, &entry, &fi);

@@ -62,6 +62,7 @@ struct file {
     struct fs *fs;
     struct opener opener; /* set before the kernel learns of the file */
     uint64_t n_kept;      /* what it counts for its opener; 0: nothing yet */
+    uint64_t node_id;     /* what it was opened by; set as the opener */
     struct mbox *mbox;    /* a reference; NULL: it is no mailbox's */
     struct mbox *out;     /* a reference: where a link's writes go; NULL: to mbox */
     /* Called before each read, write, poll and flush: who is gone with what the file is for may have
@@ -120,7 +121,7 @@ void file_discard(struct file *file);
 void file_wake(struct file *file);
 
 /* Answers an open with @file, which may be one too many for its opener if file_set_opener was not called. */
-void file_reply_open(struct file *file, fuse_req_t req);
+void file_reply_open(struct file *file, fuse_req_t req, uint64_t node_id);
 
 /* Answers a create in @dir with @file and @node, whose lookup goes back if the kernel does not take it, or if
  * it is one too many. NULL: in one that does not keep names. */

@@ -29,6 +29,7 @@ int fs_init(struct fs *fs, const struct fs_options *options)
     locks_init(&fs->locks, &fs->domain.quota, &fs->deferred);
     log_init(&fs->log);
     deferred_init(&fs->deferred);
+    inquiries_init(&fs->inquiries, &fs->domain.quota);
     notify_init(&fs->notify, &fs->domain.quota);
     prune_init(&fs->prune, &fs->notify);
     r = processes_init(&fs->processes);
@@ -117,6 +118,7 @@ bool fs_stop(struct fs *fs)
     fs->is_stopped = true;
     fs_end_mailboxes(fs);
     processes_stop(&fs->processes);
+    inquiries_stop(&fs->inquiries);
     ring_waiters_deinit(&fs->ring_waiters);
     deferred_stop(&fs->deferred);
     log_stop(&fs->log);
@@ -140,6 +142,7 @@ void fs_deinit(struct fs *fs)
     processes_deinit(&fs->processes);
     prune_deinit(&fs->prune);
     deferred_deinit(&fs->deferred);
+    inquiries_deinit(&fs->inquiries);
     notify_deinit(&fs->notify);
     mbox_domain_deinit(&fs->domain);
 }

@@ -14,6 +14,7 @@
 #include "deferred.h"
 #include "drop_names.h"
 #include "file.h"
+#include "inquiry.h"
 #include "listing.h"
 #include "locks.h"
 #include "log.h"
@@ -48,11 +49,13 @@ struct fs {
     struct locks locks;
     struct log log;
     struct deferred deferred;
+    struct inquiries inquiries;
     struct notify notify;
     struct prune prune;
     bool is_stopped;              /* fs_stop's */
     bool is_stuck;                /* a thread is telling the kernel something, and may for long */
     struct fuse_session *session; /* for telling the kernel; NULL: there is none */
+    dev_t dev;                    /* the mount's; 0: not known */
     uint64_t max_bytes;
     size_t one_write_bytes; /* what surely comes in one WRITE */
     bool is_passthrough_wanted;

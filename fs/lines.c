@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "caller.h"
+#include "last_close.h"
 #include "node.h"
 #include "parked.h"
 
@@ -382,23 +383,32 @@ static int post_rest(struct file *file, fuse_req_t req, struct msg *msg, struct 
     return r;
 }
 
-/* When the process that opened the file closes its last descriptor, the rest is sent, and waits
- * where a write would. */
-static void lines_flush(struct file *file, fuse_req_t req)
+static void close_found_out(struct file *file, fuse_req_t req, int is_last)
 {
-    struct lines_file *lines = (struct lines_file *)file;
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
     struct msg *msg = NULL;
-    int r = 0;
+    int r = is_last < 0 ? is_last : 0;
 
-    if (has_kept(lines) && caller_closes_last(fuse_req_ctx(req)->pid, lines->opener, lines->ino))
-        r = take_rest(lines, &msg);
+    if (is_last > 0)
+        r = take_rest((struct lines_file *)file, &msg);
     if (msg)
         r = post_rest(file, req, msg, &ready);
     if (r != MBOX_PARKED)
         fuse_reply_err(req, -r);
     msg_unref(msg);
     mbox_ready_run(&ready);
+}
+
+/* When the process that opened the file closes its last descriptor, the rest is sent, and waits
+ * where a write would. */
+static void lines_flush(struct file *file, fuse_req_t req)
+{
+    struct lines_file *lines = (struct lines_file *)file;
+
+    if (has_kept(lines))
+        last_close_find_out(file, req, lines->opener, lines->ino, close_found_out);
+    else
+        fuse_reply_err(req, 0);
 }
 
 static void lines_release(struct file *file)

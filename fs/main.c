@@ -15,6 +15,8 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -144,6 +146,8 @@ static enum exit_status serve(struct mount *mount)
     if (r == 0)
         r = deferred_start(&mount->fs.deferred);
     if (r == 0)
+        r = inquiries_start(&mount->fs.inquiries);
+    if (r == 0)
         r = notify_start(&mount->fs.notify, fuse_session_fd(mount->session));
     if (r == 0)
         r = processes_start(&mount->fs);
@@ -177,6 +181,16 @@ static bool say_known_reason(void)
     return false;
 }
 
+/* Return: the device of what is mounted at @path, without asking it: nobody answers yet; 0: it can't be told. */
+static dev_t device_of(const char *path)
+{
+    struct statx found;
+
+    if (statx(AT_FDCWD, path, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, 0, &found) < 0)
+        return 0;
+    return makedev(found.stx_dev_major, found.stx_dev_minor);
+}
+
 static enum exit_status mount_and_serve(struct mount *mount)
 {
     enum exit_status status;
@@ -186,6 +200,7 @@ static enum exit_status mount_and_serve(struct mount *mount)
             say_fuse("can't mount");
         return EXIT_STATUS_FAILED;
     }
+    mount->fs.dev = device_of(mount->options.mountpoint);
     status = chdir("/") == 0 ? serve(mount) : EXIT_STATUS_FAILED;
     fuse_session_unmount(mount->session);
     return status;

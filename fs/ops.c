@@ -391,7 +391,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         reply_result(req, r, "open", NULL);
     } else {
         file_set_opener(file, req);
-        file_reply_open(file, req);
+        file_reply_open(file, req, ino);
     }
 }
 

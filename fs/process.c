@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -15,6 +14,7 @@
 #include "core/fd.h"
 #include "fs.h"
 #include "link.h"
+#include "pidfd.h"
 
 #define DIR_MODE 0555
 
@@ -152,18 +152,6 @@ static int use(struct box *box, uid_t uid)
     pthread_mutex_unlock(&processes->lock);
     return r;
 }
-
-/* Struct pidfd_info and PIDFD_GET_INFO of <linux/pidfd.h>, which came with Linux 6.13. */
-struct pidfd_ids {
-    uint64_t mask;
-    uint64_t cgroupid;
-    uint32_t pid, tgid, ppid;
-    uint32_t ruid, rgid, euid, egid, suid, sgid, fsuid, fsgid;
-    uint32_t spare;
-};
-
-#define PIDFD_GET_IDS _IOWR(0xff, 11, struct pidfd_ids)
-#define PIDFD_IDS_CREDS UINT64_C(2)
 
 /* Each look at a file of a process asks this several times, and /proc takes long.
  * Return: whether the process of @pidfd is alive, or may be, and *ret_uid and *ret_gid are its effective
