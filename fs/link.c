@@ -287,6 +287,7 @@ static void link_write(struct file *file, fuse_req_t req, const char *data, size
 
 static const struct file_ops file_ops = {
     .open_flags = FOPEN_DIRECT_IO | FOPEN_STREAM | FOPEN_NOFLUSH | FOPEN_PARALLEL_DIRECT_WRITES,
+    .keeps_from_cache = true,
     .events = MBOX_READABLE | MBOX_WRITABLE,
     .read = recv_read,
     .write = link_write,

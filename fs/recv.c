@@ -217,6 +217,7 @@ void recv_close(struct file *file)
 
 static const struct file_ops recv_ops = {
     .open_flags = FOPEN_DIRECT_IO | FOPEN_STREAM | FOPEN_NOFLUSH,
+    .keeps_from_cache = true,
     .events = MBOX_READABLE,
     .read = recv_read,
     .has_unread = recv_has_unread,
@@ -276,6 +277,7 @@ static bool bell_has_unread(struct file *file)
 
 static const struct file_ops bell_ops = {
     .open_flags = FOPEN_DIRECT_IO | FOPEN_STREAM | FOPEN_NOFLUSH | FOPEN_PARALLEL_DIRECT_WRITES,
+    .keeps_from_cache = true,
     .events = MBOX_READABLE | MBOX_WRITABLE,
     .read = bell_read,
     .write = bell_write,

@@ -352,9 +352,9 @@ static bool json_is_read(const union rendering *rendering)
 
 #define STREAM_FILE_OPS                                                                            \
     {                                                                                              \
-        .open_flags = FOPEN_DIRECT_IO | FOPEN_STREAM | FOPEN_NOFLUSH, .events = MBOX_READABLE,     \
-        .read = stream_read, .has_unread = stream_has_unread, .close = stream_close,               \
-        .size = sizeof(struct stream_file),                                                        \
+        .open_flags = FOPEN_DIRECT_IO | FOPEN_STREAM | FOPEN_NOFLUSH, .keeps_from_cache = true,    \
+        .events = MBOX_READABLE, .read = stream_read, .has_unread = stream_has_unread,             \
+        .close = stream_close, .size = sizeof(struct stream_file),                                 \
     }
 
 static const struct stream_ops lines_ops = {

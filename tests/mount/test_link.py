@@ -609,3 +609,40 @@ def test_crowd_killed_in_random_order_leaves_nothing(mount):
     assert set(os.listdir(mnt.proc)) <= {"self", str(os.getpid())}
     mnt.direct("self").drain()
     wait_until(lambda: mnt.metric("ipcfs_used_bytes") == 0, lambda: f"{mnt.metric('ipcfs_used_bytes')} bytes go")
+
+
+def copy_by_the_kernel(peer):
+    """What sendfile and splice say; readahead is silent."""
+    fd = ends[peer].fd
+    os.posix_fadvise(fd, 0, 1 << 20, os.POSIX_FADV_WILLNEED)
+    read_end_of_pipe, write_end_of_pipe = os.pipe()
+    said = []
+    for copy in (lambda: os.sendfile(write_end_of_pipe, fd, None, 4096), lambda: os.splice(fd, write_end_of_pipe, 4096)):
+        try:
+            n = copy()
+            said.append(os.read(read_end_of_pipe, 4096) if n else b"")
+        except OSError as error:
+            said.append(errno.errorcode[error.errno])
+    os.close(read_end_of_pipe)
+    os.close(write_end_of_pipe)
+    return said
+
+
+def test_what_the_kernel_reads_for_its_cache_takes_no_message(mnt):
+    """It would be gone, or be shown again: sendfile and splice say EINVAL, upon which programs read; before Linux 6.5 they read."""
+    first, second = Peer(), Peer()
+    linked(mnt, first, second, os.O_RDWR)
+    for i in range(4):
+        first.call(write_end, second.pid, b"%d" % i)
+    said = second.call(copy_by_the_kernel, first.pid)
+    assert b"" not in said
+    received = [piece for piece in said if piece != "EINVAL"]
+    second.call(set_nonblock, first.pid)
+    while len(received) < 4:
+        if piece := second.call(read_end, first.pid):
+            received.append(piece)
+    assert received == [b"%d" % i for i in range(4)]
+
+
+def set_nonblock(peer):
+    ends[peer].set_flags(os.O_NONBLOCK)

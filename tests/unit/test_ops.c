@@ -145,7 +145,14 @@ static uint64_t ask_write(uint64_t fh, const char *text, uint32_t flags)
 
 static uint64_t ask_read(uint64_t fh, uint32_t size, uint64_t offset, uint32_t flags)
 {
-    struct fuse_read_in arg = { .fh = fh, .size = size, .offset = offset, .flags = flags };
+    struct fuse_read_in arg = {
+        .fh = fh,
+        .size = size,
+        .offset = offset,
+        .flags = flags,
+        .read_flags = FUSE_READ_LOCKOWNER,
+        .lock_owner = 1,
+    };
 
     return ask(FUSE_READ, FUSE_ROOT_ID, &arg, sizeof(arg), NULL, 0);
 }
@@ -269,6 +276,25 @@ OPS_TEST(the_later_part_of_a_split_read_does_not_end_the_message)
     expect_read(ask_read(f->recv, 4, 0, O_RDONLY), "");
     expect_read(ask_read(f->recv, 4, 0, O_RDONLY), "");
     expect_read(ask_read(f->recv, 4, 0, O_RDONLY | O_DIRECT), "next");
+}
+
+/* Such a read names nobody, and who gets what it brings may be another, or no one. */
+OPS_TEST(what_is_read_for_the_page_cache_takes_no_message)
+{
+    static const char *const names[] = { "recv", "recv.lines", "recv.json" };
+
+    send_text(f->send, "message");
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        struct fuse_read_in arg = {
+            .fh = open_file(f->box, names[i], O_RDONLY),
+            .size = 4096,
+            .flags = O_RDONLY,
+        };
+
+        cr_assert_eq(answer_to(ask(FUSE_READ, FUSE_ROOT_ID, &arg, sizeof(arg), NULL, 0))->error,
+                     -EINVAL);
+    }
+    expect_read(ask_read(f->recv, 100, 0, O_RDONLY), "message");
 }
 
 OPS_TEST(the_later_part_of_a_split_write_is_refused)
