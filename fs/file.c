@@ -199,6 +199,9 @@ void file_reply_create(struct file *file, fuse_req_t req, const struct node *dir
     file->node_id = node_id;
     if (r == 0) {
         node_fill_entry(node, dir, &entry);
+        /* Nobody has mapped it yet, nor can before its size is changed. */
+        if (dir && dir->ops->keeps_names)
+            entry.attr_timeout = NODE_FOREVER_SECONDS;
         r = fuse_reply_create(req, &entry, &fi);
     } else {
         fuse_reply_err(req, -r);

@@ -258,6 +258,8 @@ static enum exit_status start(struct mount *mount)
     sigaddset(&mount->ending_signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &mount->ending_signals, NULL);
     signal(SIGPIPE, SIG_IGN);
+    /* Of a lease (region_bytes.c) that somebody breaks who looks into our descriptors. */
+    signal(SIGIO, SIG_IGN);
     allow_many_files();
     if (fs_init(&mount->fs, &mount->options.fs) < 0) {
         say("out of memory");

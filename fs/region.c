@@ -15,10 +15,6 @@
 /* With its descriptor's file and its node, and with what the kernel needs for them. */
 #define REGION_BYTES 2048
 
-/* Attributes that a mapping may be about to change are not kept; those that were just asked for could be on
- * their way to the kernel while somebody maps the region, so the others are kept only so long. */
-#define ATTR_SECONDS 1.0
-
 /* At once. */
 #define COPY_BYTES_MAX (256 << 10)
 
@@ -90,29 +86,39 @@ static void region_read(struct file *file, fuse_req_t req, size_t size, off_t of
     fuse_reply_data(req, &bytes, 0);
 }
 
+/* Under lock. Return: whether it had any of @bits. */
+static bool clear_mode(struct region *region, mode_t bits)
+{
+    struct attr *attr = &region->object.attr;
+    bool had = attr->mode & bits;
+
+    attr->mode &= ~bits;
+    return had;
+}
+
 /* Others than root change what nobody should run as its owner any more. The kernel does not always see to
  * that. */
 static void drop_privileges(struct region *region, fuse_req_t req)
 {
-    struct attr *attr = &region->object.attr;
-    bool drops_group;
+    struct shm_object *object = &region->object;
+    bool has_changed;
     mode_t mode;
     gid_t gid;
 
     if (fuse_req_ctx(req)->uid == 0)
         return;
-    pthread_mutex_lock(&region->object.lock);
-    attr->mode &= ~(mode_t)S_ISUID;
-    mode = attr->mode;
-    gid = attr->gid;
-    pthread_mutex_unlock(&region->object.lock);
-    if (!(mode & S_ISGID))
-        return;
-    drops_group = (mode & S_IXGRP) || !caller_is_in_group(req, gid);
-    pthread_mutex_lock(&region->object.lock);
-    if (drops_group)
-        attr->mode &= ~(mode_t)S_ISGID;
-    pthread_mutex_unlock(&region->object.lock);
+    pthread_mutex_lock(&object->lock);
+    has_changed = clear_mode(region, S_ISUID);
+    mode = object->attr.mode;
+    gid = object->attr.gid;
+    pthread_mutex_unlock(&object->lock);
+    if ((mode & S_ISGID) && ((mode & S_IXGRP) || !caller_is_in_group(req, gid))) {
+        pthread_mutex_lock(&object->lock);
+        has_changed |= clear_mode(region, S_ISGID);
+        pthread_mutex_unlock(&object->lock);
+    }
+    if (has_changed)
+        shm_object_invalidate(object);
 }
 
 static void region_write(struct file *file, fuse_req_t req, const char *data, size_t size,
@@ -190,22 +196,28 @@ static int pass_through(struct region *region, int flags)
     if ((flags & O_ACCMODE) != O_WRONLY)
         region->was_mappable = true;
     if ((flags & O_ACCMODE) == O_RDWR)
-        region->was_writable_mappable = true;
+        region->may_be_written = true;
     return region->backing_id;
 }
 
 /* The file is there already, so that it closes what this opens. */
 static int attach(struct file *file, struct region *region, int flags)
 {
+    bool began_to_be_written;
     int id = 0;
 
     ((struct region_file *)file)->region = region;
     shm_object_ref(&region->object);
     pthread_mutex_lock(&region->object.lock);
     region->n_open++;
+    began_to_be_written = !region->may_be_written;
     if (file->ops != &cached_ops)
         id = pass_through(region, flags);
+    began_to_be_written &= region->may_be_written;
     pthread_mutex_unlock(&region->object.lock);
+    /* What the kernel was told it may keep. */
+    if (began_to_be_written)
+        shm_object_invalidate(&region->object);
     if (id < 0)
         return id;
     file->backing_id = id;
@@ -245,15 +257,18 @@ static void region_getattr(struct node *node, struct stat *ret_attr)
     pthread_mutex_unlock(&object->lock);
 }
 
+/* Times that a mapping may be about to move are not kept. */
 static double region_attr_seconds(struct node *node)
 {
     struct region *region = node->object;
     bool may_move;
 
     pthread_mutex_lock(&region->object.lock);
-    may_move = region->was_writable_mappable;
+    if (region->may_be_written && region->n_open == 0)
+        region->may_be_written = region_bytes_are_written(region);
+    may_move = region->may_be_written;
     pthread_mutex_unlock(&region->object.lock);
-    return may_move ? 0.0 : ATTR_SECONDS;
+    return may_move ? 0.0 : NODE_FOREVER_SECONDS;
 }
 
 /* Under lock. */

@@ -24,7 +24,7 @@ struct region {
     int backing_id; /* 0: none yet */
     unsigned int n_open;
     bool was_mappable;             /* it may have been mapped */
-    bool was_writable_mappable;    /* to write, too */
+    bool may_be_written;           /* through mappings, that is */
     struct timespec noted_changed; /* the bytes' ctime when it was last noted in the object's */
 };
 

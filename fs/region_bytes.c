@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -64,6 +65,18 @@ static void touch(struct region *region)
     region_bytes_set_times(region, false, true);
 }
 
+/* The bytes are new. What nobody has seen yet is as old as they are. */
+static void note_first_times(struct region *region)
+{
+    struct stat st;
+
+    if (region->object.n_names > 0 || fstat(region->fd, &st) < 0) {
+        region_bytes_set_times(region, true, true);
+        return;
+    }
+    region->noted_changed = st.st_ctim;
+}
+
 /* --- The descriptor --- */
 
 int region_bytes_make(struct region *region)
@@ -82,7 +95,7 @@ int region_bytes_make(struct region *region)
         return fd;
     }
     region->fd = fd;
-    region_bytes_set_times(region, true, true);
+    note_first_times(region);
     return 0;
 }
 
@@ -96,6 +109,27 @@ void region_bytes_drop(struct region *region)
     close(region->fd);
     region->fd = -1;
     shm_object_release_fd(&region->object);
+}
+
+/* A lease for reading is given while nobody has them open to write; the memfd itself does not count as that.
+ * Nobody breaks it: opens wait for the lock that the caller has. Where there is no telling they are. */
+bool region_bytes_are_written(struct region *region)
+{
+    char path[32];
+    bool is_leased;
+    int fd;
+
+    if (region->fd < 0)
+        return false;
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", region->fd);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return true;
+    is_leased = fcntl(fd, F_SETLEASE, F_RDLCK) == 0;
+    if (is_leased)
+        fcntl(fd, F_SETLEASE, F_UNLCK);
+    close(fd);
+    return !is_leased;
 }
 
 /* --- Size --- */

@@ -27,6 +27,9 @@ int region_bytes_allocate(struct region *region, int mode, off_t offset, off_t l
 /* As lseek(2) with SEEK_DATA or SEEK_HOLE. Context: no lock held. */
 off_t region_bytes_seek(struct region *region, off_t offset, int whence);
 
+/* Return: whether somebody may have them open or mapped to write. No file of the region is open. */
+bool region_bytes_are_written(struct region *region);
+
 /* Brings the object's times up to date. Return: how many blocks there are. */
 blkcnt_t region_bytes_look(struct region *region);
 

@@ -158,6 +158,15 @@ void shm_object_touch(struct shm_object *object)
     pthread_mutex_unlock(&object->lock);
 }
 
+void shm_object_invalidate(struct shm_object *object)
+{
+    uint64_t id = node_slot_id(object->fs, &object->node);
+
+    /* Only attributes: the kernel takes no lock of the inode's. */
+    if (id && object->fs->session)
+        fuse_lowlevel_notify_inval_inode(object->fs->session, id, -1, 0);
+}
+
 void shm_object_getattr(struct node *node, struct stat *ret_attr)
 {
     struct shm_object *object = node->object;

@@ -73,6 +73,10 @@ int shm_object_count_names(struct shm_object *object, int n_more);
 /* Its mtime and ctime are now. */
 void shm_object_touch(struct shm_object *object);
 
+/* Its attributes change from now on, or have changed, without the kernel: it asks for them again. Context: any
+ * thread; it waits for nothing. */
+void shm_object_invalidate(struct shm_object *object);
+
 /* For struct node_ops. */
 void shm_object_getattr(struct node *node, struct stat *ret_attr);
 int shm_object_setattr(struct node *node, const struct node_change *change);

@@ -159,6 +159,31 @@ def test_times_change_with_what_is_done(shm):
     assert os.stat(shm.at("renamed")).st_mtime == 1 and os.stat(shm.at("renamed")).st_ctime_ns > changed
 
 
+def short_times(path):
+    """As ls and stat ask: for the mtime, but not for the atime."""
+    return run("stat", "-c", "%.9Y", path).stdout, run("stat", "-c", "%a", path).stdout
+
+
+def test_what_was_asked_before_a_mapping_is_asked_again(shm, mode):
+    """The kernel keeps attributes, but not the times of what is mapped, nor those of what no longer is."""
+    path = shm.make("asked", bytes(2 * PAGE))
+    with open(path, "rb") as file:
+        file.read()
+    for _ in range(3):
+        os.utime(path, (1, 1))
+        short_times(path)
+        with mapped(path) as memory:
+            for at in (0, PAGE):
+                os.utime(path, (1, 1))
+                assert short_times(path)[0] == "1.000000000\n"
+                # Not read before: as on tmpfs, only a page's first touch by a mapping moves the times.
+                memory[at] = 1
+                memory.flush()
+                assert float(short_times(path)[0]) > 1000 or mode.name == "nopassthrough"
+                assert os.stat(path).st_mtime > 1000
+        short_times(path)
+
+
 # --- mmap ---
 
 def test_mapping_is_shared_between_processes(shm):
@@ -527,7 +552,9 @@ def test_who_maps_read_only_may_not_write(shm):
 def test_writing_by_others_takes_setuid_away(shm):
     path = shm.make("setuid", b"data")
     os.chmod(path, 0o6777)
+    assert short_times(path)[1] == "6777\n"
     as_user(ALICE, write, path, b"more", 0)
+    assert short_times(path)[1] == "777\n"
     assert stat.S_IMODE(os.stat(path).st_mode) & 0o6000 == 0
 
 
