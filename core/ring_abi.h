@@ -104,7 +104,7 @@ extern "C" {
 #define IPCRING_LAP_MASK 0x3fffffffU
 
 /* Who claims: bits 0-21 the pid, bits 22-30 1 + starttime % 511 (field 22 of /proc/PID/stat; 0: not
- * known), so that a pid that is used again is told from its predecessor. Bit 31: the pid is of
+ * known), by the first time namespace's clock, so that a pid that is used again is told from its predecessor. Bit 31: the pid is of
  * another namespace than the geometry's, and clients don't judge it. */
 #define IPCRING_ID_PID 0x3fffffU
 #define IPCRING_ID_START_SHIFT 22

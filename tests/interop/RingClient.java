@@ -159,8 +159,20 @@ public final class RingClient implements AutoCloseable {
         }
     }
 
+    /** 0 where it can't be told. */
     private static int tag(String[] stat) {
-        return 1 + (int) (Long.parseUnsignedLong(stat[19]) % 511);
+        return inFirstTimeNamespace() ? 1 + (int) (Long.parseUnsignedLong(stat[19]) % 511) : 0;
+    }
+
+    /** Elsewhere start times are others. */
+    private static boolean inFirstTimeNamespace() {
+        try {
+            return Files.readAllLines(Path.of("/proc/self/timens_offsets")).stream()
+                    .filter(line -> line.startsWith("boottime"))
+                    .allMatch(line -> line.matches("boottime +0 +0"));
+        } catch (IOException e) {
+            return true;
+        }
     }
 
     private static int ownId(long pidNamespace) {
@@ -199,7 +211,8 @@ public final class RingClient implements AutoCloseable {
             return false;
         }
         boolean ended = stat[0].equals("Z") || stat[0].equals("X");
-        return ended && Integer.parseInt(stat[17]) <= 1 || tag != 0 && tag != tag(stat);
+        int now = tag(stat);
+        return ended && Integer.parseInt(stat[17]) <= 1 || tag != 0 && now != 0 && tag != now;
     }
 
     /** A claim is in the way: the first time that is noted, and after a while its claimer is judged. */

@@ -71,9 +71,18 @@ sub process {
     return @fields[0, 17, 19];
 }
 
+# Which process with its pid it is, by its start time; 0 in a time namespace, where those are others.
+sub tag_of {
+    my ($start) = @_;
+    if (open my $file, '<', '/proc/self/timens_offsets') {
+        return 0 if grep { /^boottime\s+(\S+)\s+(\S+)/ && ($1 || $2) } <$file>;
+    }
+    return 1 + $start % 511;
+}
+
 sub own_id {
     my ($pid_namespace) = @_;
-    my $tag = 1 + (process('self'))[2] % 511;
+    my $tag = tag_of((process('self'))[2]);
     my $inode = (stat '/proc/self/ns/pid')[1] // 0;
     return $$ | $tag << 22 | ($inode == $pid_namespace ? 0 : ID_FOREIGN);
 }
@@ -84,7 +93,8 @@ sub is_dead {
     my ($pid, $tag) = ($other & 0x3fffff, $other >> 22 & 0x1ff);
     return 1 if !kill(0, $pid) && $! == ESRCH;
     my ($state, $threads, $start) = process($pid) or return 0;
-    return $state =~ /[ZX]/ && $threads <= 1 || $tag && $tag != 1 + $start % 511;
+    my $now = tag_of($start);
+    return $state =~ /[ZX]/ && $threads <= 1 || $tag && $now && $tag != $now;
 }
 
 # A claim is in the way. The dead don't change their words: if this one's is the same after it was found dead, a
