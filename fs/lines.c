@@ -1,13 +1,17 @@
 /* A write is cut at its newlines. Each line is posted; where one has to wait, the request is parked
  * with what is left of the write, and goes on when there is room: so one write of many lines is one
  * request, however long it takes. What follows the last newline is kept for the next write, or for
- * the close.
+ * the close; it is the message that it will be, so that sending it needs no memory.
  *
- * An error or an interrupt after some lines ends the write with a short count, as pipe(7) has it.
+ * An error or an interrupt after some lines ends the write with a short count, as pipe(7) has it. What was
+ * counted is never lost. What is kept and what is parked counts for who opened the file.
  *
  * A line that grows too long after a part of it was taken by an earlier write is refused whole: the
  * kept part is dropped, and what comes up to its newline too. Where the refused write had that newline,
- * the next write begins another line, unless it is the same again, as stdio does after an error. */
+ * the next write begins another line, unless it is the refused one again, as stdio writes it when it is
+ * flushed or closed after an error. If more follows, that is what it is, and the line is passed over. If
+ * nothing does, it may be another line that says the same: it is refused too, as often as stdio tries. A
+ * shell's echo is told so; stdio's close fails, as it should. */
 #include "lines.h"
 
 #include <assert.h>
@@ -18,15 +22,25 @@
 #include <string.h>
 
 #include "caller.h"
+#include "core/hash.h"
+#include "fs.h"
 #include "last_close.h"
 #include "node.h"
 #include "parked.h"
 
-/* The start of a line, and who wrote it. */
-struct start {
-    char *data;
-    size_t size;
-    struct msg_sender sender;
+/* What the start of a line costs beside its bytes. */
+#define START_CHARGE_BYTES sizeof(struct msg)
+
+/* How often what is refused is written again: flush(), flush() and close() of Python's, which tries twice. */
+#define N_REFUSED_AGAIN 3
+
+/* A write that was refused with the end of a line that had been begun before. */
+struct refused {
+    size_t size; /* of the write; 0: there was none */
+    unsigned int hash;
+    size_t line_size; /* of the line's part in it, with the newline */
+    pid_t pid;
+    unsigned int n_again;
 };
 
 struct lines_file {
@@ -36,10 +50,11 @@ struct lines_file {
     _Atomic pid_t last_pid;
     _Atomic bool nonblock; /* what the last write was */
     /* Under file.lock: */
-    struct start kept;
-    bool skips; /* up to the next newline: the rest of a line that was refused */
-    /* That rest, if its newline was refused with it: the next write may be the same again. */
-    struct start again;
+    TAILQ_HEAD(, msg) kept; /* the start of a line; in pieces where memory was short */
+    bool skips;             /* up to the next newline: the rest of a line that was refused */
+    struct refused refused;
+
+    struct mbox_op *spare_op; /* the close's: what is sent then needs no memory */
 };
 
 /* One write at work. While it is, it has what was kept. */
@@ -48,7 +63,7 @@ struct lines_write {
     fuse_req_t req;
     struct msg_sender sender;
     bool nonblock;
-    struct start start; /* of the first line that is left to do */
+    struct msg *start; /* of the first line that is left to do; NULL: there is none */
     const char *data;
     size_t size;
     size_t done;
@@ -57,43 +72,99 @@ struct lines_write {
     struct parked *parked;
 };
 
-static struct start take_kept(struct lines_file *lines)
+static struct quota *quota_of(const struct lines_file *lines)
 {
-    struct start start;
+    return &lines->file.fs->domain.quota;
+}
+
+static int charge(struct lines_file *lines, size_t n_bytes)
+{
+    return quota_charge(quota_of(lines), lines->file.opener.uid, n_bytes);
+}
+
+static void discharge(struct lines_file *lines, size_t n_bytes)
+{
+    quota_release(quota_of(lines), lines->file.opener.uid, n_bytes);
+}
+
+static void discharge_start(struct lines_file *lines, const struct msg *start)
+{
+    discharge(lines, START_CHARGE_BYTES + start->size_bytes);
+}
+
+/* @start may be NULL. */
+static void free_start(struct lines_file *lines, struct msg *start)
+{
+    if (start)
+        discharge_start(lines, start);
+    msg_unref(start);
+}
+
+/* Appends the bytes at @data, which are charged. Return: 0; -ENOMEM: nothing has changed. */
+static int extend(struct msg **start, const void *data, size_t size)
+{
+    size_t before = (*start)->size_bytes;
+    int r = msg_resize(start, before + size);
+
+    if (r == 0)
+        memcpy((*start)->data + before, data, size);
+    return r;
+}
+
+/* Joins the pieces in @kept, as far as memory allows. Return: the first; NULL: there is none. */
+static struct msg *take_kept(struct lines_file *lines)
+{
+    struct msg *start;
+    struct msg *next;
 
     pthread_mutex_lock(&lines->file.lock);
-    start = lines->kept;
-    lines->kept = (struct start){ 0 };
+    start = TAILQ_FIRST(&lines->kept);
+    if (start)
+        TAILQ_REMOVE(&lines->kept, start, link);
+    while (start && (next = TAILQ_FIRST(&lines->kept))) {
+        if (extend(&start, next->data, next->size_bytes) < 0)
+            break;
+        TAILQ_REMOVE(&lines->kept, next, link);
+        discharge(lines, START_CHARGE_BYTES);
+        msg_unref(next);
+    }
     pthread_mutex_unlock(&lines->file.lock);
     return start;
 }
 
-/* Return: 0 with @size bytes more in @start; -ENOMEM. */
-static int append(struct start *start, const char *data, size_t size)
+/* Keeps @start, behind what another write on the same file may have kept meanwhile. */
+static void keep(struct lines_file *lines, struct msg *start)
 {
-    char *longer = realloc(start->data, start->size + size);
+    pthread_mutex_lock(&lines->file.lock);
+    TAILQ_INSERT_TAIL(&lines->kept, start, link);
+    pthread_mutex_unlock(&lines->file.lock);
+}
 
-    if (!longer)
-        return -ENOMEM;
-    memcpy(longer + start->size, data, size);
-    start->data = longer;
-    start->size += size;
+/* Adds @size bytes to @write's start. Return: 0; as quota_charge, and nothing has changed. */
+static int append(struct lines_write *write, const char *data, size_t size)
+{
+    struct msg *start = write->start;
+    size_t cost = start ? size : START_CHARGE_BYTES + size;
+    int r = charge(write->lines, cost);
+
+    if (r < 0)
+        return r;
+    if (!start)
+        start = msg_alloc(0, 0, write->sender);
+    r = start ? extend(&start, data, size) : -ENOMEM;
+    if (r < 0) {
+        discharge(write->lines, cost);
+        if (!write->start)
+            msg_unref(start);
+        return r;
+    }
+    write->start = start;
     return 0;
 }
 
-/* Keeps @start, behind what another write on the same file may have kept meanwhile. */
-static void keep(struct lines_file *lines, struct start *start)
+static size_t start_size(const struct lines_write *write)
 {
-    pthread_mutex_lock(&lines->file.lock);
-    if (!lines->kept.data) {
-        lines->kept = *start;
-        start->data = NULL;
-    } else if (start->size > 0) {
-        append(&lines->kept, start->data, start->size);
-    }
-    pthread_mutex_unlock(&lines->file.lock);
-    free(start->data);
-    *start = (struct start){ 0 };
+    return write->start ? write->start->size_bytes : 0;
 }
 
 /* Return: the end of the line that goes on at write->done, its newline included; NULL: it is not there. */
@@ -104,27 +175,47 @@ static const char *line_end(const struct lines_write *write)
     return newline ? newline + 1 : NULL;
 }
 
-/* Passes over the rest of a line that was refused before. */
-static void skip(struct lines_write *write)
+/* Return: whether @write begins as @refused did. */
+static bool repeats(const struct lines_write *write, const struct refused *refused)
+{
+    return refused->size > 0 && refused->size <= write->size && refused->pid == write->sender.pid &&
+           hash_of(write->data, refused->size) == refused->hash;
+}
+
+static void refuse_again(struct lines_file *lines, struct refused *refused)
+{
+    if (++refused->n_again == N_REFUSED_AGAIN)
+        return;
+    pthread_mutex_lock(&lines->file.lock);
+    lines->refused = *refused;
+    pthread_mutex_unlock(&lines->file.lock);
+}
+
+/* Passes over the rest of a line that was refused before. Return: 0; -EMSGSIZE: it is refused again. */
+static int skip(struct lines_write *write)
 {
     struct lines_file *lines = write->lines;
     const char *end = line_end(write);
-    struct start again;
+    struct refused refused;
     bool skips;
 
     pthread_mutex_lock(&lines->file.lock);
     skips = lines->skips;
     if (end)
         lines->skips = false;
-    again = lines->again;
-    lines->again = (struct start){ 0 };
+    refused = lines->refused;
+    lines->refused.size = 0;
     pthread_mutex_unlock(&lines->file.lock);
-    if (skips)
+    if (skips) {
         write->done = end ? (size_t)(end - write->data) : write->size;
-    else if (again.data && again.size <= write->size &&
-             memcmp(write->data, again.data, again.size) == 0)
-        write->done = again.size;
-    free(again.data);
+    } else if (repeats(write, &refused)) {
+        if (write->size == refused.size && refused.line_size == refused.size) {
+            refuse_again(lines, &refused);
+            return -EMSGSIZE;
+        }
+        write->done = refused.line_size;
+    }
+    return 0;
 }
 
 static int check_length(struct lines_file *lines, size_t size)
@@ -145,9 +236,9 @@ static int keep_rest(struct lines_write *write)
 
     if (size == 0)
         return 0;
-    r = check_length(write->lines, write->start.size + size);
+    r = check_length(write->lines, start_size(write) + size);
     if (r == 0)
-        r = append(&write->start, write->data + write->done, size);
+        r = append(write, write->data + write->done, size);
     if (r == 0)
         write->done = write->size;
     return r;
@@ -159,14 +250,15 @@ static int post_line(struct lines_write *write, const char *newline, struct mbox
 {
     const char *rest = write->data + write->done;
     size_t n_rest = (size_t)(newline - rest);
-    struct msg *msg = msg_alloc(write->start.size + n_rest, 0, write->sender);
+    size_t n_start = start_size(write);
+    struct msg *msg = msg_alloc(n_start + n_rest, 0, write->sender);
     int r;
 
     if (!msg)
         return -ENOMEM;
-    if (write->start.size > 0)
-        memcpy(msg->data, write->start.data, write->start.size);
-    memcpy(msg->data + write->start.size, rest, n_rest);
+    if (n_start > 0)
+        memcpy(msg->data, write->start->data, n_start);
+    memcpy(msg->data + n_start, rest, n_rest);
     r = mbox_post(write->lines->file.mbox, msg, op, ready);
     msg_unref(msg);
     return r;
@@ -174,30 +266,38 @@ static int post_line(struct lines_write *write, const char *newline, struct mbox
 
 static void line_done(struct lines_write *write, const char *newline)
 {
-    free(write->start.data);
-    write->start = (struct start){ 0 };
+    free_start(write->lines, write->start);
+    write->start = NULL;
     write->done = (size_t)(newline - write->data) + 1;
 }
 
 static void refuse_line(struct lines_write *write)
 {
     struct lines_file *lines = write->lines;
-    const char *rest = write->data + write->done;
     const char *end = line_end(write);
-    struct start again = { 0 };
+    struct refused refused = { 0 };
 
-    if (write->start.size == 0)
+    if (!write->start)
         return;
-    free(write->start.data);
-    write->start = (struct start){ 0 };
+    free_start(lines, write->start);
+    write->start = NULL;
     if (end)
-        /* Without memory a repetition is taken for another line. */
-        append(&again, rest, (size_t)(end - rest));
+        refused = (struct refused){
+            .size = write->size,
+            .hash = hash_of(write->data, write->size),
+            .line_size = (size_t)(end - write->data),
+            .pid = write->sender.pid,
+        };
     pthread_mutex_lock(&lines->file.lock);
     lines->skips = !end;
-    free(lines->again.data);
-    lines->again = again;
+    lines->refused = refused;
     pthread_mutex_unlock(&lines->file.lock);
+}
+
+/* Return: what a write costs that is parked with @left bytes to do. */
+static size_t park_charge(size_t left)
+{
+    return sizeof(struct lines_write) + sizeof(struct parked) + left;
 }
 
 /* Answers the write and gives back what it holds. */
@@ -208,9 +308,12 @@ static void finish(struct lines_write *write, int result)
 
     if (result == -EMSGSIZE)
         refuse_line(write);
-    write->start.sender = write->sender;
-    if (write->start.data)
-        keep(write->lines, &write->start);
+    if (write->start) {
+        write->start->sender = write->sender;
+        keep(write->lines, write->start);
+    }
+    if (write->copy)
+        discharge(write->lines, park_charge(write->size));
     free(write->copy);
     if (done > 0 || result >= 0)
         fuse_reply_write(req, done);
@@ -220,23 +323,29 @@ static void finish(struct lines_write *write, int result)
 
 static void complete(struct mbox_op *op, struct mbox_ready *ready);
 
-/* Makes @write outlive its handler. Return: the copy, parked; NULL when memory is short. */
-static struct lines_write *park(const struct lines_write *write)
+/* Makes @write outlive its handler. Return: 0 with the copy, parked; as quota_charge. */
+static int park(const struct lines_write *write, struct lines_write **ret_parked)
 {
     size_t left = write->size - write->done;
-    struct lines_write *copy = malloc(sizeof(*copy));
+    struct lines_file *lines = write->lines;
     struct parked *parked = NULL;
+    struct lines_write *copy;
     char *data;
+    int r;
 
     assert(left > 0);
+    r = charge(lines, park_charge(left));
+    if (r < 0)
+        return r;
+    copy = malloc(sizeof(*copy));
     data = malloc(left);
     if (copy && data)
-        parked = parked_new(&write->lines->file, write->lines->file.mbox, write->req, write->size,
-                            complete);
+        parked = parked_new(&lines->file, lines->file.mbox, write->req, write->size, complete);
     if (!parked) {
         free(data);
         free(copy);
-        return NULL;
+        discharge(lines, park_charge(left));
+        return -ENOMEM;
     }
     memcpy(data, write->data + write->done, left);
     *copy = *write;
@@ -247,7 +356,8 @@ static struct lines_write *park(const struct lines_write *write)
     copy->parked = parked;
     parked->op.nonblock = write->nonblock;
     parked->user = copy;
-    return copy;
+    *ret_parked = copy;
+    return 0;
 }
 
 /* Return: 0: all is done; MBOX_PARKED: @write, which was parked before, waits; -EAGAIN: it was not,
@@ -314,12 +424,11 @@ static void lines_write(struct file *file, fuse_req_t req, const char *data, siz
 
     (void)offset;
     lines->nonblock = write.nonblock;
-    skip(&write);
-    r = post_lines(&write, &ready);
-    if (r == -EAGAIN) {
-        parked = park(&write);
-        r = -ENOMEM;
-    }
+    r = skip(&write);
+    if (r == 0)
+        r = post_lines(&write, &ready);
+    if (r == -EAGAIN)
+        r = park(&write, &parked);
     if (parked)
         go_on(parked, 0, &ready);
     else
@@ -327,28 +436,12 @@ static void lines_write(struct file *file, fuse_req_t req, const char *data, siz
     mbox_ready_run(&ready);
 }
 
-/* Makes a message of what is kept. Return: 0; NULL in *ret_msg: there is nothing; -ENOMEM: it is kept on. */
-static int take_rest(struct lines_file *lines, struct msg **ret_msg)
-{
-    struct start rest = take_kept(lines);
-
-    *ret_msg = NULL;
-    if (rest.size > 0)
-        *ret_msg = msg_new(rest.data, rest.size, 0, rest.sender);
-    if (rest.size > 0 && !*ret_msg) {
-        keep(lines, &rest);
-        return -ENOMEM;
-    }
-    free(rest.data);
-    return 0;
-}
-
 static bool has_kept(struct lines_file *lines)
 {
     bool has;
 
     pthread_mutex_lock(&lines->file.lock);
-    has = lines->kept.size > 0;
+    has = !TAILQ_EMPTY(&lines->kept);
     pthread_mutex_unlock(&lines->file.lock);
     return has;
 }
@@ -356,8 +449,14 @@ static bool has_kept(struct lines_file *lines)
 /* Posts what nobody waits for: where there is no room it waits by itself. */
 static void post_detached(struct file *file, struct msg *msg, struct mbox_ready *ready)
 {
+    struct lines_file *lines = (struct lines_file *)file;
+    /* The file's own is for the last of it, for which there must be one. */
     struct mbox_op *op = detached_op_new();
 
+    if (!op) {
+        op = lines->spare_op;
+        lines->spare_op = NULL;
+    }
     if (mbox_post(file->mbox, msg, op, ready) != MBOX_PARKED)
         free(op);
 }
@@ -385,14 +484,18 @@ static int post_rest(struct file *file, fuse_req_t req, struct msg *msg, struct 
 
 static void close_found_out(struct file *file, fuse_req_t req, int is_last)
 {
+    struct lines_file *lines = (struct lines_file *)file;
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
     struct msg *msg = NULL;
     int r = is_last < 0 ? is_last : 0;
 
     if (is_last > 0)
-        r = take_rest((struct lines_file *)file, &msg);
-    if (msg)
+        msg = take_kept(lines);
+    if (msg) {
+        /* As a message it counts anew, and not for more. */
+        discharge_start(lines, msg);
         r = post_rest(file, req, msg, &ready);
+    }
     if (r != MBOX_PARKED)
         fuse_reply_err(req, -r);
     msg_unref(msg);
@@ -414,20 +517,28 @@ static void lines_flush(struct file *file, fuse_req_t req)
 static void lines_release(struct file *file)
 {
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
+    struct lines_file *lines = (struct lines_file *)file;
     struct msg *msg;
 
-    if (take_rest((struct lines_file *)file, &msg) == 0 && msg)
+    while ((msg = take_kept(lines))) {
+        discharge_start(lines, msg);
         post_detached(file, msg, &ready);
-    msg_unref(msg);
+        msg_unref(msg);
+    }
     mbox_ready_run(&ready);
 }
 
+/* A write that was parked may have kept something since the release. */
 static void lines_close(struct file *file)
 {
     struct lines_file *lines = (struct lines_file *)file;
+    struct msg *msg;
 
-    free(lines->kept.data);
-    free(lines->again.data);
+    while ((msg = TAILQ_FIRST(&lines->kept))) {
+        TAILQ_REMOVE(&lines->kept, msg, link);
+        free_start(lines, msg);
+    }
+    free(lines->spare_op);
 }
 
 static const struct file_ops lines_ops = {
@@ -449,6 +560,12 @@ int lines_open(struct fs *fs, struct mbox *mbox, uint64_t ino, const struct call
     if (r < 0)
         return r;
     lines = (struct lines_file *)*ret_file;
+    TAILQ_INIT(&lines->kept);
+    lines->spare_op = detached_op_new();
+    if (!lines->spare_op) {
+        file_discard(*ret_file);
+        return -ENOMEM;
+    }
     lines->ino = ino;
     lines->opener = caller_process(caller->tid, 0);
     return 0;

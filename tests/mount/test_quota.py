@@ -271,3 +271,59 @@ def test_nothing_is_held_after_removal_with_messages_open(mount):
         other.drain()
         assert len(os.pread(looking.fd, 32 * KIB, 0)) == 16 * KIB
     wait_until(lambda: used(other) == 0, lambda: f"{used(other)} bytes are held")
+
+
+# --- lines ---
+
+def test_a_rest_counts_for_who_opened_the_file(mount):
+    """So does what it costs beside its bytes: nobody keeps a thousand of them for nothing."""
+    box = mount("-o", "max_bytes=1M,uid_bytes=64K").box()
+
+    def write_rests(size):
+        files = []
+        with fails_with(errno.EDQUOT):
+            while True:
+                files.append(box.open_send(0, "send.lines"))
+                assert files[-1].write(b"x" * size) == size
+        n = len(files) - 1
+        for file in files:
+            file.close()
+        return n
+    assert Call(write_rests, 30000, uid=ALICE).result() == 2
+    assert box.counts("messages") == (2,)
+    box.drain()
+    assert 50 < Call(write_rests, 1, uid=ALICE).result() < 600
+    box.drain()
+    # All was given back.
+    assert as_user(ALICE, send_until_refused, box) == (16, errno.EDQUOT)
+
+
+def test_of_a_write_whose_rest_has_no_room_the_lines_are_counted(mount):
+    box = mount("-o", "max_bytes=1M,uid_bytes=64K").box()
+    def write():
+        with box.open_send(0, "send.lines") as lines:
+            # The rest alone would be too much.
+            assert lines.write(b"one\ntwo\n" + b"x" * 65530) == 8
+            assert lines.write(b"three\n") == 6
+    Call(write, uid=ALICE).result()
+    assert box.drain() == [b"one", b"two", b"three"]
+
+
+def test_what_a_waiting_write_holds_counts_for_who_opened_the_file(mount):
+    box = mount("-o", "max_bytes=8M,uid_bytes=2M").box()
+    box.fill()
+    data = b"x\n" * 400000
+
+    def write():
+        with box.open_send(0, "send.lines") as lines:
+            return lines.write(data)
+    waiting = [Call(write, uid=ALICE) for _ in range(2)]
+    box.wait_for(senders_waiting=2)
+    with fails_with(errno.EDQUOT):
+        Call(write, uid=ALICE).result()
+    for call in waiting:
+        call.kill()
+        call.wait()
+    box.drain()
+    box.configure(messages="max")
+    assert as_user(ALICE, send_until_refused, box) == (512, errno.EDQUOT)
