@@ -543,30 +543,29 @@ static int find_file(struct box *box, const char *name, enum box_file *ret_file,
     return 0;
 }
 
-static struct node **slot_of(struct door *door, enum box_file file)
-{
-    return kinds[file].has_fresh_nodes ? NULL : &door->file_nodes[file];
-}
-
-/* Return: 0 with a node for @file of @box: the one that it has, or a new one. */
-static int get_file_node(struct fs *fs, struct box *box, enum box_file file, struct node **ret_node)
+/* Return: 0 with a node for @file of @box: the one that it has, or, where it @is_fresh, a new one. */
+static int get_file_node(struct fs *fs, struct box *box, enum box_file file, bool is_fresh,
+                         struct node **ret_node)
 {
     struct door *door;
     int r = box_add_node(box, &door);
 
     if (r < 0)
         return r;
-    r = node_obtain(fs, &kinds[file].ops, door, slot_of(door, file), ret_node);
+    r = node_obtain(fs, &kinds[file].ops, door, is_fresh ? NULL : &door->file_nodes[file],
+                    ret_node);
     if (r < 0)
         door_remove_node(door);
     return r;
 }
 
-static int dir_lookup(struct node *dir, const char *name, struct node **ret_node)
+static int dir_lookup(struct node *dir, const char *name, const struct caller *caller,
+                      struct node **ret_node)
 {
     box_auto *box = box_pass(dir->object);
     enum box_file file;
     unsigned int prio;
+    bool is_fresh;
     int r = box ? box_check(box) : -ESTALE;
 
     if (r < 0)
@@ -576,9 +575,11 @@ static int dir_lookup(struct node *dir, const char *name, struct node **ret_node
         return r;
     if (file == BOX_MAP)
         return box->kind->lookup_map(box, dir->fs, ret_node);
-    r = get_file_node(dir->fs, box, file, ret_node);
+    is_fresh = kinds[file].has_fresh_nodes &&
+               (file != BOX_DROP || drop_needs_own_dir(dir->fs, box, caller->tid));
+    r = get_file_node(dir->fs, box, file, is_fresh, ret_node);
     /* A new one, that the kernel has not heard of yet: nobody else sees it. */
-    if (r == 0 && kinds[file].has_fresh_nodes)
+    if (r == 0 && is_fresh)
         (*ret_node)->prio = prio;
     return r;
 }
@@ -685,7 +686,7 @@ static const struct node_ops dir_ops = {
     .getattr = dir_getattr,
     .setattr = dir_setattr,
     .release = release,
-    .lookup = dir_lookup,
+    .lookup_for = dir_lookup,
     .list = dir_list,
 };
 

@@ -79,8 +79,9 @@ struct box_kind {
 struct box {
     struct mbox mbox;
     const struct box_kind *kind;
-    atomic_bool has_prios; /* the kernel has been told of a send.N */
-    pthread_mutex_t lock;  /* a leaf */
+    atomic_bool has_prios;         /* the kernel has been told of a send.N */
+    atomic_uint n_waiting_in_drop; /* creates that wait on the node of `drop/` that all share */
+    pthread_mutex_t lock;          /* a leaf */
     /* Under lock: */
     struct attr dir;
     struct attr files[BOX_N_FILES];

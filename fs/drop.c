@@ -67,6 +67,7 @@ struct drop_file {
     struct again *again;      /* a reference, while it waits for its place: whose node it gets */
     uint64_t sent_bytes;      /* its size, once it is sent */
     bool has_written;
+    bool waits_in_dir; /* for its place, in the node of drop/ that all share */
     struct attr attr;
 };
 
@@ -562,6 +563,7 @@ struct creation {
     const char *name;
     mode_t mode;
     struct again *again; /* whose node it gets; NULL: a new one */
+    bool shares_dir;     /* it is made in the node of drop/ that all share (drop_dirs.h) */
 };
 
 /* Return: 0 with all that the file needs until its name answers; -EDQUOT, -ENOSPC, -ENOMEM. */
@@ -667,6 +669,8 @@ static void complete_create(struct mbox_op *op, struct mbox_ready *ready)
     struct drop_file *drop = (struct drop_file *)ended.file;
 
     (void)ready;
+    if (drop->waits_in_dir)
+        atomic_fetch_sub(&box_of(drop->file.mbox)->n_waiting_in_drop, 1);
     if (ended.result < 0)
         reply_failure(drop, ended.req, ended.result);
     else
@@ -674,12 +678,69 @@ static void complete_create(struct mbox_op *op, struct mbox_ready *ready)
     file_unref(ended.file);
 }
 
+/* Takes a place for @drop. @waits: for one, if there is none.
+ * Return: 0; MBOX_PARKED: complete_create goes on; a negative errno. */
+static int take_place(struct drop_file *drop, fuse_req_t req, bool waits, struct mbox_ready *ready)
+{
+    struct parked *parked = parked_new(&drop->file, drop->file.mbox, req, 0, complete_create);
+    int r;
+
+    if (!parked)
+        return -ENOMEM;
+    parked->op.nonblock = !waits;
+    r = mbox_reserve(drop->file.mbox, drop->sender, &parked->op, ready);
+    if (r != MBOX_PARKED)
+        parked_free(parked);
+    return r;
+}
+
+/* As take_place, in the node of drop/ that all share: -ESTALE where it would wait. */
+static int take_place_in_shared_dir(struct drop_file *drop, fuse_req_t req, bool waits,
+                                    bool is_second_try, struct mbox_ready *ready)
+{
+    struct box *box = box_of(drop->file.mbox);
+    int r = take_place(drop, req, false, ready);
+
+    if (r != -EAGAIN || !waits)
+        return r;
+    if (!is_second_try) {
+        drop_dirs_note(&drop->file.fs->drop_dirs, fuse_req_ctx(req)->pid);
+        return -ESTALE;
+    }
+    /* Before it waits: it may have its place at once. */
+    drop->waits_in_dir = true;
+    atomic_fetch_add(&box->n_waiting_in_drop, 1);
+    r = take_place(drop, req, true, ready);
+    if (r != MBOX_PARKED)
+        atomic_fetch_sub(&box->n_waiting_in_drop, 1);
+    return r;
+}
+
+/* Whether making a file in drop/ may have to wait. */
+static bool is_full(struct mbox *mbox)
+{
+    struct mbox_limits limits;
+
+    if (mbox_poll(mbox, NULL) & MBOX_WRITABLE)
+        return false;
+    /* A rendezvous gives places to all. */
+    return mbox_get_limits(mbox, &limits) < 0 || limits.messages > 0;
+}
+
+bool drop_needs_own_dir(struct fs *fs, struct box *box, pid_t tid)
+{
+    return drop_dirs_is_retrying(&fs->drop_dirs, tid) || atomic_load(&box->n_waiting_in_drop) > 0 ||
+           is_full(&box->mbox);
+}
+
 /* Answers @req, once there is a place for the new file. */
 static void create(const struct creation *creation, fuse_req_t req, int flags)
 {
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
+    struct fs *fs = fuse_req_userdata(req);
+    bool is_second_try = drop_dirs_retried(&fs->drop_dirs, fuse_req_ctx(req)->pid);
+    bool waits = !(flags & O_NONBLOCK);
     struct drop_file *drop;
-    struct parked *parked;
     int r;
 
     r = new_file(creation, req, &drop);
@@ -687,15 +748,8 @@ static void create(const struct creation *creation, fuse_req_t req, int flags)
         fuse_reply_err(req, -r);
         return;
     }
-    parked = parked_new(&drop->file, drop->file.mbox, req, 0, complete_create);
-    if (!parked) {
-        reply_failure(drop, req, -ENOMEM);
-        return;
-    }
-    parked->op.nonblock = flags & O_NONBLOCK;
-    r = mbox_reserve(drop->file.mbox, drop->sender, &parked->op, &ready);
-    if (r != MBOX_PARKED)
-        parked_free(parked);
+    r = creation->shares_dir ? take_place_in_shared_dir(drop, req, waits, is_second_try, &ready)
+                             : take_place(drop, req, waits, &ready);
     if (r == 0)
         reply(drop, req);
     else if (r < 0)
@@ -712,7 +766,12 @@ void drop_create(struct node *dir, fuse_req_t req, const char *name, mode_t mode
                  struct fuse_file_info *fi)
 {
     box_auto *box = box_pass(dir->object);
-    struct creation creation = { .mbox = box ? &box->mbox : NULL, .name = name, .mode = mode };
+    struct creation creation = {
+        .mbox = box ? &box->mbox : NULL,
+        .name = name,
+        .mode = mode,
+        .shares_dir = dir->slot,
+    };
     int r = -ENOENT;
 
     if (is_for_reading(fi->flags))

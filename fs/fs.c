@@ -25,6 +25,7 @@ int fs_init(struct fs *fs, const struct fs_options *options)
     nodes_init(&fs->nodes);
     files_init(&fs->files);
     drop_names_init(&fs->drop_names);
+    drop_dirs_init(&fs->drop_dirs);
     listings_init(&fs->listings);
     locks_init(&fs->locks, &fs->domain.quota, &fs->deferred);
     log_init(&fs->log);
@@ -130,6 +131,7 @@ void fs_deinit(struct fs *fs)
     fs_stop(fs);
     files_deinit(&fs->files);
     drop_names_deinit(&fs->drop_names);
+    drop_dirs_deinit(&fs->drop_dirs);
     listings_deinit(&fs->listings);
     locks_deinit(&fs->locks);
     log_deinit(&fs->log);

@@ -12,6 +12,7 @@
 #include "core/names.h"
 #include "core/ring_waiter.h"
 #include "deferred.h"
+#include "drop_dirs.h"
 #include "drop_names.h"
 #include "file.h"
 #include "inquiry.h"
@@ -45,6 +46,7 @@ struct fs {
     struct tree tree;
     struct files files;
     struct drop_names drop_names;
+    struct drop_dirs drop_dirs;
     struct listings listings;
     struct locks locks;
     struct log log;

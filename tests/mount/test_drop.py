@@ -39,9 +39,11 @@ def start_create(box, data=b"second"):
 def receive_all(box):
     """All messages that are there, however large."""
     messages = []
-    with box.open_recv() as recv, contextlib.suppress(BlockingIOError):
+    with contextlib.suppress(BlockingIOError):
         while True:
-            messages.append(b"".join(iter(recv.read, b"")))
+            # One open, one message.
+            with box.open_recv() as recv:
+                messages.append(b"".join(iter(recv.read, b"")))
     return messages
 
 
@@ -1172,6 +1174,19 @@ def test_files_of_one_user_keep_no_other_from_sending(mnt):
     holder.kill()
     box.wait_for(reserved=0, senders_waiting=0)
     os.rmdir(box.path)
+
+
+def test_many_who_make_files_where_there_is_hardly_room_all_send_theirs(box):
+    box.configure(messages=2)
+
+    def send_all(who):
+        for n in range(15):
+            drop(box, b"%d-%d" % (who, n))
+
+    senders = [Call(send_all, who) for who in range(12)]
+    assert sorted(box.take(12 * 15)) == sorted(b"%d-%d" % (who, n) for who in range(12) for n in range(15))
+    for sender in senders:
+        sender.result()
 
 
 def test_places_that_are_taken_are_told(box):

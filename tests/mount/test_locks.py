@@ -137,6 +137,10 @@ def test_a_flock_on_send_of_a_process_is_one_process_s(mnt, peers):
     assert try_flock(peers, path, os.O_WRONLY) == ["granted", "EAGAIN"]
 
 
+def test_a_flock_on_drop_is_one_process_s(box, peers):
+    assert try_flock(peers, box.file("drop"), os.O_RDONLY) == ["granted", "EAGAIN"]
+
+
 def test_the_files_of_two_mailboxes_are_locked_apart(mnt, box, peers):
     other = mnt.box()
     for peer, path in zip(peers, (box.file("send"), other.file("send"))):
