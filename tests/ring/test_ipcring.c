@@ -515,6 +515,27 @@ Test(ring_dead, who_sees_into_the_other_namespace_frees_what_its_dead_held)
     }
 }
 
+/* There may be no consumer who would look at them. */
+Test(ring_dead, producer_sleeps_no_longer_than_a_consumer_before_claims_that_fill_the_ring)
+{
+    struct ipcring *ring;
+    struct fixture f;
+    uint32_t *word;
+    uint32_t value;
+    uint64_t ns;
+
+    fixture_init(&f, 2, 16, 0, 0);
+    ring = fixture_open(&f);
+    for (uint64_t i = 0; i < 2; i++)
+        atomic_store(ring_u64(f.map, IPCRING_AT_SLOT_0 + i * 16),
+                     ipcring_word(1, IPCRING_CLAIMED, (uint32_t)getppid()));
+    atomic_store(ring_u64(f.map, IPCRING_AT_HEAD), 2);
+    cr_assert_eq(ipcring_arm(ring, IPCRING_WRITABLE, &word, &value, &ns), 0);
+    cr_assert_leq(ns, IPCRING_JUDGE_NS);
+    ipcring_close(ring);
+    fixture_deinit(&f);
+}
+
 Test(ring_dead, a_pid_that_is_used_again_is_not_its_predecessor)
 {
     uint32_t id = ipcring_os_own_id();
