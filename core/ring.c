@@ -256,3 +256,10 @@ void ring_end(void *map)
     ipcring_os_wake(ring_u32(map, IPCRING_AT_WAIT_DATA));
     ipcring_os_wake(ring_u32(map, IPCRING_AT_WAIT_SPACE));
 }
+
+bool ring_has_ended(void *map)
+{
+    /* Relaxed: no memory hangs on it. */
+    return atomic_load_explicit(ring_u32(map, IPCRING_AT_WAIT_DATA), memory_order_relaxed) &
+           IPCRING_CLOSED;
+}

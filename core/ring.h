@@ -95,4 +95,7 @@ uint32_t ring_announce(void *map, size_t at, uint64_t *ret_sleep_ns);
 /* Ends the ring: all who use it, and all who sleep, get -EIDRM. */
 void ring_end(void *map);
 
+/* Return: whether its users are told so. */
+bool ring_has_ended(void *map);
+
 #endif

@@ -148,10 +148,17 @@ static uint64_t count_changes(struct ring_mbox *ring, bool *ret_more)
     return id;
 }
 
-/* What the mount's users are told: a map that somebody has scribbled over is an error of the device. */
+/* What the mount's users are told: a map that somebody has scribbled over is an error of the device. So is
+ * one that somebody has marked as ended, for ours has not. */
 static int error_of(int r)
 {
-    return r == -EPROTO ? -EIO : r;
+    return r == -EPROTO || r == -EIDRM ? -EIO : r;
+}
+
+/* Whether nothing can be had of it, or put into it, any more. */
+static bool is_spoilt(const struct ring_memory *memory)
+{
+    return ring_memory_is_truncated(memory) || ring_has_ended(memory->map);
 }
 
 /* Whether a producer that got -EAGAIN, and a consumer, has something to skip first: more of it than is done at
@@ -187,7 +194,7 @@ static int put(struct mbox_store *store, const struct msg *msg)
     if (r == -EAGAIN && has_to_pass(ring))
         ring_wait_ask(&ring->space);
     /* It went nowhere. */
-    if (ring_memory_is_truncated(ring->memory))
+    if (is_spoilt(ring->memory))
         return -EIO;
     return error_of(r);
 }
@@ -205,7 +212,7 @@ static int get(struct mbox_store *store, const struct mbox_op *op, struct msg **
     struct msg *msg;
     int r;
 
-    if (ring_memory_is_truncated(ring->memory))
+    if (is_spoilt(ring->memory))
         return -EIO;
     if (!ring_has_next(ring->memory->map, &ring->memory->geometry))
         return -EAGAIN;
@@ -234,7 +241,7 @@ static bool has_messages(struct mbox_store *store)
     struct ring_mbox *ring = of_store(store);
     enum ring_next next;
 
-    if (ring_memory_is_truncated(ring->memory))
+    if (is_spoilt(ring->memory))
         return false;
     next = ring_look(ring->memory->map, &ring->memory->geometry, &ring->skim);
     return next == RING_MESSAGE || next == RING_SKIPPED;
@@ -257,7 +264,7 @@ static unsigned int readiness(struct mbox_store *store)
     struct ipcring_stat stat;
 
     /* An error is no wait. */
-    if (ring_memory_is_truncated(memory))
+    if (is_spoilt(memory))
         return MBOX_READABLE | MBOX_WRITABLE;
     ipcring_get_stat(ring->handle, &stat);
     if (is_readable(ring))
@@ -642,6 +649,8 @@ static const struct setting settings[] = {
  * publishes at this very moment is gone with the memory. */
 static bool is_in_use(struct ring_mbox *ring)
 {
+    if (is_spoilt(ring->memory))
+        return ring->mbox->queue.occupied;
     bury(ring);
     return ring->mbox->queue.occupied || has_messages(&ring->store) ||
            ring_is_blocked(ring->memory->map, &ring->memory->geometry);

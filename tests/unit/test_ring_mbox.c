@@ -676,6 +676,33 @@ Test(ring_mbox, full_ring_whose_producer_died_before_it_stored_head_has_no_room)
     take_now("c");
 }
 
+Test(ring_mbox, whom_somebody_has_marked_as_ended_is_an_error_and_can_be_renewed_or_removed)
+{
+    struct waiter waiter;
+
+    waiter_init(&waiter);
+    cr_assert_eq(start_take(mbox, &waiter), MBOX_PARKED);
+    for (unsigned int i = 0; i < 2; i++) {
+        ring_end(memory->map);
+        if (i == 0)
+            cr_assert_eq(waiter_result(&waiter), -EIO);
+        cr_assert_eq(post("x", NULL), -EIO);
+        cr_assert_eq(mbox_poll(mbox, NULL), MBOX_READABLE | MBOX_WRITABLE);
+        if (i == 0) {
+            /* A message is in it that nobody can have. */
+            atomic_store(ring_u64(memory->map, IPCRING_AT_SLOT_0),
+                         ipcring_word(1, IPCRING_FULL, 1));
+            atomic_store(ring_u64(memory->map, IPCRING_AT_HEAD), 1);
+            configure("slots=8\n", 0);
+            map_client();
+            produce("y");
+            take_now("y");
+            produce("z");
+        }
+    }
+    cr_assert_eq(mbox_remove(mbox, false, &ready), 0);
+}
+
 Test(ring_mbox, scribbled_map_is_an_error_and_can_be_removed)
 {
     struct waiter waiter;
