@@ -484,6 +484,7 @@ def body_of(envelope):
     return base64.b64decode(envelope["base64"]) if "base64" in envelope else envelope["text"].encode()
 
 
+@operation
 def receive_envelopes(world):
     box = with_box(world, b"one", b"\xff\xfe")
     def verify(error):

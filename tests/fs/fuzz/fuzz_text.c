@@ -81,11 +81,22 @@ static void try_envelope(const struct input *input)
 {
     struct msg_sender sender = { .pid = 42, .uid = 1001, .gid = 1002 };
     struct msg *msg = msg_new(input->data, input->left, 3, sender);
-    char *text = envelope_format(msg);
+    size_t n_max = 6 * input->left + 1024;
+    char *text = calloc(1, n_max);
+    size_t n_at_a_time = 1 + input->left % 7 * 50;
+    struct envelope envelope;
+    size_t n = 0;
+    size_t n_read;
     json_t *json;
     json_t *body;
 
-    HOLDS(text && !strchr(text, '\n'));
+    envelope_init(&envelope, msg);
+    while ((n_read = envelope_read(&envelope, text + n, n_at_a_time)) > 0) {
+        n += n_read;
+        HOLDS(n_read <= n_at_a_time && n + n_at_a_time < n_max);
+    }
+    HOLDS(envelope_is_read(&envelope));
+    HOLDS(n > 0 && strchr(text, '\n') == text + n - 1);
     json = json_loads(text, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
     HOLDS(json);
     HOLDS(json_integer_value(json_object_get(json, "uid")) == 1001);
