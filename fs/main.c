@@ -20,7 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "fs.h"
+#include "mount.h"
 #include "options.h"
 #include "say.h"
 

@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "core/size.h"
+#include "core/base/size.h"
 #include "say.h"
 
 #define DEFAULT_MAX_BYTES (UINT64_C(256) << 20)

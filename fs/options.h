@@ -4,7 +4,7 @@
 
 #include <fuse_lowlevel.h>
 
-#include "fs.h"
+#include "mount.h"
 
 enum exit_status {
     EXIT_STATUS_OK = 0,

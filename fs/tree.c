@@ -4,12 +4,12 @@
 #include <errno.h>
 #include <string.h>
 
-#include "fs.h"
-#include "info.h"
-#include "listing.h"
-#include "mboxes.h"
-#include "procs.h"
-#include "shm.h"
+#include "mount.h"
+#include "fs/info/info.h"
+#include "fs/kernel/listing.h"
+#include "fs/mailbox/mboxes.h"
+#include "fs/proc/procs.h"
+#include "fs/shm/shm.h"
 
 /* What the root holds: a new room is a line here, and a struct room in struct tree. */
 static const struct entry {

@@ -2,7 +2,7 @@
 #ifndef IPCFS_FS_TREE_H
 #define IPCFS_FS_TREE_H
 
-#include "room.h"
+#include "fs/kernel/room.h"
 
 struct tree {
     struct room root;

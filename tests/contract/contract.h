@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-#include "core/mbox.h"
+#include "core/mailbox/mbox.h"
 
 /* A send or receive that was started and may wait. */
 struct call;

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/ipcring.h"
+#include "core/lib/ipcring.h"
 
 static int produce(struct ipcring *ring, uint64_t count)
 {

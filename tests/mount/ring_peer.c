@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "core/ipcring.h"
+#include "core/lib/ipcring.h"
 
 /* Prints a line to stderr and ends the process with status 1. */
 #define die(...) (fprintf(stderr, __VA_ARGS__), fputc('\n', stderr), exit(1))

@@ -8,8 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "core/ipcring.h"
-#include "core/ring.h"
+#include "core/lib/ipcring.h"
+#include "core/ring/ring.h"
 
 struct fixture {
     int fd;

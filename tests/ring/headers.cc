@@ -1,6 +1,6 @@
 // The public headers mean the same to C++, alone and in any order.
-#include "core/ipcring.h"
-#include "core/ring_abi.h"
+#include "core/lib/ipcring.h"
+#include "core/lib/ring_abi.h"
 
 static_assert(IPCRING_AT_SLOT_0 % 4096 == 0, "slots begin on a page");
 

@@ -16,7 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "core/ring_map.h"
+#include "core/lib/ring_os.h"
 #include "fixture.h"
 
 #define SLOTS UINT64_C(4)

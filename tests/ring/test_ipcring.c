@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "core/ring_map.h"
+#include "core/lib/ring_os.h"
 #include "fixture.h"
 
 static const uint32_t all_flags[] = { 0, IPCRING_ONE_PRODUCER, IPCRING_ONE_CONSUMER, ONE_ONE };

@@ -9,8 +9,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "core/mbox.h"
-#include "core/names.h"
+#include "core/mailbox/mbox.h"
+#include "core/mailbox/names.h"
 
 /* A hash table may be scanned a little further, and a sanitizer or valgrind's allocator does what it likes. */
 #define SLACK 3

@@ -1,4 +1,4 @@
-#include "fs/door.h"
+#include "fs/mailbox/door.h"
 
 #include <criterion/criterion.h>
 #include <stdlib.h>

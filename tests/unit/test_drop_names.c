@@ -1,5 +1,5 @@
 /* Names of files that were sent: who finds them, how long, and how many there are. */
-#include "fs/drop_names.h"
+#include "fs/mailbox/drop_names.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -9,7 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "fs/node.h"
+#include "fs/kernel/node.h"
 
 #define DIR 7
 

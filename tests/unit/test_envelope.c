@@ -1,5 +1,5 @@
 /* Envelopes, read in pieces of any size, beside what jansson makes of the same message in one. */
-#include "fs/envelope.h"
+#include "fs/mailbox/envelope.h"
 
 #include <criterion/criterion.h>
 #include <jansson.h>
@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fs/timestamp.h"
-#include "fs/utf8.h"
+#include "fs/mailbox/timestamp.h"
+#include "fs/mailbox/utf8.h"
 
 #define MIB ((size_t)1 << 20)
 

@@ -1,4 +1,4 @@
-#include "core/hash.h"
+#include "core/base/hash.h"
 
 #include <criterion/criterion.h>
 #include <endian.h>
@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/siphash.h"
+#include "core/base/siphash.h"
 
 /* SipHash-2-4 of the first n bytes of 00 01 02 ... under the key 00 01 ... 0f: 15 bytes as the paper's
  * appendix A has it, the others as in the list that its authors publish. */

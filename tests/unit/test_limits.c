@@ -1,4 +1,4 @@
-#include "core/limits.h"
+#include "core/mailbox/limits.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>

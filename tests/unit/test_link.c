@@ -1,5 +1,5 @@
 /* The two ends of a link, and what each is told when the other is left. */
-#include "core/link.h"
+#include "core/mailbox/pair.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* What only the engine's users see: messages in flight, watches, cancels. What every mailbox
  * promises is in tests/contract. */
-#include "core/mbox.h"
+#include "core/mailbox/mbox.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* What becomes of a message that finds no room, or no receiver: drop-oldest, and senders that do not wait. */
-#include "core/mbox.h"
+#include "core/mailbox/mbox.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>

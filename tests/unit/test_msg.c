@@ -1,5 +1,5 @@
 /* A message that grows before it is sent: what it costs, and that it stays what was written. */
-#include "core/msg.h"
+#include "core/mailbox/msg.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>

@@ -1,4 +1,4 @@
-#include "core/msgq.h"
+#include "core/mailbox/msgq.h"
 
 #include <criterion/criterion.h>
 

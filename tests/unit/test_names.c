@@ -1,4 +1,4 @@
-#include "core/names.h"
+#include "core/mailbox/names.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>

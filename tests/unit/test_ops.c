@@ -1,6 +1,6 @@
 /* The handlers, asked as the kernel asks, by a kernel that does not take every answer: a request
  * can be gone by the time that it is answered (ENOENT), and what the answer carried must not be. */
-#include "fs/fs.h"
+#include "fs/mount.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>

@@ -1,4 +1,4 @@
-#include "core/quota.h"
+#include "core/mailbox/quota.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>

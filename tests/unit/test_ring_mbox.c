@@ -1,5 +1,5 @@
 /* A ring as a mailbox, against clients that map it. */
-#include "core/ring_mbox.h"
+#include "core/ring/ring_mbox.h"
 
 #include <criterion/criterion.h>
 #include <dirent.h>
@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "core/ring_map.h"
+#include "core/lib/ring_os.h"
 
 #define QUOTA_BYTES (UINT64_C(64) << 20)
 #define WAIT_SECONDS 20

@@ -1,4 +1,4 @@
-#include "core/size.h"
+#include "core/base/size.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>

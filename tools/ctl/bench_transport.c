@@ -13,8 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "core/ipcring.h"
-#include "core/ring_abi.h"
+#include "core/lib/ipcring.h"
+#include "core/lib/ring_abi.h"
 #include "util.h"
 
 /* What a stream moves with one system call. */

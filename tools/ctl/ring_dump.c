@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/ring_abi.h"
+#include "core/lib/ring_abi.h"
 #include "quote.h"
 #include "ring.h"
 #include "ringarg.h"

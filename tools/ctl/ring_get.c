@@ -12,7 +12,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-#include "core/ipcring.h"
+#include "core/lib/ipcring.h"
 #include "progress.h"
 #include "ring.h"
 #include "ringarg.h"

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "core/ipcring.h"
+#include "core/lib/ipcring.h"
 #include "progress.h"
 #include "ring.h"
 #include "ringarg.h"

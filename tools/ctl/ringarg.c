@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "core/ring_abi.h"
+#include "core/lib/ring_abi.h"
 #include "quote.h"
 #include "ringmap.h"
 #include "why.h"

@@ -7,7 +7,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-#include "core/ring_abi.h"
+#include "core/lib/ring_abi.h"
 #include "process.h"
 #include "util.h"
 

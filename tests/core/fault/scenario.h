@@ -7,8 +7,8 @@
 
 #include <errno.h>
 
-#include "core/mbox.h"
-#include "core/names.h"
+#include "core/mailbox/mbox.h"
+#include "core/mailbox/names.h"
 
 /* Of the domain. */
 #define WORLD_BYTES (UINT64_C(64) << 20)

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/link.h"
+#include "core/mailbox/pair.h"
 #include "fault.h"
 #include "scenario.h"
 

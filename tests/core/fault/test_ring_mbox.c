@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "core/ring_mbox.h"
+#include "core/ring/ring_mbox.h"
 #include "fault.h"
 #include "scenario.h"
 

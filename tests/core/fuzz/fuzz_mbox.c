@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "core/mbox.h"
+#include "core/mailbox/mbox.h"
 #include "input.h"
 
 #define N_MBOXES 3

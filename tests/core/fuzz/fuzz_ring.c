@@ -5,7 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "core/ring_mbox.h"
+#include "core/ring/ring_mbox.h"
 #include "input.h"
 
 #define N_STEPS_MAX 200

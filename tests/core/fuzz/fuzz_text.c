@@ -1,8 +1,8 @@
 /* What users write as text: limits, sizes, counts. The first byte chooses. */
 #include <string.h>
 
-#include "core/limits.h"
-#include "core/size.h"
+#include "core/mailbox/limits.h"
+#include "core/base/size.h"
 #include "input.h"
 
 static void try_limits(const char *text, size_t n)

@@ -2,9 +2,9 @@
 #include <jansson.h>
 #include <string.h>
 
-#include "fs/envelope.h"
+#include "fs/mailbox/envelope.h"
 #include "fs/options.h"
-#include "fs/procs.h"
+#include "fs/proc/procs.h"
 #include "tests/core/fuzz/input.h"
 
 #define N_WORDS_MAX 8

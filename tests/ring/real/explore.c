@@ -17,7 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/ring_map.h"
+#include "core/lib/ring_os.h"
 #include "letters.h"
 #include "memory.h"
 #include "search.h"

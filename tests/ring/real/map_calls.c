@@ -2,4 +2,4 @@
 #define ipcring_os_pid_namespace map_pid_namespace
 #define ipcring_os_own_id map_own_id
 #define ipcring_os_claimer_is_dead map_claimer_is_dead
-#include "core/ring_map.c"
+#include "core/lib/ring_os.c"

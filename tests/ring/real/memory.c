@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "core/ring.h"
+#include "core/ring/ring.h"
 #include "letters.h"
 #include "search.h"
 #include "threads.h"

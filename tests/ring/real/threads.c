@@ -13,7 +13,7 @@
 #include <ucontext.h>
 
 #include "atomics.h"
-#include "core/ring_map.h"
+#include "core/lib/ring_os.h"
 #include "letters.h"
 #include "memory.h"
 #include "search.h"

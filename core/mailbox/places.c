@@ -1,0 +1,69 @@
+#include "places.h"
+
+#include <stdlib.h>
+
+#include "core/base/hash.h"
+
+struct places_user {
+    uid_t uid;
+    uint64_t n;
+    UT_hash_handle hh;
+};
+
+static struct places_user *find(const struct places *places, uid_t uid)
+{
+    struct places_user *user;
+
+    HASH_FIND(hh, places->users, &uid, sizeof(uid), user);
+    return user;
+}
+
+static struct places_user *add(struct places *places, uid_t uid)
+{
+    struct places_user *user = calloc(1, sizeof(*user));
+
+    if (!user)
+        return NULL;
+    user->uid = uid;
+    HASH_ADD(hh, places->users, uid, sizeof(user->uid), user);
+    if (hash_added(user, hh))
+        return user;
+    free(user);
+    return NULL;
+}
+
+void places_take(struct places *places, uid_t uid)
+{
+    struct places_user *user = find(places, uid);
+
+    places->n++;
+    if (!user)
+        user = add(places, uid);
+    if (user)
+        user->n++;
+}
+
+void places_give_back(struct places *places, uid_t uid)
+{
+    struct places_user *user = find(places, uid);
+
+    places->n--;
+    if (!user || --user->n > 0)
+        return;
+    HASH_DEL(places->users, user);
+    free(user);
+}
+
+uint64_t places_count(const struct places *places, uint64_t n_messages)
+{
+    uint64_t half = n_messages / 2 + n_messages % 2;
+
+    return places->n < half ? places->n : half;
+}
+
+uint64_t places_count_for(const struct places *places, uint64_t n_messages, uid_t uid)
+{
+    uint64_t n = places_count(places, n_messages);
+
+    return n < places->n && find(places, uid) ? places->n : n;
+}

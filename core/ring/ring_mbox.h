@@ -1,0 +1,106 @@
+/* A ring as the mount serves it: what makes a mailbox one whose messages lie in memory that clients map.
+ *
+ * The mailbox is what the shell sends to and receives from, with all its waiting; its store is the
+ * ring. A message that was taken out and could not be delivered waits in the mailbox's own queue, which
+ * goes first. The bell is a mailbox too: its messages say that the ring has changed since the one whose
+ * id is the op's `seen`.
+ *
+ * The daemon takes the role of the one producer or consumer for the moment of one message.
+ *
+ * Quota: the memory counts for the owner while the ring is there, and after that as long as its map is open
+ * somewhere. What clients still map when they have closed it can't be seen.
+ *
+ * Ownership: the mailbox is its user's, and the ring lives as long as it; the bell and the waiters hold
+ * references to it.
+ * Locks: the mailbox's, before the bell's and the waiters'. */
+#ifndef IPCFS_CORE_RING_MBOX_H
+#define IPCFS_CORE_RING_MBOX_H
+
+#include "core/lib/ipcring.h"
+#include "core/mailbox/mbox.h"
+#include "ring_memory.h"
+#include "ring_waiter.h"
+
+/* Somebody who holds the ring up, and may be dead. */
+struct ring_suspect {
+    uint64_t what;                  /* see ring_bury; 0: nobody */
+    uint64_t since_ns;              /* when that was first seen, or its answer came */
+    uint64_t seen_ns;               /* when it was last seen */
+    uint64_t ino;                   /* ipcring_os_look's; 0: not known */
+    bool is_known;                  /* it is who has that pid */
+    struct ring_question *question; /* NULL: it was not asked */
+};
+
+struct ring_mbox {
+    struct mbox *mbox;
+    struct mbox bell;
+    _Atomic uint64_t n_changes; /* the id of the bell's next message */
+    _Atomic uint64_t n_told;    /* of which its watchers have been told */
+    struct ring_judges *judges;
+
+    struct mbox_store store;
+    struct mbox_store bell_store;
+    struct ring_wait data; /* where consumers wait */
+    struct ring_wait space;
+    /* Under the mailbox's lock: */
+    struct ring_memory *memory; /* NULL: removed */
+    struct ipcring *handle;
+    uint64_t published; /* the position up to which messages have been seen */
+    struct ring_skim skim;
+    struct ring_suspect suspects[RING_N_CLAIMS];
+    uint64_t n_rung;
+    struct ring_home home; /* and whom it is charged to */
+};
+
+static inline struct ring_mbox *ring_mbox_of_bell(struct mbox *bell)
+{
+    return (struct ring_mbox *)((char *)bell - offsetof(struct ring_mbox, bell));
+}
+
+/* Makes @mbox, which is new, a ring of the default geometry, whose memory is made in @home and charged to
+ * @home->uid.
+ * Return: 0; as quota_charge; -ENOMEM, -ENFILE and the like, and @mbox is what it was. */
+int ring_mbox_init(struct ring_mbox *ring, struct mbox *mbox, struct ring_waiters *waiters,
+                   const struct ring_home *home);
+
+/* For the release of a mailbox that was made a ring; before mbox_deinit. */
+void ring_mbox_deinit(struct ring_mbox *ring);
+
+/* Return: the ring's memory, with a reference; NULL: the ring was removed. */
+struct ring_memory *ring_mbox_memory(struct ring_mbox *ring);
+
+/* Gives the ring new memory as @text says (`slots`, `slot_bytes`, `producers`, `consumers`); the old one is
+ * ended. Where @text changes nothing, nothing happens.
+ * Return: 0; -EINVAL; -EBUSY: messages are in it; -EIDRM; as ring_mbox_init. */
+int ring_mbox_configure(struct ring_mbox *ring, const char *text, size_t n,
+                        struct mbox_ready *ready);
+
+#define RING_MBOX_CONFIG_MAX 128
+
+/* Return: 0 with the text; -EIDRM. */
+int ring_mbox_get_config(struct ring_mbox *ring, char text[RING_MBOX_CONFIG_MAX]);
+
+/* Charges it to @uid, and makes it theirs. Return: 0; as quota_charge and fchown(2), and nothing has changed. */
+int ring_mbox_set_owner(struct ring_mbox *ring, uid_t uid, gid_t gid);
+
+struct ring_mbox_stat {
+    uint64_t n_messages; /* waiting */
+    uint64_t head;       /* positions, as far as it can be seen: how many were sent */
+    uint64_t tail;       /* and received, those of dead producers included */
+    uint64_t n_senders_waiting;
+    uint64_t n_receivers_waiting;
+    uint64_t n_bytes; /* of the map */
+    pid_t producer;   /* who holds the role; 0: nobody, or many may produce */
+    pid_t consumer;
+};
+
+/* Return: 0; -EIDRM. */
+int ring_mbox_get_stat(struct ring_mbox *ring, struct ring_mbox_stat *ret_stat);
+
+/* Return: the id of the last change: another one than before if there was one. */
+uint64_t ring_mbox_last_change(struct ring_mbox *ring);
+
+/* Wakes all who wait, here and in clients. Return: 0; -EIDRM. */
+int ring_mbox_wake(struct ring_mbox *ring, struct mbox_ready *ready);
+
+#endif

@@ -1,0 +1,161 @@
+#include "node.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "fs/mount.h"
+
+void nodes_init(struct nodes *nodes)
+{
+    *nodes = (struct nodes){ 0 };
+    pthread_mutex_init(&nodes->lock, NULL);
+}
+
+static void destroy(struct node *node)
+{
+    if (node->ops->release)
+        node->ops->release(node);
+    free(node);
+}
+
+void nodes_deinit(struct nodes *nodes)
+{
+    struct node *node;
+    struct node *next;
+
+    for (unsigned int i = 0; i < HASH_N_PARTS; i++) {
+        HASH_ITER(hh, nodes->table[i], node, next) {
+            HASH_DEL(nodes->table[i], node);
+            destroy(node);
+        }
+    }
+    pthread_mutex_destroy(&nodes->lock);
+}
+
+/* Under lock. */
+static struct node *find(struct nodes *nodes, uint64_t id)
+{
+    unsigned int hash = hash_of(&id, sizeof(id));
+    struct node *node;
+
+    HASH_FIND_BYHASHVALUE(hh, nodes->table[hash_part(hash)], &id, sizeof(id), hash, node);
+    return node;
+}
+
+/* Under lock: the node in the slot of @node, or @node itself, entered now, with one lookup more.
+ * Return: NULL when memory is short. */
+static struct node *find_or_enter(struct nodes *nodes, struct node *node)
+{
+    unsigned int hash;
+
+    if (node->slot && *node->slot) {
+        (*node->slot)->n_lookups++;
+        return *node->slot;
+    }
+    node->id = ++nodes->last_id;
+    hash = hash_of(&node->id, sizeof(node->id));
+    HASH_ADD_BYHASHVALUE(hh, nodes->table[hash_part(hash)], id, sizeof(node->id), hash, node);
+    if (!hash_added(node, hh))
+        return NULL;
+    if (node->slot)
+        *node->slot = node;
+    return node;
+}
+
+int node_obtain(struct fs *fs, const struct node_ops *ops, void *object, struct node **slot,
+                struct node **ret_node)
+{
+    struct node *node = malloc(sizeof(*node));
+    struct node *found;
+
+    if (!node)
+        return -ENOMEM;
+    *node = (struct node){ .ops = ops, .fs = fs, .object = object, .n_lookups = 1, .slot = slot };
+    pthread_mutex_lock(&fs->nodes.lock);
+    found = find_or_enter(&fs->nodes, node);
+    pthread_mutex_unlock(&fs->nodes.lock);
+    if (!found)
+        free(node);
+    else if (found != node)
+        destroy(node);
+    if (!found)
+        return -ENOMEM;
+    *ret_node = found;
+    return 0;
+}
+
+void node_fill_entry(struct node *node, const struct node *dir, struct fuse_entry_param *ret)
+{
+    *ret = (struct fuse_entry_param){
+        .ino = node->id,
+        .generation = 1,
+        .entry_timeout = dir && dir->ops->keeps_names ? NODE_FOREVER_SECONDS : 0.0,
+        .attr_timeout = node->ops->attr_seconds ? node->ops->attr_seconds(node) : 0.0,
+    };
+    node->ops->getattr(node, &ret->attr);
+}
+
+uint64_t node_slot_id(struct fs *fs, struct node *const *slot)
+{
+    uint64_t id;
+
+    pthread_mutex_lock(&fs->nodes.lock);
+    id = slot && *slot ? (*slot)->id : 0;
+    pthread_mutex_unlock(&fs->nodes.lock);
+    return id;
+}
+
+struct node *node_get(struct fs *fs, uint64_t id)
+{
+    struct node *node;
+
+    pthread_mutex_lock(&fs->nodes.lock);
+    node = find(&fs->nodes, id);
+    pthread_mutex_unlock(&fs->nodes.lock);
+    return node;
+}
+
+void node_forget(struct fs *fs, uint64_t id, uint64_t n)
+{
+    struct node *node;
+    bool last;
+
+    pthread_mutex_lock(&fs->nodes.lock);
+    node = find(&fs->nodes, id);
+    assert(node && node->n_lookups >= n);
+    node->n_lookups -= n;
+    last = node->n_lookups == 0;
+    if (last) {
+        HASH_DELETE(hh, fs->nodes.table[hash_part(node->hh.hashv)], node);
+        if (node->slot)
+            *node->slot = NULL;
+    }
+    pthread_mutex_unlock(&fs->nodes.lock);
+    if (last)
+        destroy(node);
+}
+
+size_t nodes_count(struct nodes *nodes)
+{
+    size_t n = 0;
+
+    pthread_mutex_lock(&nodes->lock);
+    for (unsigned int i = 0; i < HASH_N_PARTS; i++)
+        n += HASH_COUNT(nodes->table[i]);
+    pthread_mutex_unlock(&nodes->lock);
+    return n;
+}
+
+uint64_t nodes_new_inos(struct nodes *nodes, unsigned int n)
+{
+    uint64_t first;
+
+    pthread_mutex_lock(&nodes->lock);
+    if (nodes->last_ino < NODE_INO_MADE_END && nodes->last_ino + n >= NODE_INO_MADE_END)
+        nodes->last_ino = NODE_INO_MADE_LATER;
+    first = nodes->last_ino + 1;
+    nodes->last_ino += n;
+    pthread_mutex_unlock(&nodes->lock);
+    return first;
+}

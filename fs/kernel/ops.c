@@ -1,0 +1,811 @@
+/* The FUSE handlers: decode, ask the node or the file, answer once.
+ *
+ * Errors that are decided here; all others come from the engine as they are (mbox.h, names.h):
+ *   EPERM         making, removing or renaming what this directory does not take
+ *   ENAMETOOLONG  a name over NAME_BYTES_MAX
+ *   EINVAL        a size other than 0 given to a file; unknown rename flags
+ *   EACCES        (a node's open) a file opened the wrong way round
+ *   EACCES        (process.h) receiving what is another process's
+ *   EBUSY         (owner.h) receiving from a mailbox that another process owns
+ *
+ * No handler waits. Names and attributes are valid for no time at the kernel's, so that each use
+ * asks again: a mailbox can go away by itself, and a chown carries other files along. Only the
+ * top's rooms are there for ever, and what is in shm/ changes through the kernel alone. */
+#include "fs/mount.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fuse.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "caller.h"
+#include "listing.h"
+#include "reply.h"
+
+/* The longest WRITE that we ask for; the kernel may be set to send less at once. */
+#define MAX_WRITE_BYTES (1U << 20)
+
+static struct fs *fs_of(fuse_req_t req)
+{
+    return fuse_req_userdata(req);
+}
+
+static struct node *node_of(fuse_req_t req, fuse_ino_t ino)
+{
+    return node_get(fs_of(req), ino);
+}
+
+static struct file *file_of(const struct fuse_file_info *fi)
+{
+    return (struct file *)(uintptr_t)fi->fh;
+}
+
+/* Return: the file, which knows by now if what it is for has ended. */
+static struct file *current_file_of(const struct fuse_file_info *fi)
+{
+    struct file *file = file_of(fi);
+
+    if (file->notice_end)
+        file->notice_end(file);
+    return file;
+}
+
+static bool is_too_long(const char *name)
+{
+    return strlen(name) > NAME_BYTES_MAX;
+}
+
+/* Answers with @node of @dir, whose lookup goes back if the kernel does not take it. */
+static void reply_node(fuse_req_t req, const struct node *dir, struct node *node)
+{
+    struct fs *fs = fs_of(req);
+    struct fuse_entry_param entry;
+
+    node_fill_entry(node, dir, &entry);
+    if (fuse_reply_entry(req, &entry) < 0)
+        node_forget(fs, entry.ino, 1);
+}
+
+/* Return: what the administrator lets one request carry, which libfuse does not tell. */
+static size_t request_bytes_max(void)
+{
+    size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE);
+    size_t n_pages = MAX_WRITE_BYTES / page_bytes;
+    FILE *limit = fopen("/proc/sys/fs/fuse/max_pages_limit", "re");
+    size_t n;
+
+    if (!limit)
+        return n_pages * page_bytes;
+    if (fscanf(limit, "%zu", &n) == 1 && n < n_pages)
+        n_pages = n;
+    fclose(limit);
+    return n_pages * page_bytes;
+}
+
+static void op_init(void *userdata, struct fuse_conn_info *conn)
+{
+    struct fs *fs = userdata;
+
+    /* Without it an O_TRUNC is a SETATTR, whose answer says again how long `send` is (box.c). */
+    fuse_unset_feature_flag(conn, FUSE_CAP_ATOMIC_O_TRUNC);
+    fuse_unset_feature_flag(conn, FUSE_CAP_READDIRPLUS);
+    /* An io_submit would become a request that no interrupt reaches, and a few of those that wait keep every
+     * RELEASE of the mount from coming. */
+    fuse_unset_feature_flag(conn, FUSE_CAP_ASYNC_DIO);
+    /* Only the kernel changes what it caches, the bytes of a region: a new mtime is no news. */
+    fuse_unset_feature_flag(conn, FUSE_CAP_AUTO_INVAL_DATA);
+    if (fs->is_passthrough_wanted && fuse_set_feature_flag(conn, FUSE_CAP_PASSTHROUGH)) {
+        /* Our backing files are of no stacked filesystem. */
+        conn->max_backing_stack_depth = 1;
+        fs->passthrough = FS_PASSTHROUGH_OFFERED;
+    }
+    if (conn->max_write > request_bytes_max())
+        conn->max_write = (unsigned int)request_bytes_max();
+    /* A caller's memory that does not start at a page's start takes one page more. */
+    fs->one_write_bytes = conn->max_write - (size_t)sysconf(_SC_PAGESIZE);
+    if (fs->on_ready)
+        fs->on_ready(fs->on_ready_arg);
+}
+
+static int lookup_for(fuse_req_t req, struct node *dir, const char *name, struct node **ret_node)
+{
+    struct caller caller = caller_of(req);
+
+    return dir->ops->lookup_for(dir, name, &caller, ret_node);
+}
+
+/* Answers that @dir has no such name, which the kernel may keep in mind. */
+static void reply_absent(fuse_req_t req, const struct node *dir)
+{
+    const struct fuse_entry_param nothing = { .entry_timeout = NODE_FOREVER_SECONDS };
+
+    if (dir->ops->keeps_names)
+        fuse_reply_entry(req, &nothing);
+    else
+        fuse_reply_err(req, ENOENT);
+}
+
+static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    struct node *dir = node_of(req, parent);
+    struct node *node;
+    int r = -ENOENT;
+
+    if (is_too_long(name))
+        r = -ENAMETOOLONG;
+    else if (dir->ops->lookup_for)
+        r = lookup_for(req, dir, name, &node);
+    else if (dir->ops->lookup)
+        r = dir->ops->lookup(dir, name, &node);
+    if (r == -ENOENT)
+        reply_absent(req, dir);
+    else if (r < 0)
+        reply_result(req, r, "lookup", name);
+    else
+        reply_node(req, dir, node);
+}
+
+static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n_lookups)
+{
+    node_forget(fs_of(req), ino, n_lookups);
+    fuse_reply_none(req);
+}
+
+static void op_forget_multi(fuse_req_t req, size_t n, struct fuse_forget_data *forgets)
+{
+    for (size_t i = 0; i < n; i++)
+        node_forget(fs_of(req), forgets[i].ino, forgets[i].nlookup);
+    fuse_reply_none(req);
+}
+
+static void reply_attr(fuse_req_t req, struct node *node)
+{
+    double seconds = node->ops->attr_seconds ? node->ops->attr_seconds(node) : 0.0;
+    struct stat attr;
+
+    node->ops->getattr(node, &attr);
+    fuse_reply_attr(req, &attr, seconds);
+}
+
+static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    (void)fi;
+    reply_attr(req, node_of(req, ino));
+}
+
+static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
+                       struct fuse_file_info *fi)
+{
+    struct node_change change = { .attr = *attr, .to_set = to_set };
+    struct node *node = node_of(req, ino);
+    int r = -EPERM;
+
+    (void)fi;
+    if ((to_set & FUSE_SET_ATTR_SIZE) && attr->st_size != 0 && !node->ops->sets_size)
+        r = -EINVAL;
+    else if (node->ops->setattr)
+        r = node->ops->setattr(node, &change);
+    if (r == 0 && (to_set & FUSE_SET_ATTR_SIZE) && node->ops->drop_privileges)
+        node->ops->drop_privileges(node, req);
+    if (r < 0)
+        reply_result(req, r, "setattr", NULL);
+    else
+        reply_attr(req, node);
+}
+
+static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
+{
+    struct node *dir = node_of(req, parent);
+    struct caller caller = caller_of(req);
+    struct node *node;
+    int r = -EPERM;
+
+    if (dir->ops->mkdir)
+        r = dir->ops->mkdir(dir, name, mode, &caller, &node);
+    if (r < 0)
+        reply_result(req, r, "mkdir", name);
+    else
+        reply_node(req, dir, node);
+}
+
+static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
+    struct node *dir = node_of(req, parent);
+    int r = -EPERM;
+
+    if (dir->ops->rmdir)
+        r = dir->ops->rmdir(dir, name, &ready);
+    reply_result(req, r, "rmdir", name);
+    mbox_ready_run(&ready);
+}
+
+/* Return: 0; -EINVAL for flags that no rename knows. */
+static int decode_rename(unsigned int flags, enum names_rename *ret_how)
+{
+    switch (flags) {
+    case 0:
+        *ret_how = NAMES_RENAME_REPLACE;
+        return 0;
+    case RENAME_NOREPLACE:
+        *ret_how = NAMES_RENAME_NEW;
+        return 0;
+    case RENAME_EXCHANGE:
+        *ret_how = NAMES_RENAME_EXCHANGE;
+        return 0;
+    default:
+        return -EINVAL;
+    }
+}
+
+static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t to_parent,
+                      const char *to_name, unsigned int flags)
+{
+    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
+    struct node *dir = node_of(req, parent);
+    struct node *to_dir = node_of(req, to_parent);
+    struct caller caller = caller_of(req);
+    enum names_rename how;
+    int r = decode_rename(flags, &how);
+
+    if (r == 0 && !dir->ops->rename)
+        r = -EPERM;
+    if (r == 0)
+        r = dir->ops->rename(dir, name, to_dir, to_name, how, &caller, &ready);
+    reply_result(req, r, "rename", name);
+    mbox_ready_run(&ready);
+}
+
+static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
+    struct node *dir = node_of(req, parent);
+    struct caller caller = caller_of(req);
+    int r = -EPERM;
+
+    if (dir->ops->unlink)
+        r = dir->ops->unlink(dir, name, &caller, &ready);
+    reply_result(req, r, "unlink", name);
+    mbox_ready_run(&ready);
+}
+
+/* What makes files: most directories take none. */
+static void refuse_new(fuse_req_t req, const char *name)
+{
+    fuse_reply_err(req, is_too_long(name) ? ENAMETOOLONG : EPERM);
+}
+
+static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
+{
+    struct node *dir = node_of(req, parent);
+    struct caller caller = caller_of(req);
+    struct node *node;
+    int r;
+
+    (void)rdev;
+    if (!dir->ops->mknod) {
+        refuse_new(req, name);
+        return;
+    }
+    r = dir->ops->mknod(dir, name, mode, &caller, &node);
+    if (r < 0)
+        reply_result(req, r, "mknod", name);
+    else
+        reply_node(req, dir, node);
+}
+
+static void op_symlink(fuse_req_t req, const char *link, fuse_ino_t parent, const char *name)
+{
+    struct node *dir = node_of(req, parent);
+    struct caller caller = caller_of(req);
+    struct node *node;
+    int r;
+
+    if (!dir->ops->symlink) {
+        refuse_new(req, name);
+        return;
+    }
+    r = dir->ops->symlink(dir, name, link, &caller, &node);
+    if (r < 0)
+        reply_result(req, r, "symlink", name);
+    else
+        reply_node(req, dir, node);
+}
+
+static void op_readlink(fuse_req_t req, fuse_ino_t ino)
+{
+    struct node *node = node_of(req, ino);
+    struct caller caller = caller_of(req);
+    char target[NODE_TARGET_MAX];
+    int r = -EINVAL;
+
+    if (node->ops->readlink)
+        r = node->ops->readlink(node, &caller, target);
+    if (r < 0)
+        reply_result(req, r, "readlink", NULL);
+    else
+        fuse_reply_readlink(req, target);
+}
+
+static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
+{
+    struct node *dir = node_of(req, parent);
+    struct node *node = node_of(req, ino);
+    int r;
+
+    if (!dir->ops->link || is_too_long(name)) {
+        refuse_new(req, name);
+        return;
+    }
+    r = dir->ops->link(dir, node, name);
+    if (r < 0)
+        reply_result(req, r, "link", name);
+    else
+        reply_node(req, dir, node);
+}
+
+static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+                      struct fuse_file_info *fi)
+{
+    struct node *dir = node_of(req, parent);
+
+    if (dir->ops->create && !is_too_long(name))
+        dir->ops->create(dir, req, name, mode, fi);
+    else
+        refuse_new(req, name);
+}
+
+static void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file_info *fi)
+{
+    struct node *dir = node_of(req, parent);
+
+    if (dir->ops->tmpfile)
+        dir->ops->tmpfile(dir, req, mode, fi);
+    else
+        fuse_reply_err(req, EOPNOTSUPP);
+}
+
+static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct node *node = node_of(req, ino);
+    struct caller caller = caller_of(req);
+    struct file *file;
+    int r = -EPERM;
+
+    if (node->ops->open_waiting) {
+        node->ops->open_waiting(node, req, fi);
+        return;
+    }
+    if (node->ops->open)
+        r = file_charge(node->fs, req);
+    if (r == 0) {
+        r = node->ops->open(node, fi->flags, &caller, &file);
+        if (r < 0)
+            file_uncharge(fs_of(req), req);
+    }
+    if (r < 0) {
+        reply_result(req, r, "open", NULL);
+    } else {
+        file_set_opener(file, req);
+        file_reply_open(file, req, ino);
+    }
+}
+
+static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+                    struct fuse_file_info *fi)
+{
+    struct file *file = current_file_of(fi);
+
+    (void)ino;
+    /* The kernel names who reads, but not for its page cache. */
+    if (file->ops->keeps_from_cache && fi->lock_owner == 0)
+        fuse_reply_err(req, EINVAL);
+    else if (file->ops->read)
+        file->ops->read(file, req, size, offset, fi->flags);
+    else
+        fuse_reply_err(req, EBADF);
+}
+
+static void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t offset,
+                     struct fuse_file_info *fi)
+{
+    struct file *file = current_file_of(fi);
+
+    (void)ino;
+    if (file->ops->write)
+        file->ops->write(file, req, data, size, offset, fi->flags);
+    else
+        fuse_reply_err(req, EBADF);
+}
+
+static void op_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
+                    struct fuse_pollhandle *ph)
+{
+    (void)ino;
+    file_poll(current_file_of(fi), req, ph);
+}
+
+static uint64_t inode_number(fuse_req_t req, fuse_ino_t ino)
+{
+    struct node *node = node_of(req, ino);
+    struct stat attr;
+
+    node->ops->getattr(node, &attr);
+    return attr.st_ino;
+}
+
+static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct file *file = current_file_of(fi);
+    struct fs *fs = fs_of(req);
+
+    if (locks_are_there(&fs->locks))
+        locks_close(&fs->locks, inode_number(req, ino), fi->lock_owner);
+    if (file->ops->flush)
+        file->ops->flush(file, req);
+    else
+        fuse_reply_err(req, 0);
+}
+
+static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct file *file = file_of(fi);
+
+    (void)ino;
+    fuse_reply_err(req, 0);
+    file_release(file);
+}
+
+static void op_flock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, int operation)
+{
+    locks_flock(&fs_of(req)->locks, file_of(fi), req, inode_number(req, ino), fi->lock_owner,
+                operation);
+}
+
+static void op_setlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock,
+                     int waits)
+{
+    locks_set(&fs_of(req)->locks, file_of(fi), req, inode_number(req, ino), fi->lock_owner, lock,
+              waits);
+}
+
+static void op_getlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock)
+{
+    locks_get(&fs_of(req)->locks, file_of(fi), req, inode_number(req, ino), fi->lock_owner, lock);
+}
+
+static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
+                         struct fuse_file_info *fi)
+{
+    struct node *node = node_of(req, ino);
+    int r = -EOPNOTSUPP;
+
+    (void)fi;
+    if (node->ops->fallocate)
+        r = node->ops->fallocate(node, mode, offset, length);
+    if (r == 0 && node->ops->drop_privileges)
+        node->ops->drop_privileges(node, req);
+    reply_result(req, r, "fallocate", NULL);
+}
+
+/* Return: where the data or the hole is, of a file that is all data. */
+static off_t seek_in_data(struct node *node, off_t offset, int whence)
+{
+    struct stat attr;
+
+    node->ops->getattr(node, &attr);
+    if (offset < 0 || offset >= attr.st_size)
+        return -ENXIO;
+    return whence == SEEK_DATA ? offset : attr.st_size;
+}
+
+/* Only the kernel's SEEK_DATA and SEEK_HOLE come here. */
+static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence,
+                     struct fuse_file_info *fi)
+{
+    struct node *node = node_of(req, ino);
+    off_t at = -EOPNOTSUPP;
+
+    (void)fi;
+    if (whence != SEEK_DATA && whence != SEEK_HOLE) {
+        fuse_reply_err(req, EINVAL);
+        return;
+    }
+    if (node->ops->seek)
+        at = node->ops->seek(node, offset, whence);
+    if (at == -EOPNOTSUPP)
+        at = seek_in_data(node, offset, whence);
+    if (at < 0)
+        reply_result(req, (int)at, "lseek", NULL);
+    else
+        fuse_reply_lseek(req, at);
+}
+
+static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino, off_t offset,
+                               struct fuse_file_info *fi, fuse_ino_t to_ino, off_t to_offset,
+                               struct fuse_file_info *to_fi, size_t size, int flags)
+{
+    struct node *node = node_of(req, ino);
+    ssize_t n = -EOPNOTSUPP;
+
+    (void)fi;
+    (void)to_fi;
+    (void)flags;
+    if (node->ops->copy)
+        n = node->ops->copy(node, offset, node_of(req, to_ino), to_offset, size);
+    if (n < 0)
+        reply_result(req, (int)n, "copy_file_range", NULL);
+    else
+        fuse_reply_write(req, (size_t)n);
+}
+
+static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct node *dir = node_of(req, ino);
+    struct caller caller = caller_of(req);
+    struct listing *listing = NULL;
+    struct fs *fs = fs_of(req);
+    int r = dir->ops->opendir ? dir->ops->opendir(dir, &caller) : 0;
+
+    if (r == 0)
+        r = listing_new(&fs->listings, &fs->domain.quota, caller.uid, &listing);
+    if (r < 0) {
+        reply_result(req, r, "opendir", NULL);
+        return;
+    }
+    fi->fh = (uintptr_t)listing;
+    fi->cache_readdir = dir->ops->keeps_names;
+    fi->keep_cache = dir->ops->keeps_names;
+    if (fuse_reply_open(req, fi) < 0)
+        listing_free(&fs->listings, listing);
+}
+
+/* Return: 0 with the listing filled anew. */
+static int fill_listing(struct node *dir, struct listing *listing)
+{
+    int r;
+
+    listing_clear(listing);
+    r = listing_add(listing, ".", dir->id, S_IFDIR);
+    if (r == 0)
+        r = listing_add(listing, "..", NODE_ROOT_ID, S_IFDIR);
+    if (r == 0 && dir->ops->list)
+        r = dir->ops->list(dir, listing);
+    return r;
+}
+
+/* A directory that was open before somebody claimed it is not listed to others. */
+static int refill(fuse_req_t req, struct node *dir, struct listing *listing)
+{
+    struct caller caller = caller_of(req);
+    int r = dir->ops->opendir ? dir->ops->opendir(dir, &caller) : 0;
+
+    return r < 0 ? r : fill_listing(dir, listing);
+}
+
+/* Return: how many bytes of @buf the entries from @first on take, as many as fit in @size. */
+static size_t pack_entries(fuse_req_t req, const struct listing *listing, size_t first, char *buf,
+                           size_t size)
+{
+    size_t used = 0;
+
+    for (size_t i = first; i < listing->n_entries; i++) {
+        const struct listing_entry *entry = &listing->entries[i];
+        struct stat attr = { .st_ino = entry->ino, .st_mode = entry->type };
+        size_t n = fuse_add_direntry(req, buf + used, size - used, listing_name(listing, i), &attr,
+                                     (off_t)i + 1);
+
+        if (n > size - used)
+            break;
+        used += n;
+    }
+    return used;
+}
+
+/* Entries that are being packed as a READDIR's answer. */
+struct packing {
+    fuse_req_t req;
+    char *buf;
+    size_t size;
+    size_t n_used;
+};
+
+static bool pack_one(void *arg, const char *name, uint64_t ino, mode_t type, uint64_t next)
+{
+    struct packing *packing = arg;
+    struct stat attr = { .st_ino = ino, .st_mode = type };
+    size_t left = packing->size - packing->n_used;
+    size_t n = fuse_add_direntry(packing->req, packing->buf + packing->n_used, left, name, &attr,
+                                 (off_t)next);
+
+    if (n > left)
+        return false;
+    packing->n_used += n;
+    return true;
+}
+
+/* As pack_entries, of a directory that lists itself. */
+static size_t pack_from(fuse_req_t req, struct node *dir, off_t after, char *buf, size_t size)
+{
+    struct packing packing = { .req = req, .buf = buf, .size = size };
+    const struct node_listing to = { .add = pack_one, .arg = &packing };
+
+    dir->ops->list_from(dir, (uint64_t)after, &to);
+    return packing.n_used;
+}
+
+/* The kernel reads one open directory in one thread at a time. */
+static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+                       struct fuse_file_info *fi)
+{
+    struct listing *listing = (struct listing *)(uintptr_t)fi->fh;
+    struct node *dir = node_of(req, ino);
+    char *buf = malloc(size);
+    int r = buf ? 0 : -ENOMEM;
+
+    if (r == 0 && offset == 0 && !dir->ops->list_from)
+        r = refill(req, dir, listing);
+    if (r < 0)
+        reply_result(req, r, "readdir", NULL);
+    else if (dir->ops->list_from)
+        fuse_reply_buf(req, buf, pack_from(req, dir, offset, buf, size));
+    else
+        fuse_reply_buf(req, buf, pack_entries(req, listing, (size_t)offset, buf, size));
+    free(buf);
+}
+
+static void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct listing *listing = (struct listing *)(uintptr_t)fi->fh;
+
+    (void)ino;
+    listing_free(&fs_of(req)->listings, listing);
+    fuse_reply_err(req, 0);
+}
+
+static void op_statfs(fuse_req_t req, fuse_ino_t ino)
+{
+    struct fs *fs = fs_of(req);
+    unsigned long block = (unsigned long)sysconf(_SC_PAGESIZE);
+    uint64_t used = quota_used(&fs->domain.quota);
+    /* What was not delivered comes back even where there is no room any more. */
+    uint64_t left = used < fs->max_bytes ? fs->max_bytes - used : 0;
+    struct statvfs st = {
+        .f_bsize = block,
+        .f_frsize = block,
+        .f_blocks = fs->max_bytes / block,
+        .f_bfree = left / block,
+        .f_bavail = left / block,
+        .f_namemax = NAME_BYTES_MAX,
+    };
+
+    (void)ino;
+    fuse_reply_statfs(req, &st);
+}
+
+/* Answers with @n bytes of @value, or with how many there are. */
+static void reply_xattr(fuse_req_t req, const char *value, size_t n, size_t size)
+{
+    if (size == 0)
+        fuse_reply_xattr(req, n);
+    else if (n > size)
+        fuse_reply_err(req, ERANGE);
+    else
+        fuse_reply_buf(req, value, n);
+}
+
+/* Answers with what a node gave: @r, and if that is 0, @n bytes, which are freed. */
+static void reply_and_free_xattr(fuse_req_t req, int r, char *value, size_t n, size_t size)
+{
+    if (r < 0) {
+        reply_result(req, r, "getxattr", NULL);
+        return;
+    }
+    reply_xattr(req, value, n, size);
+    free(value);
+}
+
+static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value,
+                        size_t size, int flags)
+{
+    struct node *node = node_of(req, ino);
+    int r = -EOPNOTSUPP;
+
+    if (node->ops->xattr_set)
+        r = node->ops->xattr_set(node, name, value, size, flags);
+    reply_result(req, r, "setxattr", NULL);
+}
+
+static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
+{
+    struct node *node = node_of(req, ino);
+    int r = -EOPNOTSUPP;
+
+    if (node->ops->xattr_remove)
+        r = node->ops->xattr_remove(node, name);
+    reply_result(req, r, "removexattr", NULL);
+}
+
+static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
+{
+    struct node *node = node_of(req, ino);
+    char value[NODE_XATTR_MAX];
+    char *own_value = NULL;
+    size_t own_size = 0;
+    int n = -ENODATA;
+
+    if (node->ops->xattr_get) {
+        n = node->ops->xattr_get(node, name, &own_value, &own_size);
+        reply_and_free_xattr(req, n, own_value, own_size, size);
+        return;
+    }
+    if (node->ops->getxattr)
+        n = node->ops->getxattr(node, name, value);
+    if (n < 0)
+        reply_result(req, n, "getxattr", NULL);
+    else
+        reply_xattr(req, value, (size_t)n, size);
+}
+
+static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
+{
+    struct node *node = node_of(req, ino);
+    const struct node_ops *ops = node->ops;
+    char *own_names = NULL;
+    size_t own_size = 0;
+    char names[16 * NODE_XATTR_MAX];
+    char *end = names;
+
+    if (ops->xattr_list) {
+        int r = ops->xattr_list(node, &own_names, &own_size);
+
+        reply_and_free_xattr(req, r, own_names, own_size, size);
+        return;
+    }
+    for (size_t i = 0; i < ops->n_xattrs; i++)
+        end = stpcpy(end, ops->xattr_names[i]) + 1;
+    reply_xattr(req, names, (size_t)(end - names), size);
+}
+
+const struct fuse_lowlevel_ops fs_ops = {
+    .init = op_init,
+    .lookup = op_lookup,
+    .forget = op_forget,
+    .forget_multi = op_forget_multi,
+    .getattr = op_getattr,
+    .setattr = op_setattr,
+    .mkdir = op_mkdir,
+    .rmdir = op_rmdir,
+    .rename = op_rename,
+    .unlink = op_unlink,
+    .mknod = op_mknod,
+    .symlink = op_symlink,
+    .readlink = op_readlink,
+    .link = op_link,
+    .create = op_create,
+    .tmpfile = op_tmpfile,
+    .open = op_open,
+    .read = op_read,
+    .write = op_write,
+    .poll = op_poll,
+    .flush = op_flush,
+    .release = op_release,
+    .flock = op_flock,
+    .setlk = op_setlk,
+    .getlk = op_getlk,
+    .fallocate = op_fallocate,
+    .lseek = op_lseek,
+    .copy_file_range = op_copy_file_range,
+    .opendir = op_opendir,
+    .readdir = op_readdir,
+    .releasedir = op_releasedir,
+    .statfs = op_statfs,
+    .setxattr = op_setxattr,
+    .getxattr = op_getxattr,
+    .listxattr = op_listxattr,
+    .removexattr = op_removexattr,
+};

@@ -1,0 +1,100 @@
+#include "parked.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "fs/mount.h"
+
+/* libfuse holds the request's lock, so the answer is left to another thread. */
+static void on_interrupt(fuse_req_t req, void *data)
+{
+    struct parked *parked = data;
+    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
+
+    (void)req;
+    mbox_cancel(parked->mbox, &parked->op, &ready);
+    deferred_complete(&parked->file->fs->deferred, &ready);
+}
+
+struct parked *parked_new(struct file *file, struct mbox *mbox, fuse_req_t req, size_t size,
+                          void (*complete)(struct mbox_op *op, struct mbox_ready *ready))
+{
+    struct parked *parked = malloc(sizeof(*parked));
+
+    if (!parked)
+        return NULL;
+    *parked = (struct parked){
+        .op = { .complete = complete, .max_bytes = SIZE_MAX },
+        .req = req,
+        .file = file_ref(file),
+        .mbox = mbox,
+        .size = size,
+    };
+    fuse_req_interrupt_func(req, on_interrupt, parked);
+    return parked;
+}
+
+void parked_free(struct parked *parked)
+{
+    /* Waits for an on_interrupt that is running. */
+    fuse_req_interrupt_func(parked->req, NULL, NULL);
+    file_unref(parked->file);
+    free(parked);
+}
+
+struct ended parked_end(struct mbox_op *op)
+{
+    struct parked *parked = parked_of(op);
+    struct ended ended = {
+        .file = file_ref(parked->file),
+        .req = parked->req,
+        .size = parked->size,
+        .max_bytes = op->max_bytes,
+        .result = op->result,
+        .msg = op->msg,
+    };
+
+    parked_free(parked);
+    return ended;
+}
+
+void parked_answer(struct mbox_op *op, struct mbox_ready *ready)
+{
+    struct ended ended = parked_end(op);
+
+    (void)ready;
+    fuse_reply_err(ended.req, -ended.result);
+    file_unref(ended.file);
+}
+
+static void forget(struct mbox_op *op, struct mbox_ready *ready)
+{
+    (void)ready;
+    free(op);
+}
+
+struct mbox_op *detached_op_new(void)
+{
+    struct mbox_op *op = calloc(1, sizeof(*op));
+
+    if (op)
+        op->complete = forget;
+    return op;
+}
+
+int parked_take(struct file *file, fuse_req_t req, size_t size, const struct mbox_op *wanted,
+                void (*complete)(struct mbox_op *op, struct mbox_ready *ready),
+                struct msg **ret_msg, struct mbox_ready *ready)
+{
+    struct parked *parked = parked_new(file, file->mbox, req, size, complete);
+    int r;
+
+    if (!parked)
+        return -ENOMEM;
+    parked->op.max_bytes = wanted->max_bytes;
+    parked->op.seen = wanted->seen;
+    r = mbox_take(file->mbox, &parked->op, ret_msg, ready);
+    if (r != MBOX_PARKED)
+        parked_free(parked);
+    return r;
+}

@@ -1,0 +1,28 @@
+/* The directory `drop/`: a file that is copied into it is one message. */
+#ifndef IPCFS_FS_DROP_H
+#define IPCFS_FS_DROP_H
+
+#include <fuse_lowlevel.h>
+
+#include "fs/kernel/node.h"
+
+struct box;
+
+/* Return: whether thread @tid, which looks `drop/` up, gets a node of its own (drop_dirs.h). */
+bool drop_needs_own_dir(struct fs *fs, struct box *box, pid_t tid);
+
+/* For struct node_ops, of a node whose object is a struct box. */
+
+/* Creates a file: answers @req, once the mailbox has a place for it. */
+void drop_create(struct node *dir, fuse_req_t req, const char *name, mode_t mode,
+                 struct fuse_file_info *fi);
+
+/* These find what the caller has sent by that name not long ago (drop_names.h). */
+int drop_lookup(struct node *dir, const char *name, const struct caller *caller,
+                struct node **ret_node);
+int drop_rename(struct node *dir, const char *name, struct node *to_dir, const char *to_name,
+                enum names_rename how, const struct caller *caller, struct mbox_ready *ready);
+int drop_unlink(struct node *dir, const char *name, const struct caller *caller,
+                struct mbox_ready *ready);
+
+#endif

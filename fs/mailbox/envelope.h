@@ -1,0 +1,41 @@
+/* A message as one line of JSON, made piece by piece as it is read: however long the message, no more is held than the
+ * message itself, and a read costs what it returns.
+ *
+ * Whether a message is text (valid UTF-8) must be known before the first byte of its body is read. Of a very long
+ * one that takes several reads, each of which returns a byte of what comes before. */
+#ifndef IPCFS_FS_ENVELOPE_H
+#define IPCFS_FS_ENVELOPE_H
+
+#include "core/mailbox/msg.h"
+
+/* The members before the body with the longest values, or what an escape becomes. */
+#define ENVELOPE_PENDING_MAX 256
+
+enum envelope_stage {
+    ENVELOPE_JUDGE, /* whether the body is text */
+    ENVELOPE_TEXT,
+    ENVELOPE_BASE64,
+    ENVELOPE_TAIL,
+    ENVELOPE_DONE,
+};
+
+/* May be copied, to read a part again. */
+struct envelope {
+    const struct msg *msg; /* the user's, who holds it */
+    enum envelope_stage stage;
+    size_t offset;          /* of the body, up to where it is judged, or encoded */
+    unsigned int n_pending; /* what is encoded and not read */
+    unsigned int pending_at;
+    char pending[ENVELOPE_PENDING_MAX];
+};
+
+void envelope_init(struct envelope *envelope, const struct msg *msg);
+
+/* Writes up to @size bytes, 1 at least. Return: how many; 0: it is read to its end. Fewer than @size: that
+ * was the end, or (see above) it is a very long one. */
+size_t envelope_read(struct envelope *envelope, char *to, size_t size);
+
+/* Return: whether all is read. */
+bool envelope_is_read(const struct envelope *envelope);
+
+#endif

@@ -1,0 +1,572 @@
+/* A write is cut at its newlines. Each line is posted; where one has to wait, the request is parked
+ * with what is left of the write, and goes on when there is room: so one write of many lines is one
+ * request, however long it takes. What follows the last newline is kept for the next write, or for
+ * the close; it is the message that it will be, so that sending it needs no memory.
+ *
+ * An error or an interrupt after some lines ends the write with a short count, as pipe(7) has it. What was
+ * counted is never lost. What is kept and what is parked counts for who opened the file.
+ *
+ * A line that grows too long after a part of it was taken by an earlier write is refused whole: the
+ * kept part is dropped, and what comes up to its newline too. Where the refused write had that newline,
+ * the next write begins another line, unless it is the refused one again, as stdio writes it when it is
+ * flushed or closed after an error. If more follows, that is what it is, and the line is passed over. If
+ * nothing does, it may be another line that says the same: it is refused too, as often as stdio tries. A
+ * shell's echo is told so; stdio's close fails, as it should. */
+#include "lines.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fuse.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fs/kernel/caller.h"
+#include "core/base/hash.h"
+#include "fs/mount.h"
+#include "fs/kernel/last_close.h"
+#include "fs/kernel/node.h"
+#include "fs/kernel/parked.h"
+
+/* What the start of a line costs beside its bytes. */
+#define START_CHARGE_BYTES sizeof(struct msg)
+
+/* How often what is refused is written again: flush(), flush() and close() of Python's, which tries twice. */
+#define N_REFUSED_AGAIN 3
+
+/* A write that was refused with the end of a line that had been begun before. */
+struct refused {
+    size_t size; /* of the write; 0: there was none */
+    unsigned int hash;
+    size_t line_size; /* of the line's part in it, with the newline */
+    pid_t pid;
+    unsigned int n_again;
+};
+
+struct lines_file {
+    struct file file;
+    uint64_t ino;
+    pid_t opener; /* the process */
+    _Atomic pid_t last_pid;
+    _Atomic bool nonblock; /* what the last write was */
+    /* Under file.lock: */
+    TAILQ_HEAD(, msg) kept; /* the start of a line; in pieces where memory was short */
+    bool skips;             /* up to the next newline: the rest of a line that was refused */
+    struct refused refused;
+
+    struct mbox_op *spare_op; /* the close's: what is sent then needs no memory */
+};
+
+/* One write at work. While it is, it has what was kept. */
+struct lines_write {
+    struct lines_file *lines;
+    fuse_req_t req;
+    struct msg_sender sender;
+    bool nonblock;
+    struct msg *start; /* of the first line that is left to do; NULL: there is none */
+    const char *data;
+    size_t size;
+    size_t done;
+    char *copy;         /* what data points to, once the request is parked: what was left then */
+    size_t done_before; /* of the caller's write, before it was parked */
+    struct parked *parked;
+};
+
+static struct quota *quota_of(const struct lines_file *lines)
+{
+    return &lines->file.fs->domain.quota;
+}
+
+static int charge(struct lines_file *lines, size_t n_bytes)
+{
+    return quota_charge(quota_of(lines), lines->file.opener.uid, n_bytes);
+}
+
+static void discharge(struct lines_file *lines, size_t n_bytes)
+{
+    quota_release(quota_of(lines), lines->file.opener.uid, n_bytes);
+}
+
+static void discharge_start(struct lines_file *lines, const struct msg *start)
+{
+    discharge(lines, START_CHARGE_BYTES + start->size_bytes);
+}
+
+/* @start may be NULL. */
+static void free_start(struct lines_file *lines, struct msg *start)
+{
+    if (start)
+        discharge_start(lines, start);
+    msg_unref(start);
+}
+
+/* Appends the bytes at @data, which are charged. Return: 0; -ENOMEM: nothing has changed. */
+static int extend(struct msg **start, const void *data, size_t size)
+{
+    size_t before = (*start)->size_bytes;
+    int r = msg_resize(start, before + size);
+
+    if (r == 0)
+        memcpy((*start)->data + before, data, size);
+    return r;
+}
+
+/* Joins the pieces in @kept, as far as memory allows. Return: the first; NULL: there is none. */
+static struct msg *take_kept(struct lines_file *lines)
+{
+    struct msg *start;
+    struct msg *next;
+
+    pthread_mutex_lock(&lines->file.lock);
+    start = TAILQ_FIRST(&lines->kept);
+    if (start)
+        TAILQ_REMOVE(&lines->kept, start, link);
+    while (start && (next = TAILQ_FIRST(&lines->kept))) {
+        if (extend(&start, next->data, next->size_bytes) < 0)
+            break;
+        TAILQ_REMOVE(&lines->kept, next, link);
+        discharge(lines, START_CHARGE_BYTES);
+        msg_unref(next);
+    }
+    pthread_mutex_unlock(&lines->file.lock);
+    return start;
+}
+
+/* Keeps @start, behind what another write on the same file may have kept meanwhile. */
+static void keep(struct lines_file *lines, struct msg *start)
+{
+    pthread_mutex_lock(&lines->file.lock);
+    TAILQ_INSERT_TAIL(&lines->kept, start, link);
+    pthread_mutex_unlock(&lines->file.lock);
+}
+
+/* Adds @size bytes to @write's start. Return: 0; as quota_charge, and nothing has changed. */
+static int append(struct lines_write *write, const char *data, size_t size)
+{
+    struct msg *start = write->start;
+    size_t cost = start ? size : START_CHARGE_BYTES + size;
+    int r = charge(write->lines, cost);
+
+    if (r < 0)
+        return r;
+    if (!start)
+        start = msg_alloc(0, 0, write->sender);
+    r = start ? extend(&start, data, size) : -ENOMEM;
+    if (r < 0) {
+        discharge(write->lines, cost);
+        if (!write->start)
+            msg_unref(start);
+        return r;
+    }
+    write->start = start;
+    return 0;
+}
+
+static size_t start_size(const struct lines_write *write)
+{
+    return write->start ? write->start->size_bytes : 0;
+}
+
+/* Return: the end of the line that goes on at write->done, its newline included; NULL: it is not there. */
+static const char *line_end(const struct lines_write *write)
+{
+    const char *newline = memchr(write->data + write->done, '\n', write->size - write->done);
+
+    return newline ? newline + 1 : NULL;
+}
+
+/* Return: whether @write begins as @refused did. */
+static bool repeats(const struct lines_write *write, const struct refused *refused)
+{
+    return refused->size > 0 && refused->size <= write->size && refused->pid == write->sender.pid &&
+           hash_of(write->data, refused->size) == refused->hash;
+}
+
+static void refuse_again(struct lines_file *lines, struct refused *refused)
+{
+    if (++refused->n_again == N_REFUSED_AGAIN)
+        return;
+    pthread_mutex_lock(&lines->file.lock);
+    lines->refused = *refused;
+    pthread_mutex_unlock(&lines->file.lock);
+}
+
+/* Passes over the rest of a line that was refused before. Return: 0; -EMSGSIZE: it is refused again. */
+static int skip(struct lines_write *write)
+{
+    struct lines_file *lines = write->lines;
+    const char *end = line_end(write);
+    struct refused refused;
+    bool skips;
+
+    pthread_mutex_lock(&lines->file.lock);
+    skips = lines->skips;
+    if (end)
+        lines->skips = false;
+    refused = lines->refused;
+    lines->refused.size = 0;
+    pthread_mutex_unlock(&lines->file.lock);
+    if (skips) {
+        write->done = end ? (size_t)(end - write->data) : write->size;
+    } else if (repeats(write, &refused)) {
+        if (write->size == refused.size && refused.line_size == refused.size) {
+            refuse_again(lines, &refused);
+            return -EMSGSIZE;
+        }
+        write->done = refused.line_size;
+    }
+    return 0;
+}
+
+static int check_length(struct lines_file *lines, size_t size)
+{
+    struct mbox_limits limits;
+    int r = mbox_get_limits(lines->file.mbox, &limits);
+
+    if (r == 0 && (size > limits.message_bytes || size > limits.bytes))
+        r = -EMSGSIZE;
+    return r;
+}
+
+/* Keeps what follows the last newline. Return: 0; a negative errno, and nothing was kept. */
+static int keep_rest(struct lines_write *write)
+{
+    size_t size = write->size - write->done;
+    int r;
+
+    if (size == 0)
+        return 0;
+    r = check_length(write->lines, start_size(write) + size);
+    if (r == 0)
+        r = append(write, write->data + write->done, size);
+    if (r == 0)
+        write->done = write->size;
+    return r;
+}
+
+/* Posts the next line, which ends at @newline. Return: as mbox_post; it is done only with 0. */
+static int post_line(struct lines_write *write, const char *newline, struct mbox_op *op,
+                     struct mbox_ready *ready)
+{
+    const char *rest = write->data + write->done;
+    size_t n_rest = (size_t)(newline - rest);
+    size_t n_start = start_size(write);
+    struct msg *msg = msg_alloc(n_start + n_rest, 0, write->sender);
+    int r;
+
+    if (!msg)
+        return -ENOMEM;
+    if (n_start > 0)
+        memcpy(msg->data, write->start->data, n_start);
+    memcpy(msg->data + n_start, rest, n_rest);
+    r = mbox_post(write->lines->file.mbox, msg, op, ready);
+    msg_unref(msg);
+    return r;
+}
+
+static void line_done(struct lines_write *write, const char *newline)
+{
+    free_start(write->lines, write->start);
+    write->start = NULL;
+    write->done = (size_t)(newline - write->data) + 1;
+}
+
+static void refuse_line(struct lines_write *write)
+{
+    struct lines_file *lines = write->lines;
+    const char *end = line_end(write);
+    struct refused refused = { 0 };
+
+    if (!write->start)
+        return;
+    free_start(lines, write->start);
+    write->start = NULL;
+    if (end)
+        refused = (struct refused){
+            .size = write->size,
+            .hash = hash_of(write->data, write->size),
+            .line_size = (size_t)(end - write->data),
+            .pid = write->sender.pid,
+        };
+    pthread_mutex_lock(&lines->file.lock);
+    lines->skips = !end;
+    lines->refused = refused;
+    pthread_mutex_unlock(&lines->file.lock);
+}
+
+/* Return: what a write costs that is parked with @left bytes to do. */
+static size_t park_charge(size_t left)
+{
+    return sizeof(struct lines_write) + sizeof(struct parked) + left;
+}
+
+/* Answers the write and gives back what it holds. */
+static void finish(struct lines_write *write, int result)
+{
+    fuse_req_t req = write->req;
+    size_t done = write->done_before + write->done;
+
+    if (result == -EMSGSIZE)
+        refuse_line(write);
+    if (write->start) {
+        write->start->sender = write->sender;
+        keep(write->lines, write->start);
+    }
+    if (write->copy)
+        discharge(write->lines, park_charge(write->size));
+    free(write->copy);
+    if (done > 0 || result >= 0)
+        fuse_reply_write(req, done);
+    else
+        fuse_reply_err(req, -result);
+}
+
+static void complete(struct mbox_op *op, struct mbox_ready *ready);
+
+/* Makes @write outlive its handler. Return: 0 with the copy, parked; as quota_charge. */
+static int park(const struct lines_write *write, struct lines_write **ret_parked)
+{
+    size_t left = write->size - write->done;
+    struct lines_file *lines = write->lines;
+    struct parked *parked = NULL;
+    struct lines_write *copy;
+    char *data;
+    int r;
+
+    assert(left > 0);
+    r = charge(lines, park_charge(left));
+    if (r < 0)
+        return r;
+    copy = malloc(sizeof(*copy));
+    data = malloc(left);
+    if (copy && data)
+        parked = parked_new(&lines->file, lines->file.mbox, write->req, write->size, complete);
+    if (!parked) {
+        free(data);
+        free(copy);
+        discharge(lines, park_charge(left));
+        return -ENOMEM;
+    }
+    memcpy(data, write->data + write->done, left);
+    *copy = *write;
+    copy->data = copy->copy = data;
+    copy->size = left;
+    copy->done = 0;
+    copy->done_before = write->done;
+    copy->parked = parked;
+    parked->op.nonblock = write->nonblock;
+    parked->user = copy;
+    *ret_parked = copy;
+    return 0;
+}
+
+/* Return: 0: all is done; MBOX_PARKED: @write, which was parked before, waits; -EAGAIN: it was not,
+ * and has to wait; another negative errno. */
+static int post_lines(struct lines_write *write, struct mbox_ready *ready)
+{
+    struct mbox_op *op = write->parked ? &write->parked->op : NULL;
+    const char *newline;
+
+    while ((newline = memchr(write->data + write->done, '\n', write->size - write->done))) {
+        int r = post_line(write, newline, NULL, ready);
+
+        if (r == -EAGAIN && op)
+            r = post_line(write, newline, op, ready);
+        if (r != 0)
+            return r;
+        line_done(write, newline);
+    }
+    return keep_rest(write);
+}
+
+/* Goes on with @write, which is parked. */
+static void go_on(struct lines_write *write, int result, struct mbox_ready *ready)
+{
+    struct file *file;
+
+    if (result == 0)
+        result = post_lines(write, ready);
+    if (result == MBOX_PARKED)
+        return;
+    file = file_ref(&write->lines->file);
+    parked_free(write->parked);
+    finish(write, result);
+    free(write);
+    file_unref(file);
+}
+
+/* The line that waited has been posted, or not. */
+static void complete(struct mbox_op *op, struct mbox_ready *ready)
+{
+    struct lines_write *write = parked_of(op)->user;
+
+    if (op->result == 0)
+        line_done(write, memchr(write->data + write->done, '\n', write->size - write->done));
+    go_on(write, op->result, ready);
+}
+
+static void lines_write(struct file *file, fuse_req_t req, const char *data, size_t size,
+                        off_t offset, int flags)
+{
+    struct lines_file *lines = (struct lines_file *)file;
+    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
+    struct lines_write write = {
+        .lines = lines,
+        .req = req,
+        .sender = caller_as_writer(req, file, &lines->last_pid),
+        .nonblock = flags & O_NONBLOCK,
+        .start = take_kept(lines),
+        .data = data,
+        .size = size,
+    };
+    struct lines_write *parked = NULL;
+    int r;
+
+    (void)offset;
+    lines->nonblock = write.nonblock;
+    r = skip(&write);
+    if (r == 0)
+        r = post_lines(&write, &ready);
+    if (r == -EAGAIN)
+        r = park(&write, &parked);
+    if (parked)
+        go_on(parked, 0, &ready);
+    else
+        finish(&write, r);
+    mbox_ready_run(&ready);
+}
+
+static bool has_kept(struct lines_file *lines)
+{
+    bool has;
+
+    pthread_mutex_lock(&lines->file.lock);
+    has = !TAILQ_EMPTY(&lines->kept);
+    pthread_mutex_unlock(&lines->file.lock);
+    return has;
+}
+
+/* Posts what nobody waits for: where there is no room it waits by itself. */
+static void post_detached(struct file *file, struct msg *msg, struct mbox_ready *ready)
+{
+    struct lines_file *lines = (struct lines_file *)file;
+    /* The file's own is for the last of it, for which there must be one. */
+    struct mbox_op *op = detached_op_new();
+
+    if (!op) {
+        op = lines->spare_op;
+        lines->spare_op = NULL;
+    }
+    if (mbox_post(file->mbox, msg, op, ready) != MBOX_PARKED)
+        free(op);
+}
+
+/* Return: 0; MBOX_PARKED: @req will be answered; a negative errno. */
+static int post_rest(struct file *file, fuse_req_t req, struct msg *msg, struct mbox_ready *ready)
+{
+    struct lines_file *lines = (struct lines_file *)file;
+    struct parked *parked;
+    int r;
+
+    if (!caller_can_wait(fuse_req_ctx(req)->pid)) {
+        post_detached(file, msg, ready);
+        return 0;
+    }
+    parked = parked_new(file, file->mbox, req, 0, parked_answer);
+    if (!parked)
+        return -ENOMEM;
+    parked->op.nonblock = lines->nonblock;
+    r = mbox_post(file->mbox, msg, &parked->op, ready);
+    if (r != MBOX_PARKED)
+        parked_free(parked);
+    return r;
+}
+
+static void close_found_out(struct file *file, fuse_req_t req, int is_last)
+{
+    struct lines_file *lines = (struct lines_file *)file;
+    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
+    struct msg *msg = NULL;
+    int r = is_last < 0 ? is_last : 0;
+
+    if (is_last > 0)
+        msg = take_kept(lines);
+    if (msg) {
+        /* As a message it counts anew, and not for more. */
+        discharge_start(lines, msg);
+        r = post_rest(file, req, msg, &ready);
+    }
+    if (r != MBOX_PARKED)
+        fuse_reply_err(req, -r);
+    msg_unref(msg);
+    mbox_ready_run(&ready);
+}
+
+/* When the process that opened the file closes its last descriptor, the rest is sent, and waits
+ * where a write would. */
+static void lines_flush(struct file *file, fuse_req_t req)
+{
+    struct lines_file *lines = (struct lines_file *)file;
+
+    if (has_kept(lines))
+        last_close_find_out(file, req, lines->opener, lines->ino, close_found_out);
+    else
+        fuse_reply_err(req, 0);
+}
+
+static void lines_release(struct file *file)
+{
+    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
+    struct lines_file *lines = (struct lines_file *)file;
+    struct msg *msg;
+
+    while ((msg = take_kept(lines))) {
+        discharge_start(lines, msg);
+        post_detached(file, msg, &ready);
+        msg_unref(msg);
+    }
+    mbox_ready_run(&ready);
+}
+
+/* A write that was parked may have kept something since the release. */
+static void lines_close(struct file *file)
+{
+    struct lines_file *lines = (struct lines_file *)file;
+    struct msg *msg;
+
+    while ((msg = TAILQ_FIRST(&lines->kept))) {
+        TAILQ_REMOVE(&lines->kept, msg, link);
+        free_start(lines, msg);
+    }
+    free(lines->spare_op);
+}
+
+static const struct file_ops lines_ops = {
+    .open_flags = FOPEN_DIRECT_IO | FOPEN_STREAM | FOPEN_PARALLEL_DIRECT_WRITES,
+    .events = MBOX_WRITABLE,
+    .write = lines_write,
+    .flush = lines_flush,
+    .release = lines_release,
+    .close = lines_close,
+    .size = sizeof(struct lines_file),
+};
+
+int lines_open(struct fs *fs, struct mbox *mbox, uint64_t ino, const struct caller *caller,
+               struct file **ret_file)
+{
+    struct lines_file *lines;
+    int r = file_new(fs, &lines_ops, mbox, ret_file);
+
+    if (r < 0)
+        return r;
+    lines = (struct lines_file *)*ret_file;
+    TAILQ_INIT(&lines->kept);
+    lines->spare_op = detached_op_new();
+    if (!lines->spare_op) {
+        file_discard(*ret_file);
+        return -ENOMEM;
+    }
+    lines->ino = ino;
+    lines->opener = caller_process(caller->tid, 0);
+    return 0;
+}

@@ -1,0 +1,164 @@
+/* A claim is a file that is open. When its last handle is gone, which RELEASE tells however that
+ * came about, the mailbox goes too.
+ *
+ * The owner is known by its pid. A child that inherited the claim can outlive the owner; the pid
+ * may then be somebody else's, which the pidfd taken at the claim tells: then nobody may receive. */
+#include "owner.h"
+
+#include <errno.h>
+#include <linux/fuse.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "box.h"
+#include "fs/kernel/caller.h"
+#include "core/base/fd.h"
+#include "fs/mount.h"
+#include "fs/kernel/parked.h"
+#include "fs/kernel/text.h"
+
+/* A pidfd can be read from once its process has ended. */
+static bool is_alive(int pidfd)
+{
+    struct pollfd fd = { .fd = pidfd, .events = POLLIN };
+
+    return poll(&fd, 1, 0) == 0;
+}
+
+static bool is_owner_alive(struct box *box)
+{
+    bool alive;
+
+    pthread_mutex_lock(&box->lock);
+    alive = box->owner_pidfd >= 0 && is_alive(box->owner_pidfd);
+    pthread_mutex_unlock(&box->lock);
+    return alive;
+}
+
+bool owner_admits(struct mbox *mbox, pid_t tid)
+{
+    pid_t owner = mbox_owner(mbox);
+
+    if (owner == 0)
+        return true;
+    if (is_owner_alive(box_of(mbox)) && caller_descends_from(tid, owner))
+        return true;
+    /* The claim may have ended meanwhile, and the mailbox with it: that is for the engine to tell. */
+    return mbox_owner(mbox) == 0;
+}
+
+/* Under the mailbox's lock. */
+static bool may_receive(struct mbox_op *op, pid_t pid)
+{
+    return caller_descends_from(fuse_req_ctx(parked_of(op)->req)->pid, pid);
+}
+
+static void claim_release(struct file *file)
+{
+    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
+    struct box *box = box_of(file->mbox);
+
+    /* The mailbox first: who finds no pidfd finds no owner either. */
+    fs_remove_box(file->fs, box, &ready);
+    pthread_mutex_lock(&box->lock);
+    close(box->owner_pidfd);
+    box->owner_pidfd = -1;
+    pthread_mutex_unlock(&box->lock);
+    quota_release_fds(&file->fs->domain.quota, file->opener.uid, 1);
+    mbox_ready_run(&ready);
+}
+
+/* There is nothing to say to it; what is written is refused rather than lost. */
+static void claim_write(struct file *file, fuse_req_t req, const char *data, size_t size,
+                        off_t offset, int flags)
+{
+    (void)file;
+    (void)data;
+    (void)size;
+    (void)offset;
+    (void)flags;
+    fuse_reply_err(req, EINVAL);
+}
+
+static int make_text(struct file *file, char **ret_text)
+{
+    pid_t pid = mbox_owner(file->mbox);
+    char text[16] = "";
+
+    if (pid)
+        snprintf(text, sizeof(text), "%d\n", (int)pid);
+    *ret_text = strdup(text);
+    return *ret_text ? 0 : -ENOMEM;
+}
+
+static const struct text_ops text_ops = TEXT_OPS(make_text, NULL, NULL);
+static const struct text_ops claim_ops = TEXT_OPS(make_text, claim_write, claim_release);
+
+/* The pidfd is there before others see that there is an owner. Return: as mbox_claim. */
+static int claim(struct box *box, pid_t pid, int pidfd, struct mbox_ready *ready)
+{
+    int r;
+
+    pthread_mutex_lock(&box->lock);
+    if (box->owner_pidfd >= 0) {
+        pthread_mutex_unlock(&box->lock);
+        return -EBUSY;
+    }
+    box->owner_pidfd = pidfd;
+    pthread_mutex_unlock(&box->lock);
+    r = mbox_claim(&box->mbox, pid, may_receive, ready);
+    if (r < 0) {
+        pthread_mutex_lock(&box->lock);
+        box->owner_pidfd = -1;
+        pthread_mutex_unlock(&box->lock);
+    }
+    return r;
+}
+
+/* Return: 0 with a pidfd, which counts for @uid; a negative errno. */
+static int open_pidfd(struct fs *fs, pid_t pid, uid_t uid, int *ret_pidfd)
+{
+    int r = pid > 0 ? quota_charge_fds(&fs->domain.quota, uid, 1) : -ESRCH;
+
+    if (r < 0)
+        return r;
+    *ret_pidfd = fd_keep((int)syscall(SYS_pidfd_open, pid, 0));
+    if (*ret_pidfd < 0)
+        quota_release_fds(&fs->domain.quota, uid, 1);
+    return *ret_pidfd < 0 ? *ret_pidfd : 0;
+}
+
+int owner_claim(struct fs *fs, struct box *box, const struct caller *caller, struct file **ret_file)
+{
+    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
+    pid_t pid = caller_process(caller->tid, 0);
+    struct file *file;
+    int pidfd;
+    int r = open_pidfd(fs, pid, caller->uid, &pidfd);
+
+    if (r < 0)
+        return r;
+    r = text_open(fs, &claim_ops, &box->mbox, &file);
+    if (r == 0) {
+        r = claim(box, pid, pidfd, &ready);
+        if (r < 0)
+            file_discard(file);
+    }
+    mbox_ready_run(&ready);
+    if (r < 0) {
+        close(pidfd);
+        quota_release_fds(&fs->domain.quota, caller->uid, 1);
+    } else {
+        *ret_file = file;
+    }
+    return r;
+}
+
+int owner_open(struct fs *fs, struct mbox *mbox, struct file **ret_file)
+{
+    return text_open(fs, &text_ops, mbox, ret_file);
+}

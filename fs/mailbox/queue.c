@@ -1,0 +1,288 @@
+/* A message's file has a node that knows what stat and getfattr tell, but does not hold the message:
+ * the kernel may remember nodes long after their messages are gone. An open file does hold it. */
+#include "queue.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/fuse.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "box.h"
+#include "core/base/size.h"
+#include "fs/mount.h"
+#include "fs/kernel/listing.h"
+
+#define ID_DIGITS 20
+
+static uint64_t ino_of(uint64_t id)
+{
+    return NODE_INO_MESSAGES + (id & ((UINT64_C(1) << NODE_INO_MESSAGE_BITS) - 1));
+}
+
+struct entry {
+    struct door *door; /* of its mailbox; it counts as a node */
+    uint64_t id;
+    unsigned int prio;
+    struct msg_sender sender;
+    struct attr attr;
+    size_t size_bytes;
+};
+
+static void format_id(uint64_t id, char name[ID_DIGITS + 1])
+{
+    snprintf(name, ID_DIGITS + 1, "%0*" PRIu64, ID_DIGITS, id);
+}
+
+/* Return: whether @name is an id. */
+static bool parse_id(const char *name, uint64_t *ret_id)
+{
+    return strlen(name) == ID_DIGITS && count_parse(name, ID_DIGITS, ret_id) == 0;
+}
+
+static void entry_getattr(struct node *node, struct stat *ret_attr)
+{
+    const struct entry *entry = node->object;
+
+    attr_get(&entry->attr, ret_attr);
+    ret_attr->st_size = (off_t)entry->size_bytes;
+    ret_attr->st_blocks = (blkcnt_t)((entry->size_bytes + 511) / 512);
+}
+
+static void entry_release(struct node *node)
+{
+    struct entry *entry = node->object;
+
+    door_remove_node(entry->door);
+    free(entry);
+}
+
+struct message_file {
+    struct file file;
+    struct msg *msg; /* a reference */
+};
+
+static void message_read(struct file *file, fuse_req_t req, size_t size, off_t offset, int flags)
+{
+    /* The answer can bring the file's release before it returns. */
+    struct msg *msg = msg_ref(((struct message_file *)file)->msg);
+    size_t start = (size_t)offset < msg->size_bytes ? (size_t)offset : msg->size_bytes;
+    size_t left = msg->size_bytes - start;
+
+    (void)flags;
+    fuse_reply_buf(req, (const char *)msg->data + start, size < left ? size : left);
+    msg_unref(msg);
+}
+
+static void message_close(struct file *file)
+{
+    struct msg *msg = ((struct message_file *)file)->msg;
+
+    if (msg)
+        msg_let_go(msg);
+}
+
+/* A message never changes, so the kernel may keep what it has read. */
+static const struct file_ops message_ops = {
+    .open_flags = FOPEN_KEEP_CACHE | FOPEN_NOFLUSH,
+    .read = message_read,
+    .close = message_close,
+    .size = sizeof(struct message_file),
+};
+
+static int entry_open(struct node *node, int flags, const struct caller *caller,
+                      struct file **ret_file)
+{
+    const struct entry *entry = node->object;
+    box_auto *box = box_pass(entry->door);
+    struct msg *msg;
+    int r;
+
+    if ((flags & O_ACCMODE) != O_RDONLY)
+        return -EACCES;
+    r = box ? box_admit(box, caller->tid) : -ENOENT;
+    if (r < 0)
+        return r;
+    msg = mbox_hold(&box->mbox, entry->id, caller->uid);
+    if (!msg)
+        return -ENOENT;
+    r = file_new(node->fs, &message_ops, &box->mbox, ret_file);
+    if (r < 0)
+        msg_let_go(msg);
+    else
+        ((struct message_file *)*ret_file)->msg = msg;
+    return r;
+}
+
+static const char *const xattr_names[] = {
+    "user.ipcfs.pid",
+    "user.ipcfs.uid",
+    "user.ipcfs.gid",
+    "user.ipcfs.prio",
+};
+
+static int entry_getxattr(struct node *node, const char *name, char value[NODE_XATTR_MAX])
+{
+    const struct entry *entry = node->object;
+    const uint64_t values[] = { (uint64_t)entry->sender.pid, entry->sender.uid, entry->sender.gid,
+                                entry->prio };
+
+    for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+        if (strcmp(name, xattr_names[i]) == 0)
+            return snprintf(value, NODE_XATTR_MAX, "%" PRIu64, values[i]);
+    }
+    return -ENODATA;
+}
+
+static const struct node_ops entry_ops = {
+    .getattr = entry_getattr,
+    .release = entry_release,
+    .open = entry_open,
+    .getxattr = entry_getxattr,
+    .xattr_names = xattr_names,
+    .n_xattrs = sizeof(xattr_names) / sizeof(xattr_names[0]),
+};
+
+static struct entry *new_entry(struct box *box, const struct msg *msg)
+{
+    struct entry *entry = malloc(sizeof(*entry));
+    struct door *door;
+    struct stat queue;
+
+    if (!entry || box_add_node(box, &door) < 0) {
+        free(entry);
+        return NULL;
+    }
+    box_file_attr(box, BOX_QUEUE, &queue);
+    *entry = (struct entry){
+        .door = door,
+        .id = msg->id,
+        .prio = msg->prio,
+        .sender = msg->sender,
+        .size_bytes = msg->size_bytes,
+    };
+    attr_init(&entry->attr, ino_of(msg->id), S_IFREG | 0400, queue.st_uid, queue.st_gid);
+    entry->attr.atime = entry->attr.mtime = entry->attr.ctime = msg->arrived;
+    return entry;
+}
+
+int queue_lookup(struct node *dir, const char *name, struct node **ret_node)
+{
+    box_auto *box = box_pass(dir->object);
+    struct entry *entry;
+    struct msg *msg;
+    uint64_t id;
+    int r = box ? box_check(box) : -ESTALE;
+
+    if (r < 0)
+        return r;
+    if (!parse_id(name, &id))
+        return -ENOENT;
+    msg = mbox_find(&box->mbox, id);
+    if (!msg)
+        return -ENOENT;
+    r = -ENOMEM;
+    entry = new_entry(box, msg);
+    msg_unref(msg);
+    if (entry)
+        r = node_obtain(dir->fs, &entry_ops, entry, NULL, ret_node);
+    if (r < 0 && entry) {
+        door_remove_node(entry->door);
+        free(entry);
+    }
+    return r;
+}
+
+int queue_opendir(struct node *dir, const struct caller *caller)
+{
+    box_auto *box = box_pass(dir->object);
+
+    return box ? box_admit(box, caller->tid) : -ENOENT;
+}
+
+int queue_list(struct node *dir, struct listing *listing)
+{
+    box_auto *box = box_pass(dir->object);
+    char name[ID_DIGITS + 1];
+    uint64_t *ids;
+    size_t n;
+    int r;
+
+    r = box ? mbox_list(&box->mbox, &ids, &n) : -EIDRM;
+    if (r < 0)
+        return r == -EIDRM ? 0 : r;
+    for (size_t i = 0; i < n && r == 0; i++) {
+        format_id(ids[i], name);
+        r = listing_add(listing, name, ino_of(ids[i]), S_IFREG);
+    }
+    free(ids);
+    return r;
+}
+
+/* A removed mailbox has no messages. */
+static int as_missing(int result)
+{
+    return result == -EIDRM ? -ENOENT : result;
+}
+
+int queue_unlink(struct node *dir, const char *name, const struct caller *caller,
+                 struct mbox_ready *ready)
+{
+    box_auto *box = box_pass(dir->object);
+    uint64_t id;
+    int r = box ? box_admit(box, caller->tid) : -ENOENT;
+
+    if (r < 0)
+        return r;
+    if (!parse_id(name, &id))
+        return -ENOENT;
+    return as_missing(mbox_pick(&box->mbox, id, ready));
+}
+
+static bool owns(struct box *box, const struct caller *caller)
+{
+    struct stat attr;
+
+    box_file_attr(box, BOX_QUEUE, &attr);
+    return caller->uid == 0 || caller->uid == attr.st_uid;
+}
+
+/* Moves the message @name from the mailbox of one door to that of another. */
+static int move(struct door *from_door, const char *name, struct door *to_door,
+                const struct caller *caller, struct mbox_ready *ready)
+{
+    box_auto *box = box_pass(from_door);
+    box_auto *to = box_pass(to_door);
+    uint64_t id;
+    int r;
+
+    if (!box || !to)
+        return -ENOENT;
+    if (!owns(box, caller) || !owns(to, caller))
+        return -EPERM;
+    r = box_admit(box, caller->tid);
+    if (r == 0)
+        r = box_admit(to, caller->tid);
+    if (r < 0)
+        return r;
+    if (!parse_id(name, &id))
+        return -ENOENT;
+    r = box_use(to, caller->uid);
+    if (r < 0)
+        return r;
+    return as_missing(mbox_move(&box->mbox, &to->mbox, id, ready));
+}
+
+int queue_rename(struct node *dir, const char *name, struct node *to_dir, const char *to_name,
+                 enum names_rename how, const struct caller *caller, struct mbox_ready *ready)
+{
+    /* Where files are made it becomes one, by copying: mv(1) does that then. */
+    if (to_dir->ops != dir->ops && to_dir->ops->create && to_dir->object != dir->object)
+        return -EXDEV;
+    /* A message has the name it has, and takes nobody's place. */
+    if (to_dir->ops != dir->ops || strcmp(name, to_name) != 0 || how == NAMES_RENAME_EXCHANGE)
+        return -EPERM;
+    return move(dir->object, name, to_dir->object, caller, ready);
+}

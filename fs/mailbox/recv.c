@@ -1,0 +1,302 @@
+/* The first read takes a message, and what reads leave of it is for the next ones; then comes the end of file,
+ * which stays: one open, one message. With O_DIRECT (packet mode) a read is a whole message, and no end
+ * follows; who switches it on after the end goes on with the next message. */
+#include "recv.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fuse.h>
+
+#include "core/ring/ring_mbox.h"
+#include "owner.h"
+
+/* One read. */
+struct reading {
+    fuse_req_t req;
+    size_t size;
+    int flags;
+    bool
+        is_later_part; /* of a call that the kernel had to split, and that has got something already */
+};
+
+static bool is_packet(const struct reading *reading)
+{
+    return reading->flags & O_DIRECT;
+}
+
+static struct quota *quota_of(const struct recv_file *recv)
+{
+    return &recv->file.mbox->domain->quota;
+}
+
+/* Answers with what is left of the message. What does not arrive stays. */
+static void answer_rest(struct recv_file *recv, const struct reading *reading)
+{
+    struct msg *msg = recv->msg;
+    size_t left = msg->size_bytes - recv->offset;
+    size_t n = reading->size < left ? reading->size : left;
+
+    /* Before the answer: its receiver may send at once. */
+    if (n == left)
+        msg_discharge(msg);
+    if (fuse_reply_buf(reading->req, (const char *)msg->data + recv->offset, n) < 0) {
+        if (n == left)
+            msg_recharge(msg, quota_of(recv), recv->file.opener.uid);
+        return;
+    }
+    recv->offset += n;
+    if (n < left)
+        return;
+    msg_unref(msg);
+    recv->msg = NULL;
+    recv->at_end = true;
+}
+
+static void answer_end(struct recv_file *recv, const struct reading *reading)
+{
+    if (fuse_reply_buf(reading->req, NULL, 0) == 0 && !reading->is_later_part && recv->goes_on)
+        recv->at_end = false;
+}
+
+/* Answers with what the file has. Return: false: nothing, and it is not answered. */
+static bool answer_unread(struct recv_file *recv, const struct reading *reading)
+{
+    if (recv->msg)
+        answer_rest(recv, reading);
+    else if (reading->is_later_part || (recv->at_end && !is_packet(reading)))
+        answer_end(recv, reading);
+    else
+        return false;
+    return true;
+}
+
+/* @msg is about to arrive, or the first @n bytes of it. Return: 0; a negative errno: nobody has room for
+ * what is left of it. */
+static int charge_rest(struct recv_file *recv, struct msg *msg, size_t n)
+{
+    if (n < msg->size_bytes)
+        return msg_charge_keeper(msg, quota_of(recv), recv->file.opener.uid);
+    msg_discharge(msg);
+    return 0;
+}
+
+/* @n bytes of @msg have arrived. */
+static void keep_rest(struct recv_file *recv, struct msg *msg, size_t n, struct mbox_ready *ready)
+{
+    if (n < msg->size_bytes) {
+        recv->msg = msg_ref(msg);
+        recv->offset = n;
+    } else {
+        recv->at_end = n > 0 || !recv->goes_on;
+    }
+    if (!recv->msg && !recv->at_end)
+        return;
+    /* There is something for those who wait. */
+    readers_call(&recv->readers, ready);
+    file_wake(&recv->file);
+}
+
+/* Answers with @msg, which is in flight: it leaves the mailbox only if the kernel takes the answer. */
+static void deliver(struct recv_file *recv, const struct reading *reading, struct msg *msg,
+                    struct mbox_ready *ready)
+{
+    struct mbox *mbox = recv->file.mbox;
+    size_t n = reading->size < msg->size_bytes ? reading->size : msg->size_bytes;
+    int r = charge_rest(recv, msg, n);
+
+    if (r < 0)
+        fuse_reply_err(reading->req, -r);
+    else
+        r = fuse_reply_buf(reading->req, (const char *)msg->data, n);
+    if (r < 0) {
+        mbox_abort(mbox, msg, ready);
+        return;
+    }
+    recv->seen = msg->id;
+    recv->at_end = false;
+    if (!is_packet(reading))
+        keep_rest(recv, msg, n, ready);
+    mbox_commit(mbox, msg, ready);
+    msg_unref(msg);
+}
+
+/* Where nobody is left who could send, what was sent is followed by an end of file. */
+static void answer_failure(fuse_req_t req, int result)
+{
+    if (result == -EPIPE)
+        fuse_reply_buf(req, NULL, 0);
+    else
+        fuse_reply_err(req, -result);
+}
+
+static void complete(struct mbox_op *op, struct mbox_ready *ready);
+
+/* Answers, now or once there is a message. */
+static void serve(struct recv_file *recv, const struct reading *reading, struct mbox_ready *ready)
+{
+    struct mbox_op wanted = {
+        .max_bytes = is_packet(reading) ? reading->size : SIZE_MAX,
+        .seen = recv->seen,
+    };
+    struct msg *msg;
+    int r;
+
+    if (answer_unread(recv, reading))
+        return;
+    r = readers_take(&recv->readers, &recv->file, reading->req, reading->size, reading->flags,
+                     &wanted, complete, &msg, ready);
+    if (r < 0)
+        answer_failure(reading->req, r);
+    else if (r == 0)
+        deliver(recv, reading, msg, ready);
+}
+
+static void complete(struct mbox_op *op, struct mbox_ready *ready)
+{
+    struct recv_file *recv = (struct recv_file *)parked_of(op)->file;
+    struct ended ended = readers_return(&recv->readers, op);
+    const struct reading reading = {
+        .req = ended.req,
+        .size = ended.size,
+        .flags = ended.max_bytes != SIZE_MAX ? O_DIRECT : 0,
+    };
+
+    if (ended.result == 0 && !is_packet(&reading) && (recv->msg || recv->at_end)) {
+        /* Another was quicker, and what it has left comes first. */
+        mbox_abort(recv->file.mbox, ended.msg, ready);
+        serve(recv, &reading, ready);
+    } else if (ended.result == 0) {
+        deliver(recv, &reading, ended.msg, ready);
+    } else if (readers_was_called(&ended)) {
+        serve(recv, &reading, ready);
+    } else {
+        answer_failure(ended.req, ended.result);
+    }
+    readers_unlock(&recv->readers);
+    file_unref(ended.file);
+}
+
+void recv_read(struct file *file, fuse_req_t req, size_t size, off_t offset, int flags)
+{
+    const struct reading reading = {
+        .req = req, .size = size, .flags = flags, .is_later_part = offset > 0
+    };
+    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
+    struct recv_file *recv = (struct recv_file *)file;
+
+    if (!owner_admits(file->mbox, fuse_req_ctx(req)->pid)) {
+        fuse_reply_err(req, EBUSY);
+        return;
+    }
+    file_ref(file);
+    readers_lock(&recv->readers);
+    serve(recv, &reading, &ready);
+    readers_unlock(&recv->readers);
+    mbox_ready_run(&ready);
+    file_unref(file);
+}
+
+bool recv_has_unread(struct file *file)
+{
+    struct recv_file *recv = (struct recv_file *)file;
+    bool has_unread;
+
+    readers_lock(&recv->readers);
+    has_unread = recv->msg || recv->at_end;
+    readers_unlock(&recv->readers);
+    return has_unread;
+}
+
+void recv_close(struct file *file)
+{
+    struct recv_file *recv = (struct recv_file *)file;
+
+    msg_unref(recv->msg);
+    readers_deinit(&recv->readers);
+}
+
+static const struct file_ops recv_ops = {
+    .open_flags = FOPEN_DIRECT_IO | FOPEN_STREAM | FOPEN_NOFLUSH,
+    .keeps_from_cache = true,
+    .events = MBOX_READABLE,
+    .read = recv_read,
+    .has_unread = recv_has_unread,
+    .close = recv_close,
+    .size = sizeof(struct recv_file),
+};
+
+int recv_file_new(struct fs *fs, const struct file_ops *ops, struct mbox *mbox,
+                  struct file **ret_file)
+{
+    int r = file_new(fs, ops, mbox, ret_file);
+
+    if (r == 0)
+        readers_init(&((struct recv_file *)*ret_file)->readers);
+    return r;
+}
+
+int recv_open(struct fs *fs, struct mbox *mbox, struct file **ret_file)
+{
+    return recv_file_new(fs, &recv_ops, mbox, ret_file);
+}
+
+/* The bell of a ring: a message says that the ring has changed. What counts is what this file has told. */
+
+static void bell_read(struct file *file, fuse_req_t req, size_t size, off_t offset, int flags)
+{
+    ring_mbox_last_change(ring_mbox_of_bell(file->mbox));
+    recv_read(file, req, size, offset, flags);
+}
+
+static void bell_write(struct file *file, fuse_req_t req, const char *data, size_t size,
+                       off_t offset, int flags)
+{
+    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
+    int r = ring_mbox_wake(ring_mbox_of_bell(file->mbox), &ready);
+
+    (void)data;
+    (void)offset;
+    (void)flags;
+    if (r < 0)
+        fuse_reply_err(req, -r);
+    else
+        fuse_reply_write(req, size);
+    mbox_ready_run(&ready);
+}
+
+static bool bell_has_unread(struct file *file)
+{
+    struct recv_file *recv = (struct recv_file *)file;
+    uint64_t seen;
+
+    readers_lock(&recv->readers);
+    seen = recv->seen;
+    readers_unlock(&recv->readers);
+    return recv_has_unread(file) || ring_mbox_last_change(ring_mbox_of_bell(file->mbox)) != seen;
+}
+
+static const struct file_ops bell_ops = {
+    .open_flags = FOPEN_DIRECT_IO | FOPEN_STREAM | FOPEN_NOFLUSH | FOPEN_PARALLEL_DIRECT_WRITES,
+    .keeps_from_cache = true,
+    .events = MBOX_READABLE | MBOX_WRITABLE,
+    .read = bell_read,
+    .write = bell_write,
+    .has_unread = bell_has_unread,
+    .close = recv_close,
+    .size = sizeof(struct recv_file),
+};
+
+int recv_open_bell(struct fs *fs, struct mbox *bell, struct file **ret_file)
+{
+    struct recv_file *recv;
+    int r = recv_file_new(fs, &bell_ops, bell, ret_file);
+
+    if (r < 0)
+        return r;
+    recv = (struct recv_file *)*ret_file;
+    recv->goes_on = true;
+    recv->seen = ring_mbox_last_change(ring_mbox_of_bell(bell));
+    /* It can be written to at any time: who was told of that whenever somebody looks would poll for ever. */
+    (*ret_file)->watch.events = MBOX_READABLE;
+    return 0;
+}

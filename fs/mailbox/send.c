@@ -1,0 +1,114 @@
+#include "send.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fuse.h>
+
+#include "fs/kernel/caller.h"
+#include "core/mailbox/pair.h"
+#include "fs/mount.h"
+#include "fs/kernel/parked.h"
+
+struct send_file {
+    struct file file;
+    unsigned int prio;
+    _Atomic pid_t last_pid; /* as send_message has it */
+};
+
+static struct mbox *destination(struct file *file)
+{
+    return file->out ? file->out : file->mbox;
+}
+
+static void answer(struct file *file, fuse_req_t req, int result, size_t size)
+{
+    if (file->out)
+        result = link_send_result(result);
+    if (result < 0)
+        fuse_reply_err(req, -result);
+    else
+        fuse_reply_write(req, size);
+}
+
+static void complete(struct mbox_op *op, struct mbox_ready *ready)
+{
+    struct ended ended = parked_end(op);
+
+    (void)ready;
+    answer(ended.file, ended.req, ended.result, ended.size);
+    file_unref(ended.file);
+}
+
+/* Posts with an op, for where it has to wait. Return: as mbox_post. */
+static int post_waiting(struct file *file, fuse_req_t req, struct msg *msg, bool nonblock,
+                        struct mbox_ready *ready)
+{
+    struct parked *parked = parked_new(file, destination(file), req, msg->size_bytes, complete);
+    int r;
+
+    if (!parked)
+        return -ENOMEM;
+    parked->op.nonblock = nonblock;
+    r = mbox_post(destination(file), msg, &parked->op, ready);
+    if (r != MBOX_PARKED)
+        parked_free(parked);
+    return r;
+}
+
+/* A write longer than one WRITE can carry comes in parts, of which already the first is longer
+ * than any message may be: nothing of it is queued. Only a writev of more than 256 pieces can be
+ * split below that size; its later parts (they alone have an offset, unless O_APPEND gives each
+ * one) are refused, so that the short count tells the writer. */
+static bool is_later_part(off_t offset, int flags)
+{
+    return offset > 0 && !(flags & O_APPEND);
+}
+
+void send_message(struct file *file, fuse_req_t req, const char *data, size_t size, off_t offset,
+                  int flags, unsigned int prio, _Atomic pid_t *last_pid)
+{
+    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
+    struct msg *msg;
+    int r;
+
+    if (size > file->fs->one_write_bytes || is_later_part(offset, flags)) {
+        fuse_reply_err(req, EMSGSIZE);
+        return;
+    }
+    msg = msg_new(data, size, prio, caller_as_writer(req, file, last_pid));
+    if (!msg) {
+        fuse_reply_err(req, ENOMEM);
+        return;
+    }
+    r = mbox_post(destination(file), msg, NULL, &ready);
+    if (r == -EAGAIN)
+        r = post_waiting(file, req, msg, flags & O_NONBLOCK, &ready);
+    if (r != MBOX_PARKED)
+        answer(file, req, r, size);
+    msg_unref(msg);
+    mbox_ready_run(&ready);
+}
+
+static void send_write(struct file *file, fuse_req_t req, const char *data, size_t size,
+                       off_t offset, int flags)
+{
+    struct send_file *send = (struct send_file *)file;
+
+    send_message(file, req, data, size, offset, flags, send->prio, &send->last_pid);
+}
+
+static const struct file_ops send_ops = {
+    .open_flags = FOPEN_DIRECT_IO | FOPEN_STREAM | FOPEN_NOFLUSH | FOPEN_PARALLEL_DIRECT_WRITES,
+    .events = MBOX_WRITABLE,
+    .write = send_write,
+    .size = sizeof(struct send_file),
+};
+
+int send_open(struct fs *fs, struct mbox *mbox, unsigned int prio, struct file **ret_file)
+{
+    int r = file_new(fs, &send_ops, mbox, ret_file);
+
+    if (r == 0)
+        ((struct send_file *)*ret_file)->prio = prio;
+    return r;
+}

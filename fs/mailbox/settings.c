@@ -1,0 +1,90 @@
+#include "settings.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "fs/kernel/text.h"
+#include "timestamp.h"
+
+/* No settings are this long. */
+#define CONFIG_WRITE_MAX 65536
+
+static int make_config(struct file *file, char **ret_text)
+{
+    char text[MBOX_LIMITS_TEXT_MAX];
+    struct mbox_limits limits;
+    int r = mbox_get_limits(file->mbox, &limits);
+
+    if (r < 0)
+        return r;
+    mbox_limits_format(&limits, text);
+    *ret_text = strdup(text);
+    return *ret_text ? 0 : -ENOMEM;
+}
+
+void settings_write(struct file *file, fuse_req_t req, const char *data, size_t size,
+                    int (*configure)(struct file *file, const char *text, size_t n,
+                                     struct mbox_ready *ready))
+{
+    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
+    int r = -EINVAL;
+
+    /* The kernel would split a longer write, and what comes later could not undo what came before. */
+    if (size <= CONFIG_WRITE_MAX)
+        r = configure(file, data, size, &ready);
+    if (r < 0)
+        fuse_reply_err(req, -r);
+    else
+        fuse_reply_write(req, size);
+    mbox_ready_run(&ready);
+}
+
+static int configure(struct file *file, const char *text, size_t n, struct mbox_ready *ready)
+{
+    return mbox_configure(file->mbox, text, n, ready);
+}
+
+static void config_write(struct file *file, fuse_req_t req, const char *data, size_t size,
+                         off_t offset, int flags)
+{
+    (void)offset;
+    (void)flags;
+    settings_write(file, req, data, size, configure);
+}
+
+static int make_stat(struct file *file, char **ret_text)
+{
+    char last_receive[TIMESTAMP_MAX];
+    char last_send[TIMESTAMP_MAX];
+    struct mbox_stat stat;
+    int r = mbox_get_stat(file->mbox, &stat);
+
+    if (r < 0)
+        return r;
+    timestamp_format(&stat.last_send, last_send);
+    timestamp_format(&stat.last_receive, last_receive);
+    r = asprintf(ret_text,
+                 "messages=%" PRIu64 "\nbytes=%" PRIu64 "\nsent=%" PRIu64 "\nreceived=%" PRIu64
+                 "\ndropped=%" PRIu64 "\nrejected=%" PRIu64 "\nreserved=%" PRIu64
+                 "\nsenders_waiting=%" PRIu64 "\nreceivers_waiting=%" PRIu64
+                 "\nowner_pid=%d\nlast_send=%s\nlast_receive=%s\n",
+                 stat.n_messages, stat.n_bytes, stat.n_sent, stat.n_received, stat.n_dropped,
+                 stat.n_rejected, stat.n_reserved, stat.n_senders_waiting, stat.n_receivers_waiting,
+                 (int)stat.owner_pid, last_send, last_receive);
+    return r < 0 ? -ENOMEM : 0;
+}
+
+static const struct text_ops config_ops = TEXT_OPS(make_config, config_write, NULL);
+static const struct text_ops stat_ops = TEXT_OPS(make_stat, NULL, NULL);
+
+int config_open(struct fs *fs, struct mbox *mbox, struct file **ret_file)
+{
+    return text_open(fs, &config_ops, mbox, ret_file);
+}
+
+int stat_open(struct fs *fs, struct mbox *mbox, struct file **ret_file)
+{
+    return text_open(fs, &stat_ops, mbox, ret_file);
+}

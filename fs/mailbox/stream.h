@@ -1,0 +1,11 @@
+/* The files `recv.lines` and `recv.json`: message after message, a line each, without end. */
+#ifndef IPCFS_FS_STREAM_H
+#define IPCFS_FS_STREAM_H
+
+#include "fs/kernel/file.h"
+
+/* Return: 0; -ENOMEM. */
+int stream_open_lines(struct fs *fs, struct mbox *mbox, struct file **ret_file);
+int stream_open_json(struct fs *fs, struct mbox *mbox, struct file **ret_file);
+
+#endif
