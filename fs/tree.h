@@ -6,10 +6,10 @@
 
 struct tree {
     struct room root;
-    struct room mboxes;  /* mbox/ */
-    struct room rings;   /* ring/ */
-    struct room procs;   /* proc/ */
-    struct room info;    /* .ipcfs/ */
+    struct room mboxes; /* mbox/ */
+    struct room rings;  /* ring/ */
+    struct room procs;  /* proc/ */
+    struct room info;   /* .ipcfs/ */
 };
 
 /* Makes the rooms, shm/ too, owned by @owner, and the root's node, NODE_ROOT_ID. Return: 0; -ENOMEM. */

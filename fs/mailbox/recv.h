@@ -29,7 +29,7 @@ int recv_file_new(struct fs *fs, const struct file_ops *ops, struct mbox *mbox,
 /* Return: 0; -ENOMEM. */
 int recv_open(struct fs *fs, struct mbox *mbox, struct file **ret_file);
 
-/* Opens the bell of a ring (core/ring_mbox.h): a read waits for the ring's next change, a write wakes all
+/* Opens the bell of a ring (core/ring/ring_mbox.h): a read waits for the ring's next change, a write wakes all
  * who wait. Return: 0; -ENOMEM. */
 int recv_open_bell(struct fs *fs, struct mbox *bell, struct file **ret_file);
 

@@ -2,7 +2,7 @@
  *
  * There is one link to each pair of processes, from the first open of an end of it until one of the
  * two ends. Both are in use meanwhile (process.h). What is written to an end waits in the inbox of
- * the other: two mailboxes of the engine (core/link.h), with the default limits. */
+ * the other: two mailboxes of the engine (core/mailbox/pair.h), with the default limits. */
 #ifndef IPCFS_FS_LINK_H
 #define IPCFS_FS_LINK_H
 

@@ -1,7 +1,7 @@
 /* ring_explore SCENARIO [without LETTER[@FILE:LINE]] [deviations N] [runs N] [seed N]
  * ring_explore letters
  *
- * Explores core/ipcring.c itself: its functions run as threads of threads.c in a map of memory.c, in all ways
+ * Explores core/lib/ipcring.c itself: its functions run as threads of threads.c in a map of memory.c, in all ways
  * that deviate from the plain one at most N times, and then in as many random ones. What is found ends it with
  * status 1, the last steps, and the seed that shows it again.
  *

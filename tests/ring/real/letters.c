@@ -75,13 +75,25 @@ static const char *base_name(const char *path)
     return slash ? slash + 1 : path;
 }
 
+/* Return: the path of source file @name below core/. */
+static const char *path_of(const char *name)
+{
+    static const char *const paths[] = { SOURCES };
+
+    for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+        if (strcmp(base_name(paths[i]), name) == 0)
+            return paths[i];
+    }
+    return name;
+}
+
 static void read_source(struct source *source, const char *name)
 {
     char path[512];
     FILE *file;
 
     snprintf(source->name, sizeof(source->name), "%s", name);
-    snprintf(path, sizeof(path), "%s/%s", CORE_DIRECTORY, name);
+    snprintf(path, sizeof(path), "%s/%s", CORE_DIRECTORY, path_of(name));
     file = fopen(path, "r");
     source->lines = calloc(N_LINES_MAX, sizeof(*source->lines));
     if (!file || !source->lines) {
