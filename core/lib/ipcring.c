@@ -804,8 +804,8 @@ static int check_owner(struct ipcring *ring, unsigned int event)
     if (event == IPCRING_READABLE) {
         if (look(ring, load_tail(ring), &word) != LOOK_EMPTY)
             return 0;
-        atomic_fetch_or(ring->wait_data, IPCRING_CLOSED);
-        atomic_fetch_or(ring->wait_space, IPCRING_CLOSED);
+        atomic_fetch_or(ring->wait_data, IPCRING_CLOSED);  /* H */
+        atomic_fetch_or(ring->wait_space, IPCRING_CLOSED); /* H */
         ipcring_wake(ring);
     }
     return -EIDRM;

@@ -58,7 +58,7 @@ bool ipcring_os_membarrier(void)
         return true;
     /* Those who have a fence of their own in H pair with this one. An acquire load may else come before
      * the store of the announcement (LDAPR on ARM). */
-    atomic_thread_fence(memory_order_seq_cst);
+    atomic_thread_fence(memory_order_seq_cst); /* G */
     return false;
 }
 
