@@ -25,6 +25,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "mbox_cursor.h"
+
 void mbox_domain_init(struct mbox_domain *domain, uint64_t max_bytes, uint64_t uid_bytes)
 {
     quota_init(&domain->quota, max_bytes, uid_bytes);
@@ -174,6 +176,7 @@ static void queue_put_back(struct mbox *mbox, struct msg *msg)
 
 static void queue_remove(struct mbox *mbox, struct msg *msg)
 {
+    mbox_cursors_move_on(mbox, msg);
     msgq_remove(&mbox->queue, msg);
     if (mbox->is_indexed)
         HASH_DELETE(hh, mbox->by_id, msg);
@@ -1030,53 +1033,6 @@ struct msg *mbox_hold(struct mbox *mbox, uint64_t id, uid_t uid)
     return msg;
 }
 
-/* Copies up to @n_max ids. Return: how many messages there are; -EIDRM. */
-static ssize_t copy_ids(struct mbox *mbox, uint64_t *ids, size_t n_max)
-{
-    struct msg *msg;
-    size_t n = 0;
-    bool removed;
-
-    pthread_mutex_lock(&mbox->lock);
-    removed = mbox->removed;
-    for (msg = msgq_first(&mbox->queue); msg; msg = msgq_next(&mbox->queue, msg)) {
-        if (n < n_max)
-            ids[n] = msg->id;
-        n++;
-    }
-    pthread_mutex_unlock(&mbox->lock);
-    return removed ? -EIDRM : (ssize_t)n;
-}
-
-int mbox_list(struct mbox *mbox, uint64_t **ret_ids, size_t *ret_n)
-{
-    uint64_t *ids = NULL;
-    size_t n_max = 64;
-
-    for (;;) {
-        uint64_t *more = reallocarray(ids, n_max, sizeof(*ids));
-        ssize_t n;
-
-        if (!more) {
-            free(ids);
-            return -ENOMEM;
-        }
-        ids = more;
-        n = copy_ids(mbox, ids, n_max);
-        if (n < 0) {
-            free(ids);
-            return (int)n;
-        }
-        if ((size_t)n <= n_max) {
-            *ret_ids = ids;
-            *ret_n = (size_t)n;
-            return 0;
-        }
-        /* Some more than now, for those that come meanwhile. */
-        n_max = (size_t)n + (size_t)n / 8 + 64;
-    }
-}
-
 int mbox_pick(struct mbox *mbox, uint64_t id, struct mbox_ready *ready)
 {
     struct msg *msg;
@@ -1278,6 +1234,7 @@ static int remove_locked(struct mbox *mbox, bool force, struct mbox_ready *ready
     HASH_CLEAR(hh, mbox->by_id);
     mbox->is_indexed = false;
     while ((msg = msgq_first(&mbox->queue))) {
+        mbox_cursors_move_to_end(msg);
         msgq_remove(&mbox->queue, msg);
         discard(msg);
     }

@@ -259,10 +259,6 @@ struct msg *mbox_find(struct mbox *mbox, uint64_t id);
  * msg_let_go. */
 struct msg *mbox_hold(struct mbox *mbox, uint64_t id, uid_t uid);
 
-/* Lists the ids of all that waits, in delivery order. Return: 0 with *ret_ids, which is to be freed
- * with free(); -ENOMEM; -EIDRM. */
-int mbox_list(struct mbox *mbox, uint64_t **ret_ids, size_t *ret_n);
-
 /* Takes message @id out for good; it counts as received. Return: 0; -ENOENT; -EIDRM. */
 int mbox_pick(struct mbox *mbox, uint64_t id, struct mbox_ready *ready);
 

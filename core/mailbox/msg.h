@@ -29,6 +29,7 @@
  * memory too. */
 #define MSG_MIN_CHARGE_BYTES 128
 
+struct mbox_cursor;
 struct mbox_op;
 
 struct msg_sender {
@@ -49,10 +50,11 @@ struct msg {
 
     /* The mailbox's, under its lock. */
     TAILQ_ENTRY(msg) link;
-    UT_hash_handle hh;      /* by id */
-    bool is_place;          /* no message but the place for one (mbox_reserve) */
-    bool is_behind_places;  /* mbox.behind_places links it */
-    uint64_t seq;           /* place among messages of one priority in this mailbox */
+    LIST_HEAD(, mbox_cursor) cursors; /* that stand at it */
+    UT_hash_handle hh;                /* by id */
+    bool is_place;                    /* no message but the place for one (mbox_reserve) */
+    bool is_behind_places;            /* mbox.behind_places links it */
+    uint64_t seq;                     /* place among messages of one priority in this mailbox */
     struct mbox_op *poster; /* the send that waits for this message to be accepted; or NULL */
 
     struct quota_charge charge;

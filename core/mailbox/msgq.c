@@ -77,9 +77,13 @@ struct msg *msgq_first(const struct msgq *q)
 struct msg *msgq_next(const struct msgq *q, const struct msg *msg)
 {
     struct msg *next = TAILQ_NEXT(msg, link);
-    uint32_t lower = (UINT32_C(1) << msg->prio) - 1;
 
-    return next ? next : first_of(q, q->occupied & lower);
+    return next ? next : msgq_first_below(q, msg->prio);
+}
+
+struct msg *msgq_first_below(const struct msgq *q, unsigned int prio)
+{
+    return first_of(q, q->occupied & ((UINT32_C(1) << prio) - 1));
 }
 
 struct msg *msgq_least(const struct msgq *q)

@@ -36,6 +36,9 @@ struct msg *msgq_first(const struct msgq *q);
 /* Return: the message delivered after @msg, which is in the queue; NULL when it is the last. */
 struct msg *msgq_next(const struct msgq *q, const struct msg *msg);
 
+/* Return: the message delivered first of those whose priority is lower than @prio; NULL when there is none. */
+struct msg *msgq_first_below(const struct msgq *q, unsigned int prio);
+
 /* Return: the oldest message of the lowest priority; NULL when there is none. */
 struct msg *msgq_least(const struct msgq *q);
 

@@ -89,6 +89,17 @@ void listing_clear(struct listing *listing)
     listing->n_kept = EMPTY_BYTES;
 }
 
+int listing_keep(struct listing *listing, struct listing_part *part, size_t n_bytes)
+{
+    int r = quota_charge_kept(listing->quota, listing->uid, n_bytes, QUOTA_OPEN);
+
+    if (r < 0)
+        return r;
+    listing->n_kept += n_bytes;
+    listing->part = part;
+    return 0;
+}
+
 void listings_init(struct listings *listings)
 {
     pthread_mutex_init(&listings->lock, NULL);
@@ -133,6 +144,8 @@ void listing_free(struct listings *listings, struct listing *listing)
     TAILQ_REMOVE(&listings->list, listing, link);
     pthread_mutex_unlock(&listings->lock);
     listing_clear(listing);
+    if (listing->part)
+        listing->part->free(listing->part);
     quota_release_kept(listing->quota, listing->uid, listing->n_kept, QUOTA_OPEN);
     free(listing);
 }

@@ -1,5 +1,7 @@
 /* What a directory holds at one moment: filled when it is first read, handed on piece by piece.
  *
+ * A directory that changes much, and may be very long, keeps a place in it instead (listing_part).
+ *
  * Its memory counts for who opened the directory. */
 #ifndef IPCFS_FS_LISTING_H
 #define IPCFS_FS_LISTING_H
@@ -18,6 +20,11 @@ struct listing_entry {
     mode_t type;      /* S_IFDIR, S_IFREG or S_IFLNK */
 };
 
+/* What a directory keeps for one who has it open. Embedded in what that is. */
+struct listing_part {
+    void (*free)(struct listing_part *part);
+};
+
 struct listing {
     struct quota *quota;
     uid_t uid;
@@ -28,6 +35,7 @@ struct listing {
     char *names;        /* each with its NUL */
     size_t names_bytes;
     size_t names_allocated;
+    struct listing_part *part; /* NULL: none */
     TAILQ_ENTRY(listing) link; /* struct listings */
 };
 
@@ -49,6 +57,10 @@ void listing_free(struct listings *listings, struct listing *listing);
 
 /* Return: 0; -EDQUOT; -ENOSPC; -ENOMEM. */
 int listing_add(struct listing *listing, const char *name, uint64_t ino, mode_t type);
+
+/* Keeps @part, which takes @n_bytes, until the listing is freed. Return: as listing_add; then it is the
+ * caller's still. */
+int listing_keep(struct listing *listing, struct listing_part *part, size_t n_bytes);
 
 static inline const char *listing_name(const struct listing *listing, size_t i)
 {

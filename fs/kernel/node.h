@@ -96,6 +96,10 @@ struct node_ops {
     int (*list)(struct node *dir, struct listing *listing);
     /* Instead of list: adds what is behind the entry that said @after, 0 at first, "." and ".." too. */
     void (*list_from)(struct node *dir, uint64_t after, const struct node_listing *to);
+    /* Instead of list: as list_from, for who keeps something in @listing (listing.h), with -errno where it
+     * can't. */
+    int (*list_part)(struct node *dir, struct listing *listing, uint64_t after,
+                     const struct node_listing *to);
     /* Names in it change only through the kernel, which may keep them, and that there are none. */
     bool keeps_names;
     int (*mkdir)(struct node *dir, const char *name, mode_t mode, const struct caller *caller,

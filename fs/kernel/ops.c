@@ -638,6 +638,22 @@ static size_t pack_from(fuse_req_t req, struct node *dir, off_t after, char *buf
     return packing.n_used;
 }
 
+/* As pack_entries, of a directory that keeps something in the listing, to those whom it admits still. Return: 0; a
+ * negative errno. */
+static int pack_part(fuse_req_t req, struct node *dir, struct listing *listing, off_t after,
+                     char *buf, size_t size, size_t *ret_n_used)
+{
+    struct packing packing = { .req = req, .buf = buf, .size = size };
+    const struct node_listing to = { .add = pack_one, .arg = &packing };
+    struct caller caller = caller_of(req);
+    int r = dir->ops->opendir ? dir->ops->opendir(dir, &caller) : 0;
+
+    if (r == 0)
+        r = dir->ops->list_part(dir, listing, (uint64_t)after, &to);
+    *ret_n_used = packing.n_used;
+    return r;
+}
+
 /* The kernel reads one open directory in one thread at a time. */
 static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
                        struct fuse_file_info *fi)
@@ -645,16 +661,21 @@ static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset
     struct listing *listing = (struct listing *)(uintptr_t)fi->fh;
     struct node *dir = node_of(req, ino);
     char *buf = malloc(size);
+    size_t n_used = 0;
     int r = buf ? 0 : -ENOMEM;
 
-    if (r == 0 && offset == 0 && !dir->ops->list_from)
+    if (r == 0 && dir->ops->list_part)
+        r = pack_part(req, dir, listing, offset, buf, size, &n_used);
+    else if (r == 0 && dir->ops->list_from)
+        n_used = pack_from(req, dir, offset, buf, size);
+    else if (r == 0 && offset == 0)
         r = refill(req, dir, listing);
+    if (r == 0 && !dir->ops->list_part && !dir->ops->list_from)
+        n_used = pack_entries(req, listing, (size_t)offset, buf, size);
     if (r < 0)
         reply_result(req, r, "readdir", NULL);
-    else if (dir->ops->list_from)
-        fuse_reply_buf(req, buf, pack_from(req, dir, offset, buf, size));
     else
-        fuse_reply_buf(req, buf, pack_entries(req, listing, (size_t)offset, buf, size));
+        fuse_reply_buf(req, buf, n_used);
     free(buf);
 }
 

@@ -493,7 +493,7 @@ static const struct box_file_kind kinds[BOX_N_FILES] = {
                     0,
                     false,
                     { COMMON_OPS, .lookup = queue_lookup, .opendir = queue_opendir,
-                      .list = queue_list, .unlink = queue_unlink, .rename = queue_rename } },
+                      .list_part = queue_list, .unlink = queue_unlink, .rename = queue_rename } },
     [BOX_OWNER] = { "owner", S_IFREG | 0644, 0, false, FILE_OPS, open_owner },
     [BOX_CONFIG] = { "config", S_IFREG | 0644, 0, false, FILE_OPS, open_config },
     [BOX_STAT] = { "stat", S_IFREG | 0444, 0, false, FILE_OPS, open_stat },

@@ -746,3 +746,73 @@ def test_messages_moved_to_and_fro_by_many_are_received_once(queue, other):
         mover.wait()
     assert sorted(map(int, received)) == list(range(n))
     assert queue.ids() == other.ids() == []
+
+
+# --- long queues are listed part by part ---
+
+def fill_long(box, n):
+    box.configure(messages="max")
+    with box.open_send(name="send.lines") as send:
+        send.write(b"x\n" * n)
+
+
+def test_each_message_is_met_once_by_who_removes_while_listing(box):
+    """find -delete does so: what it was told last is gone when it asks for more."""
+    fill_long(box, 5000)
+    met = []
+    with os.scandir(box.file("queue")) as entries:
+        for entry in entries:
+            met.append(entry.name)
+            os.unlink(entry.path)
+    assert len(met) == len(set(met)) == 5000
+    assert met == sorted(met)
+    assert box.counts("messages") == (0,)
+
+
+def test_each_message_that_stays_is_met_once_whatever_comes_and_goes(box):
+    fill_long(box, 5000)
+    met = []
+    with os.scandir(box.file("queue")) as entries:
+        for i, entry in enumerate(entries):
+            met.append(int(entry.name))
+            if i % 10 == 0:
+                box.receive()
+                box.send(b"later")
+                box.send(b"urgent", name="send.9")
+    assert len(met) == len(set(met)) and met == sorted(met)
+    # All but the first were there all the time, and what came later is not met: it ends.
+    assert 4000 <= len(met) <= 5000
+    box.configure(messages=1, overflow="drop-oldest")
+
+
+def test_listing_can_be_read_from_any_place_again(box):
+    fill_long(box, 3000)
+    script = r"""opendir my $d, $ARGV[0] or die; my (@names, @at);
+        while (1) { push @at, telldir $d; defined(my $name = readdir $d) or last; push @names, $name; }
+        for my $i (2500, 7, 2999, 0, 300, 3001, 1, 2) { seekdir $d, $at[$i]; readdir($d) eq $names[$i] or die "at $i"; }
+        rewinddir $d; my @again = readdir $d; "@again" eq "@names" or die "not the same";
+        print scalar @names;"""
+    done = run("perl", "-e", script, box.file("queue"))
+    assert (done.stdout, done.stderr) == ("3002", "")
+    run("find", box.file("queue"), "-type", "f", "-delete")
+    assert box.counts("messages") == (0,)
+
+
+def test_open_listings_count_for_who_opened_them(mount):
+    mnt = mount("-o", "max_bytes=64M,uid_bytes=4M")
+    box = mnt.mailbox("alices")
+    as_user(ALICE, os.mkdir, box.path, 0o700)
+
+    def open_and_read():
+        fill_long(box, 1000)
+        handles = []
+        try:
+            while True:
+                handles.append(os.open(box.file("queue"), os.O_RDONLY | os.O_DIRECTORY))
+                os.listdir(handles[-1])
+        except OSError as error:
+            return len(handles), error.errno
+    n, error = as_user(ALICE, open_and_read)
+    assert error == errno.EDQUOT and n < 4096
+    # As much as it was before.
+    assert as_user(ALICE, open_and_read)[0] >= n // 2

@@ -1,6 +1,6 @@
 /* What only the engine's users see: messages in flight, watches, cancels. What every mailbox
  * promises is in tests/contract. */
-#include "core/mailbox/mbox.h"
+#include "core/mailbox/mbox_cursor.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -793,16 +793,69 @@ MBOX_TEST(a_waiting_message_is_found_by_its_id)
 
 MBOX_TEST(waiting_messages_are_listed_in_delivery_order)
 {
-    uint64_t *ids;
-    size_t n;
+    struct mbox_place places[1001];
+    struct mbox_cursor cursor = { 0 };
 
     for (int i = 0; i < 1000; i++)
         cr_assert_eq(post_prio("x", i % 2 ? 3 : 0, NULL), 0);
-    cr_assert_eq(mbox_list(&mbox, &ids, &n), 0);
-    cr_assert_eq(n, 1000);
-    for (size_t i = 0; i < 1000; i++)
-        cr_assert_eq(ids[i], i < 500 ? 2 * i + 2 : 2 * (i - 500) + 1);
-    free(ids);
+    mbox_cursor_rewind(&mbox, &cursor);
+    cr_assert_eq(mbox_cursor_look(&mbox, &cursor, places, 1001), 1000);
+    for (size_t i = 0; i < 1000; i++) {
+        cr_assert_eq(places[i].id, i < 500 ? 2 * i + 2 : 2 * (i - 500) + 1);
+        cr_assert(i == 0 || places[i].key > places[i - 1].key);
+    }
+    mbox_cursor_end(&mbox, &cursor);
+}
+
+/* Return: the id of the message that @cursor stands at; 0: it is at the end. */
+static uint64_t id_at(struct mbox_cursor *cursor)
+{
+    struct mbox_place place;
+
+    return mbox_cursor_look(&mbox, cursor, &place, 1) == 1 ? place.id : 0;
+}
+
+MBOX_TEST(who_looks_goes_on_where_it_was_whatever_has_gone)
+{
+    struct mbox_cursor first = { 0 };
+    struct mbox_cursor second = { 0 };
+    struct mbox_place places[6];
+    struct msg *msg;
+
+    cr_assert_eq(id_at(&first), 0);
+    for (int i = 0; i < 6; i++)
+        cr_assert_eq(post("x"), 0);
+    mbox_cursor_rewind(&mbox, &first);
+    mbox_cursor_rewind(&mbox, &second);
+    cr_assert_eq(mbox_cursor_look(&mbox, &first, places, 6), 6);
+    mbox_cursor_pass(&mbox, &first, places[1].key);
+    cr_assert_eq(id_at(&first), places[2].id);
+    expect_next("x");
+    cr_assert_eq(id_at(&second), places[1].id, "it was received");
+    cr_assert_eq(mbox_pick(&mbox, places[2].id, &ready), 0);
+    cr_assert_eq(id_at(&first), places[3].id, "it was picked");
+    cr_assert_eq(mbox_pick(&mbox, places[3].id, &ready), 0);
+    mbox_cursor_pass(&mbox, &first, places[3].key);
+    cr_assert_eq(id_at(&first), places[4].id, "behind one that is gone");
+    mbox_cursor_skip(&mbox, &second, 2);
+    cr_assert_eq(id_at(&second), places[5].id);
+    /* What comes back comes where it was. */
+    cr_assert_eq(take(&msg), 0);
+    abort_delivery(msg);
+    cr_assert_eq(id_at(&first), places[4].id);
+    cr_assert_eq(post("later"), 0);
+    mbox_cursor_skip(&mbox, &second, 1);
+    cr_assert_eq(id_at(&second), 0, "what came later is not met");
+    mbox_cursor_rewind(&mbox, &second);
+    configure("messages=1\noverflow=drop-oldest");
+    cr_assert_eq(post_prio("more urgent", 1, NULL), 0);
+    cr_assert_eq(id_at(&first), 0, "all it was to meet is dropped");
+    cr_assert_eq(id_at(&second), 0, "all it was to meet is dropped");
+    mbox_cursor_rewind(&mbox, &first);
+    mbox_remove(&mbox, true, &ready);
+    cr_assert_eq(id_at(&first), 0);
+    mbox_cursor_end(&mbox, &first);
+    mbox_cursor_end(&mbox, &second);
 }
 
 MBOX_TEST(a_picked_message_leaves_its_room)

@@ -333,21 +333,6 @@ static int find(struct world *world)
 
 FAULT_TEST(fault_mbox, find_, .prepare = send_many, .act = find)
 
-static int list(struct world *world)
-{
-    uint64_t *ids;
-    size_t n;
-    int r = mbox_list(world->mbox, &ids, &n);
-
-    if (r == 0) {
-        cr_assert_eq(n, 100);
-        free(ids);
-    }
-    return r;
-}
-
-FAULT_TEST(fault_mbox, list_, .prepare = send_many, .act = list, .errnos = { ENOMEM })
-
 static int pick(struct world *world)
 {
     return mbox_pick(world->mbox, last_id(world) - 5, &world->ready);

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "core/mailbox/mbox.h"
+#include "core/mailbox/mbox_cursor.h"
 #include "input.h"
 
 #define N_MBOXES 3
@@ -249,19 +249,25 @@ static void configure(struct box *box, struct input *input)
     mbox_configure(&box->mbox, text, strlen(text), &ready);
 }
 
+static uint64_t n_queued(struct box *box)
+{
+    struct mbox_stat stat;
+
+    return mbox_get_stat(&box->mbox, &stat) == 0 ? stat.n_messages : 0;
+}
+
 /* Return: an id of @box's queue; 0: it is empty. */
 static uint64_t some_id(struct box *box, uint8_t which)
 {
-    uint64_t *ids;
-    uint64_t id = 0;
-    size_t n;
+    size_t n = n_queued(box);
+    struct mbox_cursor cursor = { 0 };
+    struct mbox_place place;
 
-    if (mbox_list(&box->mbox, &ids, &n) < 0)
-        return 0;
-    if (n > 0)
-        id = ids[which % n];
-    free(ids);
-    return id;
+    mbox_cursor_rewind(&box->mbox, &cursor);
+    mbox_cursor_skip(&box->mbox, &cursor, n > 0 ? which % n : 0);
+    n = mbox_cursor_look(&box->mbox, &cursor, &place, 1);
+    mbox_cursor_end(&box->mbox, &cursor);
+    return n > 0 ? place.id : 0;
 }
 
 static void pick(struct box *box, struct input *input)
@@ -284,13 +290,6 @@ static void move(struct box *box, struct input *input)
 
     if (id)
         mbox_move(&box->mbox, &boxes[input_u8(input) % N_MBOXES].mbox, id, &ready);
-}
-
-static uint64_t n_queued(struct box *box)
-{
-    struct mbox_stat stat;
-
-    return mbox_get_stat(&box->mbox, &stat) == 0 ? stat.n_messages : 0;
 }
 
 static uint64_t n_dropped(struct box *box)
@@ -420,15 +419,14 @@ static uint64_t cost_of_others(void)
 /* Return: what the queue's messages cost; each is one that was accepted, and is nowhere else. */
 static uint64_t check_queue(struct box *box, bool seen[N_SERIALS])
 {
+    struct mbox_cursor cursor = { 0 };
+    struct mbox_place place = { 0 };
     uint64_t cost = 0;
-    uint64_t *ids;
-    size_t n;
+    size_t n = 0;
 
-    if (mbox_list(&box->mbox, &ids, &n) < 0)
-        return 0;
-    HOLDS(n == n_queued(box));
-    for (size_t i = 0; i < n; i++) {
-        struct msg *msg = mbox_find(&box->mbox, ids[i]);
+    mbox_cursor_rewind(&box->mbox, &cursor);
+    for (; mbox_cursor_look(&box->mbox, &cursor, &place, 1) == 1; n++) {
+        struct msg *msg = mbox_find(&box->mbox, place.id);
         uint32_t serial;
 
         HOLDS(msg);
@@ -437,8 +435,10 @@ static uint64_t check_queue(struct box *box, bool seen[N_SERIALS])
         seen[serial] = true;
         cost += msg_charge_bytes(msg);
         msg_unref(msg);
+        mbox_cursor_pass(&box->mbox, &cursor, place.key);
     }
-    free(ids);
+    mbox_cursor_end(&box->mbox, &cursor);
+    HOLDS(n == n_queued(box));
     return cost;
 }
 
