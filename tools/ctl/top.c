@@ -368,6 +368,11 @@ static void read_keys(struct top *top)
 
 /* --- looking --- */
 
+static bool is_death(int error)
+{
+    return error == ENOTCONN || error == ECONNABORTED;
+}
+
 /* Return: whether the mount is still there. */
 static bool check_mount(struct top *top)
 {
@@ -375,7 +380,7 @@ static bool check_mount(struct top *top)
 
     if (stat(top->mount, &st) == 0 && st.st_dev == top->device)
         return true;
-    top->error = errno == ENOTCONN || errno == ECONNABORTED ? errno : 0;
+    top->error = is_death(errno) ? errno : 0;
     top->unmounted = true;
     return false;
 }
@@ -391,6 +396,8 @@ static void look(struct top *top)
     if (r < 0 && check_mount(top)) {
         top->error = -r;
         top->quit = true;
+        /* The kernel may still have the attributes of what has died. */
+        top->unmounted = is_death(-r);
     }
 }
 
