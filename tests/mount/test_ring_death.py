@@ -300,18 +300,17 @@ def claim_of(pid):
 
 
 @contextlib.contextmanager
-def in_execve(mnt, ring):
-    """A process that has claimed a slot and hangs in execve: on its way a file is closed whose rest finds no room."""
-    box = mnt.box()
-    box.configure(messages=1)
-    box.send(b"1")
+def in_execve(other, ring):
+    """A process that has claimed a slot and hangs in execve: on its way a file of another mount is closed, which does not
+    answer."""
+    box = other.box()
 
     def claim_and_execute():
         with ring.client() as client:
             client.u64[4096 // 8] = 1
             client.u64[client.slot(0) // 8] = claim_of(os.getpid()) | (1 << 22)
-        fd = os.open(box.file("send.lines"), os.O_WRONLY | os.O_CLOEXEC)
-        os.write(fd, b"rest")
+        os.open(box.file("send.lines"), os.O_WRONLY | os.O_CLOEXEC)
+        os.kill(other.pid, signal.SIGSTOP)
         os.execv("/bin/true", ["true"])
 
     claimer = Call(claim_and_execute)
@@ -319,10 +318,9 @@ def in_execve(mnt, ring):
         wait_until(lambda: vm_exe(claimer.pid) == 0, "it is in execve")
         yield claimer
     finally:
+        os.kill(other.pid, signal.SIGCONT)
         claimer.kill()
         claimer.wait()
-        box.drain()
-        box.remove()
 
 
 def vm_exe(pid):
@@ -331,10 +329,10 @@ def vm_exe(pid):
         return next((int(line.split()[1]) for line in status if line.startswith("VmExe:")), None)
 
 
-def test_claimer_that_hangs_in_execve_holds_up_no_other_ring(mnt):
+def test_claimer_that_hangs_in_execve_holds_up_no_other_ring(mode, mnt):
     """Who looks at /proc/PID/stat waits for it."""
     evil, rings = new_ring(mnt), [new_ring(mnt) for _ in range(3)]
-    with in_execve(mnt, evil):
+    with in_execve(mode.mount(), evil):
         held_up = evil.start_receive()
         evil.wait_for(receivers_waiting=1)
         time.sleep(WHILE)
