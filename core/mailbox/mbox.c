@@ -1139,21 +1139,38 @@ int mbox_move(struct mbox *mbox, struct mbox *to, uint64_t id, struct mbox_ready
     return r;
 }
 
-static void evict_takers(struct mbox *mbox, bool (*may_receive)(struct mbox_op *op, pid_t pid),
-                         pid_t pid, struct mbox_ready *ready)
+size_t mbox_takers(struct mbox *mbox, pid_t *ret_who, size_t n_max)
+{
+    const struct mbox_op *op;
+    size_t n = 0;
+
+    pthread_mutex_lock(&mbox->lock);
+    TAILQ_FOREACH(op, &mbox->takers, link) {
+        if (n == n_max)
+            break;
+        ret_who[n++] = op->who;
+    }
+    pthread_mutex_unlock(&mbox->lock);
+    return n;
+}
+
+static void evict_takers(struct mbox *mbox,
+                         bool (*may_receive)(const struct mbox_op *op, void *arg), void *arg,
+                         struct mbox_ready *ready)
 {
     struct mbox_op *op = TAILQ_FIRST(&mbox->takers);
 
     while (op) {
         struct mbox_op *next = TAILQ_NEXT(op, link);
 
-        if (!may_receive(op, pid))
+        if (!may_receive(op, arg))
             taker_finish(mbox, op, -EBUSY, ready);
         op = next;
     }
 }
 
-int mbox_claim(struct mbox *mbox, pid_t pid, bool (*may_receive)(struct mbox_op *op, pid_t pid),
+int mbox_claim(struct mbox *mbox, pid_t pid,
+               bool (*may_receive)(const struct mbox_op *op, void *arg), void *arg,
                struct mbox_ready *ready)
 {
     int r = 0;
@@ -1165,7 +1182,7 @@ int mbox_claim(struct mbox *mbox, pid_t pid, bool (*may_receive)(struct mbox_op 
         r = -EBUSY;
     if (r == 0) {
         mbox->stat.owner_pid = pid;
-        evict_takers(mbox, may_receive, pid, ready);
+        evict_takers(mbox, may_receive, arg, ready);
     }
     pthread_mutex_unlock(&mbox->lock);
     return r;

@@ -69,6 +69,7 @@ struct mbox_op {
     void (*complete)(struct mbox_op *op, struct mbox_ready *ready);
     bool nonblock;    /* don't wait: -EAGAIN */
     size_t max_bytes; /* receive: a longer message is refused with -EMSGSIZE and stays */
+    pid_t who;        /* receive: which thread, for the caller's may_receive (mbox_claim) */
     uint64_t seen;    /* receive: the last id that this reader got, where the store asks for it */
 
     /* For complete(). */
@@ -267,11 +268,16 @@ int mbox_pick(struct mbox *mbox, uint64_t id, struct mbox_ready *ready);
  * Return: 0; -ENOENT; -EIDRM; -EPIPE; as mbox_post for a full @to: -EAGAIN, -ENOBUFS, -EMSGSIZE. */
 int mbox_move(struct mbox *mbox, struct mbox *to, uint64_t id, struct mbox_ready *ready);
 
+/* Copies who waits for a message (mbox_op.who), the oldest first, up to @n_max. Return: how many. */
+size_t mbox_takers(struct mbox *mbox, pid_t *ret_who, size_t n_max);
+
 /* Makes process @pid the owner, who may not send (mbox_post: -EPERM). Who may receive is for the
  * caller to say: each receiver that waits and for which @may_receive is false ends with -EBUSY.
  * Return: 0; -EBUSY: there is an owner; -EIDRM.
- * Context: @may_receive is called under the mailbox's lock. */
-int mbox_claim(struct mbox *mbox, pid_t pid, bool (*may_receive)(struct mbox_op *op, pid_t pid),
+ * Context: @may_receive is called under the mailbox's lock, for each receiver: it only looks up what has been
+ * found out before. */
+int mbox_claim(struct mbox *mbox, pid_t pid,
+               bool (*may_receive)(const struct mbox_op *op, void *arg), void *arg,
                struct mbox_ready *ready);
 
 /* Return: the owner's pid; 0: none, as in a mailbox that is removed. */

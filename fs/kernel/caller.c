@@ -12,9 +12,7 @@
 #include <unistd.h>
 
 #include "file.h"
-#include "question.h"
-
-#define ANCESTORS_PER_STEP 1000
+#include "inquiry.h"
 
 /* The null signal reaches nobody, but the kernel first checks that @tid is a thread of @pid: a
  * hundred times cheaper than to read /proc, and never out of date. EPERM says yes too. */
@@ -152,16 +150,44 @@ pid_t caller_parent(pid_t pid)
     return read_status(pid, &status) ? status.ppid : 0;
 }
 
-bool caller_descends_from(pid_t tid, pid_t ancestor)
+int caller_descends_nearly(pid_t tid, pid_t ancestor)
 {
     struct question question = question_descends(tid, ancestor);
+    int answer = inquiry_try(&question);
+
+    question_end(&question);
+    return answer == QUESTION_OPEN ? CALLER_ASKS : answer;
+}
+
+/* Return: what is known of @ancestor; NULL: nothing. */
+static const struct descent *find_descent(const struct descents *descents, pid_t ancestor)
+{
+    for (unsigned int i = 0; i < descents->n_known; i++) {
+        if (descents->known[i].ancestor == ancestor)
+            return &descents->known[i];
+    }
+    return NULL;
+}
+
+int caller_descends(const struct caller *caller, pid_t ancestor)
+{
+    const struct descent *known = find_descent(caller->descents, ancestor);
     int answer;
 
-    do
-        answer = question_step(&question, ANCESTORS_PER_STEP);
-    while (answer == QUESTION_OPEN);
-    question_end(&question);
+    if (known)
+        return known->descends;
+    answer = caller_descends_nearly(caller->tid, ancestor);
+    if (answer == CALLER_ASKS)
+        caller->descents->asked = ancestor;
     return answer;
+}
+
+void caller_note_descent(struct descents *descents, bool descends)
+{
+    /* A mailbox that changes hands again and again makes its caller ask again. */
+    unsigned int i = descents->n_known < N_DESCENTS ? descents->n_known++ : 0;
+
+    descents->known[i] = (struct descent){ .ancestor = descents->asked, .descends = descends };
 }
 
 bool caller_can_wait(pid_t tid)

@@ -18,6 +18,7 @@
 #include "core/mailbox/mbox.h"
 #include "deferred.h"
 
+struct caller;
 struct file;
 struct fs;
 struct node;
@@ -27,6 +28,8 @@ struct file_ops {
     /* What poll waits for: MBOX_READABLE, MBOX_WRITABLE; 0: always ready for both. */
     unsigned int events;
 
+    /* Before each read. Return: 0: @caller may; a negative errno, or CALLER_ASKS. NULL: whoever has it may. */
+    int (*admit)(struct file *file, const struct caller *caller);
     /* Each answers @req exactly once. @flags are the file's O_* as they are now; @offset is 0 but
      * in the later parts of a call that the kernel had to split. NULL: EBADF. */
     void (*read)(struct file *file, fuse_req_t req, size_t size, off_t offset, int flags);

@@ -22,6 +22,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "call.h"
 #include "caller.h"
 #include "listing.h"
 #include "reply.h"
@@ -242,35 +243,60 @@ static int decode_rename(unsigned int flags, enum names_rename *ret_how)
     }
 }
 
-static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t to_parent,
-                      const char *to_name, unsigned int flags)
+static int run_rename(struct call *call)
 {
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
-    struct node *dir = node_of(req, parent);
-    struct node *to_dir = node_of(req, to_parent);
-    struct caller caller = caller_of(req);
+    struct node *dir = node_of(call->req, call->ino);
+    struct node *to_dir = node_of(call->req, call->to_ino);
     enum names_rename how;
-    int r = decode_rename(flags, &how);
+    int r = decode_rename(call->flags, &how);
 
     if (r == 0 && !dir->ops->rename)
         r = -EPERM;
     if (r == 0)
-        r = dir->ops->rename(dir, name, to_dir, to_name, how, &caller, &ready);
-    reply_result(req, r, "rename", name);
+        r = dir->ops->rename(dir, call->name, to_dir, call->to_name, how, &call->caller, &ready);
+    if (r == CALLER_ASKS)
+        return r;
+    reply_result(call->req, r, "rename", call->name);
     mbox_ready_run(&ready);
+    return 0;
+}
+
+static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t to_parent,
+                      const char *to_name, unsigned int flags)
+{
+    struct call call = {
+        .run = run_rename,
+        .ino = parent,
+        .to_ino = to_parent,
+        .name = name,
+        .to_name = to_name,
+        .flags = flags,
+    };
+
+    call_run(req, &call);
+}
+
+static int run_unlink(struct call *call)
+{
+    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
+    struct node *dir = node_of(call->req, call->ino);
+    int r = -EPERM;
+
+    if (dir->ops->unlink)
+        r = dir->ops->unlink(dir, call->name, &call->caller, &ready);
+    if (r == CALLER_ASKS)
+        return r;
+    reply_result(call->req, r, "unlink", call->name);
+    mbox_ready_run(&ready);
+    return 0;
 }
 
 static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
-    struct node *dir = node_of(req, parent);
-    struct caller caller = caller_of(req);
-    int r = -EPERM;
+    struct call call = { .run = run_unlink, .ino = parent, .name = name };
 
-    if (dir->ops->unlink)
-        r = dir->ops->unlink(dir, name, &caller, &ready);
-    reply_result(req, r, "unlink", name);
-    mbox_ready_run(&ready);
+    call_run(req, &call);
 }
 
 /* What makes files: most directories take none. */
@@ -369,43 +395,67 @@ static void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fu
         fuse_reply_err(req, EOPNOTSUPP);
 }
 
-static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+static int run_open(struct call *call)
 {
-    struct node *node = node_of(req, ino);
-    struct caller caller = caller_of(req);
+    struct node *node = node_of(call->req, call->ino);
+    fuse_req_t req = call->req;
     struct file *file;
     int r = -EPERM;
 
-    if (node->ops->open_waiting) {
-        node->ops->open_waiting(node, req, fi);
-        return;
-    }
     if (node->ops->open)
         r = file_charge(node->fs, req);
     if (r == 0) {
-        r = node->ops->open(node, fi->flags, &caller, &file);
+        r = node->ops->open(node, call->fi.flags, &call->caller, &file);
         if (r < 0)
             file_uncharge(fs_of(req), req);
     }
+    if (r == CALLER_ASKS)
+        return r;
     if (r < 0) {
         reply_result(req, r, "open", NULL);
     } else {
         file_set_opener(file, req);
-        file_reply_open(file, req, ino);
+        file_reply_open(file, req, call->ino);
     }
+    return 0;
+}
+
+static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct call call = { .run = run_open, .ino = ino, .fi = *fi };
+    struct node *node = node_of(req, ino);
+
+    if (node->ops->open_waiting)
+        node->ops->open_waiting(node, req, fi);
+    else
+        call_run(req, &call);
+}
+
+static int run_read(struct call *call)
+{
+    struct file *file = current_file_of(&call->fi);
+    int r = file->ops->admit ? file->ops->admit(file, &call->caller) : 0;
+
+    if (r == CALLER_ASKS)
+        return r;
+    if (r < 0)
+        fuse_reply_err(call->req, -r);
+    else
+        file->ops->read(file, call->req, call->size, call->offset, call->fi.flags);
+    return 0;
 }
 
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
                     struct fuse_file_info *fi)
 {
-    struct file *file = current_file_of(fi);
+    struct call call = { .run = run_read, .ino = ino, .size = size, .offset = offset, .fi = *fi };
+    struct file *file = file_of(fi);
 
-    (void)ino;
     /* The kernel names who reads, but not for its page cache. */
     if (file->ops->keeps_from_cache && fi->lock_owner == 0)
         fuse_reply_err(req, EINVAL);
     else if (file->ops->read)
-        file->ops->read(file, req, size, offset, fi->flags);
+        call_run(req, &call);
     else
         fuse_reply_err(req, EBADF);
 }
@@ -543,25 +593,34 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino, off_t offset,
         fuse_reply_write(req, (size_t)n);
 }
 
+static int run_opendir(struct call *call)
+{
+    struct node *dir = node_of(call->req, call->ino);
+    struct listing *listing = NULL;
+    struct fs *fs = fs_of(call->req);
+    int r = dir->ops->opendir ? dir->ops->opendir(dir, &call->caller) : 0;
+
+    if (r == CALLER_ASKS)
+        return r;
+    if (r == 0)
+        r = listing_new(&fs->listings, &fs->domain.quota, call->caller.uid, &listing);
+    if (r < 0) {
+        reply_result(call->req, r, "opendir", NULL);
+        return 0;
+    }
+    call->fi.fh = (uintptr_t)listing;
+    call->fi.cache_readdir = dir->ops->keeps_names;
+    call->fi.keep_cache = dir->ops->keeps_names;
+    if (fuse_reply_open(call->req, &call->fi) < 0)
+        listing_free(&fs->listings, listing);
+    return 0;
+}
+
 static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-    struct node *dir = node_of(req, ino);
-    struct caller caller = caller_of(req);
-    struct listing *listing = NULL;
-    struct fs *fs = fs_of(req);
-    int r = dir->ops->opendir ? dir->ops->opendir(dir, &caller) : 0;
+    struct call call = { .run = run_opendir, .ino = ino, .fi = *fi };
 
-    if (r == 0)
-        r = listing_new(&fs->listings, &fs->domain.quota, caller.uid, &listing);
-    if (r < 0) {
-        reply_result(req, r, "opendir", NULL);
-        return;
-    }
-    fi->fh = (uintptr_t)listing;
-    fi->cache_readdir = dir->ops->keeps_names;
-    fi->keep_cache = dir->ops->keeps_names;
-    if (fuse_reply_open(req, fi) < 0)
-        listing_free(&fs->listings, listing);
+    call_run(req, &call);
 }
 
 /* Return: 0 with the listing filled anew. */
@@ -579,10 +638,9 @@ static int fill_listing(struct node *dir, struct listing *listing)
 }
 
 /* A directory that was open before somebody claimed it is not listed to others. */
-static int refill(fuse_req_t req, struct node *dir, struct listing *listing)
+static int refill(const struct caller *caller, struct node *dir, struct listing *listing)
 {
-    struct caller caller = caller_of(req);
-    int r = dir->ops->opendir ? dir->ops->opendir(dir, &caller) : 0;
+    int r = dir->ops->opendir ? dir->ops->opendir(dir, caller) : 0;
 
     return r < 0 ? r : fill_listing(dir, listing);
 }
@@ -638,45 +696,54 @@ static size_t pack_from(fuse_req_t req, struct node *dir, off_t after, char *buf
     return packing.n_used;
 }
 
-/* As pack_entries, of a directory that keeps something in the listing, to those whom it admits still. Return: 0; a
- * negative errno. */
-static int pack_part(fuse_req_t req, struct node *dir, struct listing *listing, off_t after,
-                     char *buf, size_t size, size_t *ret_n_used)
+/* As pack_entries, of a directory that keeps something in the listing, to those whom it admits still. Return: 0;
+ * CALLER_ASKS; a negative errno. */
+static int pack_part(const struct call *call, struct node *dir, struct listing *listing, char *buf,
+                     size_t *ret_n_used)
 {
-    struct packing packing = { .req = req, .buf = buf, .size = size };
+    struct packing packing = { .req = call->req, .buf = buf, .size = call->size };
     const struct node_listing to = { .add = pack_one, .arg = &packing };
-    struct caller caller = caller_of(req);
-    int r = dir->ops->opendir ? dir->ops->opendir(dir, &caller) : 0;
+    int r = dir->ops->opendir ? dir->ops->opendir(dir, &call->caller) : 0;
 
     if (r == 0)
-        r = dir->ops->list_part(dir, listing, (uint64_t)after, &to);
+        r = dir->ops->list_part(dir, listing, (uint64_t)call->offset, &to);
     *ret_n_used = packing.n_used;
     return r;
+}
+
+static int run_readdir(struct call *call)
+{
+    struct listing *listing = (struct listing *)(uintptr_t)call->fi.fh;
+    struct node *dir = node_of(call->req, call->ino);
+    char *buf = malloc(call->size);
+    size_t n_used = 0;
+    int r = buf ? 0 : -ENOMEM;
+
+    if (r == 0 && dir->ops->list_part)
+        r = pack_part(call, dir, listing, buf, &n_used);
+    else if (r == 0 && dir->ops->list_from)
+        n_used = pack_from(call->req, dir, call->offset, buf, call->size);
+    else if (r == 0 && call->offset == 0)
+        r = refill(&call->caller, dir, listing);
+    if (r == 0 && !dir->ops->list_part && !dir->ops->list_from)
+        n_used = pack_entries(call->req, listing, (size_t)call->offset, buf, call->size);
+    if (r == 0)
+        fuse_reply_buf(call->req, buf, n_used);
+    else if (r != CALLER_ASKS)
+        reply_result(call->req, r, "readdir", NULL);
+    free(buf);
+    return r == CALLER_ASKS ? r : 0;
 }
 
 /* The kernel reads one open directory in one thread at a time. */
 static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
                        struct fuse_file_info *fi)
 {
-    struct listing *listing = (struct listing *)(uintptr_t)fi->fh;
-    struct node *dir = node_of(req, ino);
-    char *buf = malloc(size);
-    size_t n_used = 0;
-    int r = buf ? 0 : -ENOMEM;
+    struct call call = {
+        .run = run_readdir, .ino = ino, .size = size, .offset = offset, .fi = *fi
+    };
 
-    if (r == 0 && dir->ops->list_part)
-        r = pack_part(req, dir, listing, offset, buf, size, &n_used);
-    else if (r == 0 && dir->ops->list_from)
-        n_used = pack_from(req, dir, offset, buf, size);
-    else if (r == 0 && offset == 0)
-        r = refill(req, dir, listing);
-    if (r == 0 && !dir->ops->list_part && !dir->ops->list_from)
-        n_used = pack_entries(req, listing, (size_t)offset, buf, size);
-    if (r < 0)
-        reply_result(req, r, "readdir", NULL);
-    else
-        fuse_reply_buf(req, buf, n_used);
-    free(buf);
+    call_run(req, &call);
 }
 
 static void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

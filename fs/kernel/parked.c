@@ -24,7 +24,7 @@ struct parked *parked_new(struct file *file, struct mbox *mbox, fuse_req_t req, 
     if (!parked)
         return NULL;
     *parked = (struct parked){
-        .op = { .complete = complete, .max_bytes = SIZE_MAX },
+        .op = { .complete = complete, .max_bytes = SIZE_MAX, .who = fuse_req_ctx(req)->pid },
         .req = req,
         .file = file_ref(file),
         .mbox = mbox,

@@ -171,9 +171,9 @@ void box_init(struct box *box, struct fs *fs, const struct box_kind *kind, mode_
     }
 }
 
-static int admit_by_owner(struct box *box, pid_t tid)
+static int admit_by_owner(struct box *box, const struct caller *caller)
 {
-    return owner_admits(&box->mbox, tid) ? 0 : -EBUSY;
+    return owner_admit(&box->mbox, caller);
 }
 
 static void free_mailbox(struct box *box)
@@ -208,9 +208,9 @@ int box_new(struct fs *fs, mode_t mode, const struct caller *caller, struct box 
     return 0;
 }
 
-int box_admit(struct box *box, pid_t tid)
+int box_admit(struct box *box, const struct caller *caller)
 {
-    return box->kind->admit(box, tid);
+    return box->kind->admit(box, caller);
 }
 
 static void file_notice_end(struct file *file)
@@ -383,7 +383,7 @@ static int check_receive(struct box *box, int flags, const struct caller *caller
 {
     if (!is_for(flags, O_RDONLY))
         return -EACCES;
-    return box_admit(box, caller->tid);
+    return box_admit(box, caller);
 }
 
 static int open_recv(struct node *node, struct box *box, int flags, const struct caller *caller,

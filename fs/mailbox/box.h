@@ -57,8 +57,8 @@ struct box;
 /* What one kind does its own way. */
 struct box_kind {
     unsigned int files; /* which it has: BOX_FILE() */
-    /* Return: 0: thread @tid, whose request is being answered, may receive; a negative errno. */
-    int (*admit)(struct box *box, pid_t tid);
+    /* Return: 0: @caller may receive; a negative errno, or CALLER_ASKS. */
+    int (*admit)(struct box *box, const struct caller *caller);
     /* User @uid has opened or changed a file of it. NULL: that is nothing to it.
      * Return: 0; a negative errno: it is not to be. */
     int (*use)(struct box *box, uid_t uid);
@@ -143,8 +143,8 @@ void box_deinit(struct box *box);
 /* Changes the directory; a new owner takes the files along. Under box->lock. */
 void box_change_dir(struct box *box, const struct node_change *change);
 
-/* Return: 0: thread @tid, whose request is being answered, may receive; a negative errno. */
-int box_admit(struct box *box, pid_t tid);
+/* Return: 0: @caller may receive; a negative errno, or CALLER_ASKS. */
+int box_admit(struct box *box, const struct caller *caller);
 
 /* Its attributes are about to be told. */
 void box_refresh(struct box *box);

@@ -39,22 +39,23 @@ static bool is_owner_alive(struct box *box)
     return alive;
 }
 
-bool owner_admits(struct mbox *mbox, pid_t tid)
+int owner_admit(struct mbox *mbox, const struct caller *caller)
 {
     pid_t owner = mbox_owner(mbox);
+    int descends;
 
     if (owner == 0)
-        return true;
-    if (is_owner_alive(box_of(mbox)) && caller_descends_from(tid, owner))
-        return true;
+        return 0;
+    descends = is_owner_alive(box_of(mbox)) ? caller_descends(caller, owner) : 0;
+    if (descends < 0)
+        return descends;
     /* The claim may have ended meanwhile, and the mailbox with it: that is for the engine to tell. */
-    return mbox_owner(mbox) == 0;
+    return descends || mbox_owner(mbox) == 0 ? 0 : -EBUSY;
 }
 
-/* Under the mailbox's lock. */
-static bool may_receive(struct mbox_op *op, pid_t pid)
+int owner_admit_reader(struct file *file, const struct caller *caller)
 {
-    return caller_descends_from(fuse_req_ctx(parked_of(op)->req)->pid, pid);
+    return owner_admit(file->mbox, caller);
 }
 
 static void claim_release(struct file *file)
@@ -98,9 +99,50 @@ static int make_text(struct file *file, char **ret_text)
 static const struct text_ops text_ops = TEXT_OPS(make_text, NULL, NULL);
 static const struct text_ops claim_ops = TEXT_OPS(make_text, claim_write, claim_release);
 
+/* Of those who wait when a mailbox is claimed so many are judged; more go, and so does who is too many
+ * generations away from the owner. */
+#define N_JUDGED_MAX 256
+
+/* Those who wait and may go on, sorted. */
+struct admitted {
+    pid_t who[N_JUDGED_MAX];
+    size_t n;
+};
+
+static int compare_pids(const void *a, const void *b)
+{
+    const pid_t *x = a;
+    const pid_t *y = b;
+
+    return (*x > *y) - (*x < *y);
+}
+
+/* Finds out who of those that wait in @mbox descends from @pid: not under the mailbox's lock. */
+static void find_admitted(struct mbox *mbox, pid_t pid, struct admitted *ret)
+{
+    pid_t who[N_JUDGED_MAX];
+    size_t n = mbox_takers(mbox, who, N_JUDGED_MAX);
+
+    ret->n = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (caller_descends_nearly(who[i], pid) == 1)
+            ret->who[ret->n++] = who[i];
+    }
+    qsort(ret->who, ret->n, sizeof(*ret->who), compare_pids);
+}
+
+/* Under the mailbox's lock. */
+static bool may_receive(const struct mbox_op *op, void *arg)
+{
+    const struct admitted *admitted = arg;
+
+    return bsearch(&op->who, admitted->who, admitted->n, sizeof(op->who), compare_pids);
+}
+
 /* The pidfd is there before others see that there is an owner. Return: as mbox_claim. */
 static int claim(struct box *box, pid_t pid, int pidfd, struct mbox_ready *ready)
 {
+    struct admitted admitted;
     int r;
 
     pthread_mutex_lock(&box->lock);
@@ -110,7 +152,8 @@ static int claim(struct box *box, pid_t pid, int pidfd, struct mbox_ready *ready
     }
     box->owner_pidfd = pidfd;
     pthread_mutex_unlock(&box->lock);
-    r = mbox_claim(&box->mbox, pid, may_receive, ready);
+    find_admitted(&box->mbox, pid, &admitted);
+    r = mbox_claim(&box->mbox, pid, may_receive, &admitted, ready);
     if (r < 0) {
         pthread_mutex_lock(&box->lock);
         box->owner_pidfd = -1;

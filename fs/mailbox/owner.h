@@ -16,8 +16,11 @@ int owner_open(struct fs *fs, struct mbox *mbox, struct file **ret_file);
 int owner_claim(struct fs *fs, struct box *box, const struct caller *caller,
                 struct file **ret_file);
 
-/* Return: whether thread @tid, whose request is being answered, may receive: there is no owner, or
- * it belongs to the owner's process or to a descendant of that. */
-bool owner_admits(struct mbox *mbox, pid_t tid);
+/* Return: 0: @caller may receive: there is no owner, or it belongs to the owner's process or to a descendant of
+ * that; -EBUSY; CALLER_ASKS. */
+int owner_admit(struct mbox *mbox, const struct caller *caller);
+
+/* As owner_admit, for a file's ops. */
+int owner_admit_reader(struct file *file, const struct caller *caller);
 
 #endif

@@ -103,7 +103,7 @@ static int entry_open(struct node *node, int flags, const struct caller *caller,
 
     if ((flags & O_ACCMODE) != O_RDONLY)
         return -EACCES;
-    r = box ? box_admit(box, caller->tid) : -ENOENT;
+    r = box ? box_admit(box, caller) : -ENOENT;
     if (r < 0)
         return r;
     msg = mbox_hold(&box->mbox, entry->id, caller->uid);
@@ -200,7 +200,7 @@ int queue_opendir(struct node *dir, const struct caller *caller)
 {
     box_auto *box = box_pass(dir->object);
 
-    return box ? box_admit(box, caller->tid) : -ENOENT;
+    return box ? box_admit(box, caller) : -ENOENT;
 }
 
 /* So many are told at once at most. */
@@ -321,7 +321,7 @@ int queue_unlink(struct node *dir, const char *name, const struct caller *caller
 {
     box_auto *box = box_pass(dir->object);
     uint64_t id;
-    int r = box ? box_admit(box, caller->tid) : -ENOENT;
+    int r = box ? box_admit(box, caller) : -ENOENT;
 
     if (r < 0)
         return r;
@@ -351,9 +351,9 @@ static int move(struct door *from_door, const char *name, struct door *to_door,
         return -ENOENT;
     if (!owns(box, caller) || !owns(to, caller))
         return -EPERM;
-    r = box_admit(box, caller->tid);
+    r = box_admit(box, caller);
     if (r == 0)
-        r = box_admit(to, caller->tid);
+        r = box_admit(to, caller);
     if (r < 0)
         return r;
     if (!parse_id(name, &id))

@@ -184,10 +184,6 @@ void recv_read(struct file *file, fuse_req_t req, size_t size, off_t offset, int
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
     struct recv_file *recv = (struct recv_file *)file;
 
-    if (!owner_admits(file->mbox, fuse_req_ctx(req)->pid)) {
-        fuse_reply_err(req, EBUSY);
-        return;
-    }
     file_ref(file);
     readers_lock(&recv->readers);
     serve(recv, &reading, &ready);
@@ -219,6 +215,7 @@ static const struct file_ops recv_ops = {
     .open_flags = FOPEN_DIRECT_IO | FOPEN_STREAM | FOPEN_NOFLUSH,
     .keeps_from_cache = true,
     .events = MBOX_READABLE,
+    .admit = owner_admit_reader,
     .read = recv_read,
     .has_unread = recv_has_unread,
     .close = recv_close,

@@ -270,10 +270,6 @@ static void stream_read(struct file *file, fuse_req_t req, size_t size, off_t of
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
     struct stream_file *stream = (struct stream_file *)file;
 
-    if (!owner_admits(file->mbox, fuse_req_ctx(req)->pid)) {
-        fuse_reply_err(req, EBUSY);
-        return;
-    }
     /* The later part of a call that the kernel had to split has got something already. */
     if (offset > 0)
         flags |= O_NONBLOCK;
@@ -353,8 +349,9 @@ static bool json_is_read(const union rendering *rendering)
 #define STREAM_FILE_OPS                                                                            \
     {                                                                                              \
         .open_flags = FOPEN_DIRECT_IO | FOPEN_STREAM | FOPEN_NOFLUSH, .keeps_from_cache = true,    \
-        .events = MBOX_READABLE, .read = stream_read, .has_unread = stream_has_unread,             \
-        .close = stream_close, .size = sizeof(struct stream_file),                                 \
+        .events = MBOX_READABLE, .admit = owner_admit_reader, .read = stream_read,                 \
+        .has_unread = stream_has_unread, .close = stream_close,                                    \
+        .size = sizeof(struct stream_file),                                                        \
     }
 
 static const struct stream_ops lines_ops = {

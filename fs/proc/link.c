@@ -334,7 +334,7 @@ static int open_side(struct fs *fs, struct side *side, struct file **ret_file)
 /* Return: 0: @caller may open the end of @name, and both processes are in use; a negative errno. */
 static int check_open(const struct end_name *name, const struct caller *caller)
 {
-    int r = box_admit(&name->process->box, caller->tid);
+    int r = box_admit(&name->process->box, caller);
 
     /* First the one that may have ended meanwhile. */
     if (r == 0)

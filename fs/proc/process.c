@@ -74,12 +74,15 @@ static void close_pidfd(struct process *process)
     pthread_mutex_unlock(&process->box.lock);
 }
 
-static int admit(struct box *box, pid_t tid)
+static int admit(struct box *box, const struct caller *caller)
 {
     struct process *process = process_of(box);
+    int descends = caller_descends(caller, process->pid);
 
+    if (descends < 0)
+        return descends;
     /* In this order: if it is alive now, the pid was its own. */
-    return caller_descends_from(tid, process->pid) && process_is_alive(process) ? 0 : -EACCES;
+    return descends && process_is_alive(process) ? 0 : -EACCES;
 }
 
 /* Under the table's lock. */

@@ -85,10 +85,10 @@ static const struct text_ops stat_ops = TEXT_OPS(make_stat, NULL, NULL);
 
 /* --- The box --- */
 
-static int admit(struct box *box, pid_t tid)
+static int admit(struct box *box, const struct caller *caller)
 {
     (void)box;
-    (void)tid;
+    (void)caller;
     return 0;
 }
 

@@ -2,11 +2,13 @@
 
 import errno
 import os
+import pickle
 import select
+import signal
 
 import pytest
 
-from harness import ALICE, Call, Peer, fails_with, receive_message, send_message, start_sh, try_open, wait_until
+from harness import ALICE, Call, Peer, fails_with, libc, receive_message, send_message, start_sh, try_open, wait_until
 
 RECEIVING = ("recv", "recv.lines", "recv.json")
 
@@ -105,6 +107,142 @@ def test_descendants_of_the_owner_receive_and_send(box, shell):
     script = f"exec 3> {box.file('owner')}; (echo hi > {box.send_path}); (cat {box.recv_path}; true); true"
     assert start_sh(shell, script).output() == "hi\n"
     wait_gone(box)
+
+
+# --- caller after caller, each the child of the one before ---
+
+N_GENERATIONS = 50
+PR_SET_PDEATHSIG = 1
+
+
+def in_a_late_generation(n, function, *args):
+    """Calls it in a descendant, n generations down; the result as far as pickle can carry it."""
+    if n == 0:
+        return function(*args)
+    read_end, write_end = os.pipe()
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            # All end with the first of them.
+            libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            if os.getppid() != parent:
+                os._exit(0)
+            try:
+                outcome = (None, in_a_late_generation(n - 1, function, *args))
+            except OSError as error:
+                outcome = (error.errno, None)
+            os.write(write_end, pickle.dumps(outcome))
+        finally:
+            os._exit(0)
+    os.close(write_end)
+    with open(read_end, "rb") as result:
+        code, value = pickle.loads(result.read())
+    os.waitpid(pid, 0)
+    if code:
+        raise OSError(code, "in a late generation")
+    return value
+
+
+def receive_in_every_way(box):
+    """What each gave, or how it failed."""
+    def attempt(function, *args):
+        try:
+            return function(*args)
+        except OSError as error:
+            return errno.errorcode[error.errno]
+    names = attempt(os.listdir, box.file("queue"))
+    first = box.file(f"queue/{names[0]}" if isinstance(names, list) else "queue/x")
+    return (names if isinstance(names, str) else len(names), attempt(open_and_read, first),
+            attempt(os.unlink, first), attempt(receive_message, box.recv_path),
+            attempt(open_and_read, box.file("recv.lines"), os.O_NONBLOCK))
+
+
+def open_and_read(path, flags=0):
+    fd = os.open(path, os.O_RDONLY | flags)
+    try:
+        return os.read(fd, 100)
+    finally:
+        os.close(fd)
+
+
+def test_a_late_descendant_of_the_owner_receives(box):
+    def own():
+        with open(box.file("owner"), "w", encoding="ascii"):
+            box_sender = os.fork()
+            if box_sender == 0:
+                box.send(b"one", b"two", b"three")
+                os._exit(0)
+            os.waitpid(box_sender, 0)
+            return in_a_late_generation(N_GENERATIONS, receive_in_every_way, box)
+    assert Call(own).result() == (3, b"one", None, b"two", b"three\n")
+
+
+def test_a_late_descendant_of_somebody_else_does_not(box):
+    box.send(b"one")
+    with box.open_recv() as recv:
+        owner = Owner(box)
+        got = Call(in_a_late_generation, N_GENERATIONS, receive_in_every_way, box).result()
+        assert got[0] == got[3] == got[4] == "EBUSY"
+        with fails_with(errno.EBUSY):
+            Call(in_a_late_generation, N_GENERATIONS, recv.read).result()
+    owner.end("close")
+
+
+def test_late_descendants_that_ask_all_the_time_hold_up_nobody(box, mnt):
+    other = mnt.box()
+    owner = Owner(box)
+
+    def ask_for_ever():
+        while True:
+            try:
+                os.listdir(box.file("queue"))
+            except OSError:
+                pass
+    askers = [Call(in_a_late_generation, N_GENERATIONS, ask_for_ever) for _ in range(2)]
+    for i in range(50):
+        other.send(b"%d" % i)
+        assert other.receive() == b"%d" % i
+    assert all(asker.poll() is None for asker in askers)
+    owner.end("close")
+
+
+def test_who_is_killed_while_its_ancestors_are_looked_at_ends(box):
+    owner = Owner(box)
+    pids = os.pipe()
+
+    def ask_for_ever():
+        os.write(pids[1], b"%d\n" % os.getpid())
+        while True:
+            try:
+                os.listdir(box.file("queue"))
+            except OSError:
+                pass
+    asker = Call(in_a_late_generation, N_GENERATIONS, ask_for_ever)
+    os.kill(int(os.read(pids[0], 20)), signal.SIGKILL)
+    asker.wait()
+    for end in pids:
+        os.close(end)
+    owner.end("close")
+
+
+def test_claim_leaves_those_waiting_who_descend_from_the_owner(box):
+    def own():
+        child = os.fork()
+        if child == 0:
+            try:
+                os._exit(receive_message(box.recv_path) != b"x")
+            finally:
+                os._exit(2)
+        box.wait_for(receivers_waiting=1)
+        with open(box.file("owner"), "w", encoding="ascii"):
+            sender = os.fork()
+            if sender == 0:
+                box.send(b"x")
+                os._exit(0)
+            os.waitpid(sender, 0)
+            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert Call(own).result() == 0
 
 
 def test_claim_ends_the_waiting_of_strangers(box):

@@ -948,10 +948,10 @@ MBOX_TEST(a_message_that_can_not_move_stays)
     expect_next("one");
 }
 
-static bool nobody(struct mbox_op *op, pid_t pid)
+static bool nobody(const struct mbox_op *op, void *arg)
 {
     (void)op;
-    (void)pid;
+    (void)arg;
     return false;
 }
 
@@ -961,10 +961,10 @@ MBOX_TEST(an_owner_keeps_others_out_and_does_not_send)
     struct msg *msg;
 
     cr_assert_eq(mbox_take(&mbox, &receiver, &msg, &ready), MBOX_PARKED);
-    cr_assert_eq(mbox_claim(&mbox, 1, nobody, &ready), 0);
+    cr_assert_eq(mbox_claim(&mbox, 1, nobody, NULL, &ready), 0);
     mbox_ready_run(&ready);
     cr_assert_eq(receiver.result, -EBUSY);
-    cr_assert_eq(mbox_claim(&mbox, 2, nobody, &ready), -EBUSY);
+    cr_assert_eq(mbox_claim(&mbox, 2, nobody, NULL, &ready), -EBUSY);
     cr_assert_eq(mbox_owner(&mbox), 1);
     cr_assert_eq(stat_of().owner_pid, 1);
     msg = msg_new("x", 1, 0, dropper);

@@ -368,16 +368,16 @@ static void one_has_moved(struct world *world, int result)
 FAULT_TEST(fault_mbox, move_, .prepare = send_many, .act = move, .verify = one_has_moved,
            .errnos = { ENOMEM })
 
-static bool nobody(struct mbox_op *op, pid_t pid)
+static bool nobody(const struct mbox_op *op, void *arg)
 {
     (void)op;
-    (void)pid;
+    (void)arg;
     return false;
 }
 
 static int claim(struct world *world)
 {
-    return mbox_claim(world->mbox, 1, nobody, &world->ready);
+    return mbox_claim(world->mbox, 1, nobody, NULL, &world->ready);
 }
 
 FAULT_TEST(fault_mbox, claim_, .act = claim)

@@ -314,15 +314,16 @@ static void remove_it(struct box *box, bool force)
     box->is_removed = true;
 }
 
-static bool may_receive(struct mbox_op *op, pid_t pid)
+static bool may_receive(const struct mbox_op *op, void *arg)
 {
     (void)op;
-    return pid == 1;
+    return *(const pid_t *)arg == 1;
 }
 
 static void step(struct input *input)
 {
     struct box *box = &boxes[input_u8(input) % N_MBOXES];
+    pid_t owner;
 
     switch (input_u8(input) % 16) {
     case 0:
@@ -370,7 +371,8 @@ static void step(struct input *input)
             mbox_close(&box->mbox, &ready);
             break;
         case 3:
-            mbox_claim(&box->mbox, 1 + input_u8(input) % 2, may_receive, &ready);
+            owner = 1 + input_u8(input) % 2;
+            mbox_claim(&box->mbox, owner, may_receive, &owner, &ready);
             break;
         case 4:
         case 5:
