@@ -137,29 +137,23 @@ static char *shut(const struct object *object)
     return before;
 }
 
-/* By force until it is empty: senders that waited for room fill it again, and some faster than it can be emptied. One
- * that is only just being written can't be taken out, and is not waited for. */
+/* By force until it is empty: senders that waited for room fill it again, and some faster than it can be emptied. */
 static int remove_directory(const struct object *object, bool force)
 {
     AUTO_FREE char *before = NULL;
-    bool was_stuck = false;
     int r = -ENOTEMPTY;
 
     for (int i = 0; i < N_TRIES && r == -ENOTEMPTY; i++) {
+        int n;
+
         r = rmdir(object->path) < 0 ? -errno : 0;
         if (r != -ENOTEMPTY || !force)
             break;
-        if (i == 1 && !was_stuck)
+        if (i == 1)
             before = shut(object);
-        if (was_stuck) {
-            r = -EINPROGRESS;
-        } else {
-            int n = empty(object);
-
-            was_stuck = n == 0;
-            if (n < 0 && n != -EIDRM)
-                r = n;
-        }
+        n = empty(object);
+        if (n < 0 && n != -EIDRM)
+            r = n;
     }
     if (r < 0 && before)
         set_messages(object, before);
@@ -188,8 +182,6 @@ static int remove_arg(const char *mount, const char *arg, bool force)
         say("can't remove %s: it is filled as fast as it can be emptied", object.shown);
     else if (r == -ENOTEMPTY)
         say_not_empty(&object);
-    else if (r == -EINPROGRESS)
-        say("can't remove %s: a message is just being written into it", object.shown);
     else if (r < 0)
         why_say(&object, "remove", NULL, -r);
     object_deinit(&object);
