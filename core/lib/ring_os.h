@@ -1,9 +1,9 @@
 /* A mapped ring's shared words, as C atomics, and the system calls that wait on them.
  *
- * Internal to ring.c and ipcring.c; named so that the static library takes no name from its users. The
+ * Internal to libipcring and core/ring; named so that the static library takes no name from its users. The
  * map belongs to the caller; nothing here is trusted. */
-#ifndef IPCFS_CORE_RING_MAP_H
-#define IPCFS_CORE_RING_MAP_H
+#ifndef IPCFS_CORE_LIB_RING_OS_H
+#define IPCFS_CORE_LIB_RING_OS_H
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -11,8 +11,6 @@
 #include <sys/types.h>
 
 #include "ring_abi.h"
-
-struct ipcring;
 
 /* How long one that can't have the others' fences (G) sleeps. */
 #define RING_SLEEP_UNSURE_NS 10000000
@@ -57,14 +55,5 @@ enum ipcring_os_life ipcring_os_look(pid_t pid, uint64_t *ret_ino);
 /* Return: whether the claimer @id, of this namespace, is surely dead; a zombie is. Reads /proc; waits there only
  * where a process is executed anew between two looks. */
 bool ipcring_os_claimer_is_dead(uint32_t id);
-
-/* What only the daemon wants of the library. */
-
-/* From now on @ring judges nobody: that may block, and its user must not. And where much is to be skipped it
- * says -EAGAIN when it has skipped some of it: there is more to do. */
-void ipcring_be_brief(struct ipcring *ring);
-
-/* Gives back the role of the one producer or consumer, to whoever comes next. */
-void ipcring_leave_roles(struct ipcring *ring);
 
 #endif

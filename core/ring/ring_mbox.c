@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/lib/ipcring_daemon.h"
 #include "core/lib/ring_os.h"
 #include "core/base/settings.h"
 #include "core/base/size.h"

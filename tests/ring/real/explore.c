@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/lib/ipcring_daemon.h"
 #include "core/lib/ring_os.h"
 #include "letters.h"
 #include "memory.h"

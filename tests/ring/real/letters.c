@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define N_FILES_MAX 8
+#define N_FILES_MAX 16
 #define N_LINES_MAX 4000
 #define LINE_CHARS_MAX 256
 

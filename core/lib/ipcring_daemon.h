@@ -1,0 +1,16 @@
+/* What only the daemon wants of libipcring: not exported.
+ *
+ * A handle is used by one thread at a time, as in ipcring.h. */
+#ifndef IPCFS_CORE_LIB_IPCRING_DAEMON_H
+#define IPCFS_CORE_LIB_IPCRING_DAEMON_H
+
+struct ipcring;
+
+/* From now on @ring judges nobody: that may block, and its user must not. And where much is to be skipped it
+ * says -EAGAIN when it has skipped some of it: there is more to do. Context: never blocks. */
+void ipcring_be_brief(struct ipcring *ring);
+
+/* Gives back the role of the one producer or consumer, to whoever comes next. Context: never blocks. */
+void ipcring_leave_roles(struct ipcring *ring);
+
+#endif
