@@ -138,7 +138,8 @@ char *__wrap_strndup(const char *text, size_t n)
 }
 
 /* What asprintf(3) is made of. */
-int __wrap_vasprintf(char **ret_text, const char *format, va_list args)
+__attribute__((format(printf, 2, 0))) int __wrap_vasprintf(char **ret_text, const char *format,
+                                                           va_list args)
 {
     int n;
 
@@ -150,7 +151,7 @@ int __wrap_vasprintf(char **ret_text, const char *format, va_list args)
     return n;
 }
 
-int __wrap_asprintf(char **ret_text, const char *format, ...)
+__attribute__((format(printf, 2, 3))) int __wrap_asprintf(char **ret_text, const char *format, ...)
 {
     va_list args;
     int n;
@@ -222,7 +223,8 @@ static bool opens(long number)
     return number == SYS_pidfd_open || number == SYS_memfd_create;
 }
 
-long __wrap_syscall(long number, ...)
+/* Takes as many arguments as any has, as syscall(2) itself does, though fewer may have been given. */
+__attribute__((no_sanitize("address"))) long __wrap_syscall(long number, ...)
 {
     long arg[6];
     va_list args;
