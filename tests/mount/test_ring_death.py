@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import mmap
+import multiprocessing
 import os
 import random
 import signal
@@ -573,13 +574,15 @@ def test_what_is_in_a_ring_is_there_for_its_consumers_after_the_death_of_the_dae
 
 # --- hostile ---
 
-def scribble(path, seconds, seed):
-    """Random bytes all over, for a while; leaves rubbish."""
+N_ROUNDS_BESIDE_RUBBISH = 30
+
+
+def scribble(path, enough, seed):
+    """Random bytes all over, until it is enough; leaves rubbish."""
     rng = random.Random(seed)
     with open(path, "r+b", buffering=0) as file, mmap.mmap(file.fileno(), 0) as memory:
         rubbish = rng.randbytes(len(memory))
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        while not enough.is_set():
             # All of it, the words that matter over and over, and now and then what looks right.
             start_at = rng.randrange(64)
             memory[:] = rubbish[start_at:] + rubbish[:start_at]
@@ -588,11 +591,10 @@ def scribble(path, seconds, seed):
                 memory[at:at + 8] = rng.choice([rng.randbytes(8), bytes(8), b"\xff" * 8, b"\0\0\0\x80" * 2])
 
 
-def use(path, seconds):
+def use(path, enough):
     """Whatever the shell could do there, whatever comes of it."""
-    end = time.monotonic() + seconds
     n = 0
-    while time.monotonic() < end:
+    while n == 0 or not enough.is_set():
         for name, flags in (("send", os.O_WRONLY), ("recv", os.O_RDONLY), ("send.lines", os.O_WRONLY),
                             ("recv.lines", os.O_RDONLY), ("stat", os.O_RDONLY), ("bell", os.O_RDWR),
                             ("config", os.O_RDWR)):
@@ -609,11 +611,10 @@ def use(path, seconds):
     return n
 
 
-def wait_in(path, name, seconds):
+def wait_in(path, name, enough):
     """Waits there again and again; whether it gets anything is its own affair."""
     flags = os.O_WRONLY if name.startswith("send") else os.O_RDONLY
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    while not enough.is_set():
         try:
             with Handle(os.path.join(path, name), flags) as handle:
                 handle.write(b"x") if flags == os.O_WRONLY else handle.read()
@@ -626,19 +627,19 @@ def test_scribbling_spoils_that_ring_alone(mnt, roles):
     ring = new_ring(mnt, slots=512, producers=roles, consumers=roles)
     neighbour = new_ring(mnt)
     box = mnt.box()
-    seconds = 1
-    bad = [Call(scribble, ring.map_path, seconds, seed) for seed in range(2)]
-    users = [Call(use, ring.path, seconds) for _ in range(2)]
-    waiting = [Call(wait_in, ring.path, name, seconds) for name in ("recv", "send", "recv.lines", "bell")]
-    producer, n = neighbour.library(), 0
-    while any([call.poll() is None for call in bad]):
+    enough = multiprocessing.Event()
+    bad = [Call(scribble, ring.map_path, enough, seed) for seed in range(2)]
+    users = [Call(use, ring.path, enough) for _ in range(2)]
+    waiting = [Call(wait_in, ring.path, name, enough) for name in ("recv", "send", "recv.lines", "bell")]
+    producer = neighbour.library()
+    for n in range(N_ROUNDS_BESIDE_RUBBISH):
         reader = neighbour.start_receive()
         producer.produce(str(n))
         assert reader.result() == b"%d" % n
         box.send(b"mail")
         assert box.receive() == b"mail"
-        n += 1
-    assert n > 0
+    assert all(call.poll() is None for call in bad)
+    enough.set()
     for call in bad:
         assert call.result() is None
     for call in users:
@@ -681,7 +682,7 @@ def test_idle_daemon_does_not_spin_over_rubbish(mode, foreign):
     """With somebody waiting in it, and a claim of one who lives, here or in another pid namespace."""
     mnt = mode.mount()
     ring = new_ring(mnt, slots=8)
-    waiting = [Call(wait_in, ring.path, name, 60) for name in ("recv", "recv.lines", "bell")]
+    waiting = [Call(wait_in, ring.path, name, multiprocessing.Event()) for name in ("recv", "recv.lines", "bell")]
     ring.wait_for(receivers_waiting=2)
     with open(ring.map_path, "r+b", buffering=0) as file, mmap.mmap(file.fileno(), 0) as memory:
         for at in (4352, 4480):
