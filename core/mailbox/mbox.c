@@ -652,7 +652,7 @@ int mbox_post(struct mbox *mbox, struct msg *msg, struct mbox_op *op, struct mbo
         r = mbox->store ? post_to_store(mbox, msg, op) : post_charged(mbox, msg, op);
     if (r >= 0)
         settle(mbox, MBOX_READABLE, ready);
-    if (r == MBOX_PARKED) {
+    if (r == MBOX_PARKED && op) {
         int refused = check_wait(mbox, op);
 
         if (refused < 0) {

@@ -270,7 +270,7 @@ struct mbox *names_next(struct names_cursor *cursor, char ret_text[NAME_BYTES_MA
     place = next_place(cursor);
     if (place) {
         mbox = mbox_ref(place->mbox);
-        strcpy(ret_text, mbox->name->text);
+        memcpy(ret_text, mbox->name->text, strlen(mbox->name->text) + 1);
         TAILQ_REMOVE(&names->places, &cursor->place, link);
         TAILQ_INSERT_AFTER(&names->places, place, &cursor->place, link);
     }

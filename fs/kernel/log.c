@@ -115,7 +115,7 @@ static void quote(const char *name, char quoted[QUOTED_BYTES])
         else
             *to++ = *name;
     }
-    strcpy(to, *name ? "..." : "\"");
+    sprintf(to, "%s", *name ? "..." : "\"");
 }
 
 /* Under lock: there is room. */

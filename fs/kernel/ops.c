@@ -399,7 +399,7 @@ static int run_open(struct call *call)
 {
     struct node *node = node_of(call->req, call->ino);
     fuse_req_t req = call->req;
-    struct file *file;
+    struct file *file = NULL;
     int r = -EPERM;
 
     if (node->ops->open)

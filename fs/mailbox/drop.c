@@ -16,6 +16,7 @@
  * gets EIDRM. */
 #include "drop.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
@@ -204,11 +205,13 @@ static int write_bytes(struct drop_file *drop, const char *data, size_t size, of
         offset = (off_t)drop->msg->size_bytes;
     end = (uint64_t)offset + size;
 
-    if (drop->state != DROP_COLLECTING || end > drop->msg->size_bytes)
+    if (drop->state != DROP_COLLECTING || !drop->msg || end > drop->msg->size_bytes)
         r = resize(drop, end);
     else if ((r = check_size(drop, 0)) < 0)
         spoil(drop, r);
     if (r == 0) {
+        /* Collecting, as it is then, there is a message. */
+        assert(drop->msg && data);
         memcpy(drop->msg->data + offset, data, size);
         drop->has_written = true;
     }
@@ -891,7 +894,7 @@ static struct again *again_new(struct box *box, const char *name, const struct s
     }
     *again = (struct again){ .n_refs = 1, .door = door, .attr = *attr };
     pthread_mutex_init(&again->lock, NULL);
-    strcpy(again->name, name);
+    memcpy(again->name, name, strlen(name) + 1);
     return again;
 }
 

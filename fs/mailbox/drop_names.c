@@ -150,7 +150,7 @@ static struct drop_name *new_name(const struct wanted *as, const struct process_
     *name = (struct drop_name){
         .dir = as->dir, .uid = as->uid, .hash = as->hash, .sender = *sender
     };
-    strcpy(name->name, as->name);
+    memcpy(name->name, as->name, strlen(as->name) + 1);
     return name;
 }
 

@@ -254,8 +254,8 @@ static void reply_open(struct node *dir, fuse_req_t req, const char *name, mode_
                        struct fuse_file_info *fi)
 {
     struct caller caller = caller_of(req);
-    struct file *file;
-    struct node *node;
+    struct file *file = NULL;
+    struct node *node = NULL;
     int r = make_open(dir, name, mode, fi->flags, &caller, &node, &file);
 
     /* Somebody was quicker: the kernel looks again, and checks whether the caller may have that one. */

@@ -54,7 +54,7 @@ static int symlink_read(struct node *node, const struct caller *caller,
     const struct shm_symlink *link = node->object;
 
     (void)caller;
-    strcpy(target, link->target);
+    memcpy(target, link->target, strlen(link->target) + 1);
     return 0;
 }
 
