@@ -3,7 +3,7 @@
  * Made before the first request and freed after the last; each part has its own lock. Locks are
  * taken in this order: a file's, the table's of names or of processes, a mailbox's, then the leaves
  * (quota, nodes, a box's attributes, the deferred work's). None of these is held while the kernel is
- * told anything. */
+ * told anything, save the turn of a file's readers (readers.h), which comes first. */
 #ifndef IPCFS_FS_FS_H
 #define IPCFS_FS_FS_H
 
