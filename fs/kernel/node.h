@@ -56,7 +56,8 @@ struct caller {
     pid_t tid;
     uid_t uid;
     gid_t gid;
-    struct descents *descents; /* what is known of its ancestors (caller.h); set where one may be admitted */
+    struct descents
+        *descents; /* what is known of its ancestors (caller.h); set where one may be admitted */
 };
 
 /* Which of the members of a struct stat to set. */
