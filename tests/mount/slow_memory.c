@@ -166,6 +166,7 @@ int main(int argc, char **argv)
     if (listing.memory == MAP_FAILED)
         fail("mmap");
     pthread_create(&lister, NULL, list, &listing);
+    pthread_detach(lister);
     while (read(STDIN_FILENO, &byte, 1) > 0)
         ;
     kill(server, SIGKILL);

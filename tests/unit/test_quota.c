@@ -190,9 +190,11 @@ Test(quota, who_holds_descriptors_is_not_forgotten)
 Test(quota, descriptors_are_bounded_by_what_the_process_may_open)
 {
     struct quota q;
-    struct rlimit limit = { 400, 400 };
+    struct rlimit limit;
 
     quota_init(&q, 100, 100);
+    cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    limit.rlim_cur = 400;
     cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
     cr_assert_eq(quota_charge_fds(&q, 1, 101), -EDQUOT);
     cr_assert_eq(quota_charge_fds(&q, 1, 100), 0);
