@@ -1,0 +1,67 @@
+/* Inside the mailbox: those who wait, and what settles who gets what.
+ *
+ * Context: under the mailbox's lock; nothing here blocks. For the other files of the mailbox alone. */
+#ifndef IPCFS_CORE_MBOX_SETTLE_H
+#define IPCFS_CORE_MBOX_SETTLE_H
+
+#include "mbox.h"
+
+/* Ends the send that waits for @msg, if one does. */
+void mbox_poster_finish(struct msg *msg, int result, struct mbox_ready *ready);
+
+/* Ends the wait of receiver @op. */
+void mbox_taker_finish(struct mbox *mbox, struct mbox_op *op, int result, struct mbox_ready *ready);
+
+/* Tells those who watch for one of @events; MBOX_REMOVED concerns all. */
+void mbox_wake(struct mbox *mbox, unsigned int events);
+
+/* Return: whether a sender waits. */
+bool mbox_has_pending(const struct mbox *mbox);
+
+/* Takes @msg from among those whose senders wait; its reference is the caller's. */
+void mbox_pending_remove(struct mbox *mbox, struct msg *msg);
+
+/* Tells a store that somebody is going to wait for @events. */
+void mbox_want(struct mbox *mbox, unsigned int events);
+
+/* Hands out the next message.
+ * Return: 0: it is in flight; -EAGAIN: there is none; -EMSGSIZE: it is longer than @op takes, and
+ * stays; what a store says. */
+int mbox_next_message(struct mbox *mbox, const struct mbox_op *op, struct msg **ret_msg);
+
+/* Return: whether each receiver is told by what it has seen (mbox_store_ops.tells_each). */
+bool mbox_tells_each(const struct mbox *mbox);
+
+/* Return: whether a new message of @prio has to wait because others do. */
+bool mbox_is_behind_others(const struct mbox *mbox, unsigned int prio);
+
+/* Return: what the mailbox is ready for, as mbox_poll. */
+unsigned int mbox_readiness(struct mbox *mbox);
+
+/* Restores the invariants after a change (mbox_settle.c), then wakes those who watch for @events, if
+ * they hold. */
+void mbox_settle_locked(struct mbox *mbox, unsigned int events, struct mbox_ready *ready);
+
+/* Serves those who wait first: others may have changed what is in the store. */
+void mbox_catch_up(struct mbox *mbox, struct mbox_ready *ready);
+
+/* Judges the send that has just begun to wait. In a rendezvous mbox_settle_locked() has offered its message
+ * to all receivers that wait, and they had too little room for it.
+ * Return: 0: it may wait for another; -EAGAIN, -ENOBUFS: it may not. */
+int mbox_check_wait(struct mbox *mbox, const struct mbox_op *op);
+
+/* Puts all messages whose senders wait in one queue again. */
+void mbox_gather_pending(struct mbox *mbox);
+
+/* Return: what becomes of the waiting @msg now that the limits may have changed, as mbox_make_room;
+ * -EMSGSIZE: it is too long now. */
+int mbox_rejudge(struct mbox *mbox, const struct msg *msg);
+
+/* Ends the wait of the sender of @msg, which is in no queue: with @r, as mbox_rejudge() has it. */
+void mbox_finish_judged(struct mbox *mbox, struct msg *msg, int r, struct mbox_ready *ready);
+
+/* Locks both, in the order of their addresses. */
+void mbox_lock_two(struct mbox *a, struct mbox *b);
+void mbox_unlock_two(struct mbox *a, struct mbox *b);
+
+#endif
