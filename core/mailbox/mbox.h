@@ -15,7 +15,7 @@
  * A message whose bytes come bit by bit has its place reserved first (mbox_reserve), so that it is
  * sure to go in once it is whole (mbox_post_reserved).
  *
- * A mailbox may keep its messages elsewhere (struct mbox_store): in a ring, which others fill and empty as
+ * A mailbox may keep its messages elsewhere (struct mbox_backend): in a ring, which others fill and empty as
  * well. Then its own queue holds only what was handed out and came back.
  *
  * Ownership: a mailbox is embedded in what its user makes of it and counted by references; the
@@ -70,7 +70,7 @@ struct mbox_op {
     bool nonblock;    /* don't wait: -EAGAIN */
     size_t max_bytes; /* receive: a longer message is refused with -EMSGSIZE and stays */
     pid_t who;        /* receive: which thread, for the caller's may_receive (mbox_claim) */
-    uint64_t seen;    /* receive: the last id that this reader got, where the store asks for it */
+    uint64_t seen;    /* receive: the last id that this reader got, where the backend asks for it */
 
     /* For complete(). */
     int result;      /* 0 or a negative errno */
@@ -119,30 +119,30 @@ struct mbox_stat {
 };
 
 /* Where a mailbox keeps its messages, if not in a queue of its own. */
-struct mbox_store;
+struct mbox_backend;
 
-/* Each is called under the mailbox's lock, and does not wait. Before -EAGAIN can end, the store calls
+/* Each is called under the mailbox's lock, and does not wait. Before -EAGAIN can end, the backend calls
  * mbox_settle(), if it was asked to by want(). Any error but -EAGAIN ends the call that met it. */
-struct mbox_store_ops {
+struct mbox_backend_ops {
     /* Whether what there is for a receiver depends on what it has seen: none waits behind another. */
     bool tells_each;
     /* Puts @msg in, as a copy. Return: 0; -EAGAIN: full; a negative errno. */
-    int (*put)(struct mbox_store *store, const struct msg *msg);
+    int (*put)(struct mbox_backend *backend, const struct msg *msg);
     /* Takes the next message out, a new one; its id may be set. Return: 0 with *ret_msg; -EAGAIN: empty; -EMSGSIZE: longer
      * than @op's max_bytes, and it stays; a negative errno. */
-    int (*get)(struct mbox_store *store, const struct mbox_op *op, struct msg **ret_msg);
+    int (*get)(struct mbox_backend *backend, const struct mbox_op *op, struct msg **ret_msg);
     /* Return: MBOX_READABLE, MBOX_WRITABLE: what would not answer -EAGAIN. */
-    unsigned int (*readiness)(struct mbox_store *store);
+    unsigned int (*readiness)(struct mbox_backend *backend);
     /* Return: whether messages are in it. */
-    bool (*has_messages)(struct mbox_store *store);
+    bool (*has_messages)(struct mbox_backend *backend);
     /* Somebody waits for one of these. */
-    void (*want)(struct mbox_store *store, unsigned int events);
+    void (*want)(struct mbox_backend *backend, unsigned int events);
     /* The mailbox is removed: nothing of the above is called any more. */
-    void (*end)(struct mbox_store *store, struct mbox_ready *ready);
+    void (*end)(struct mbox_backend *backend, struct mbox_ready *ready);
 };
 
-struct mbox_store {
-    const struct mbox_store_ops *ops;
+struct mbox_backend {
+    const struct mbox_backend_ops *ops;
 };
 
 struct mbox {
@@ -152,7 +152,7 @@ struct mbox {
     void (*ended)(struct mbox *mbox);
     struct mbox_domain *domain;
 
-    struct mbox_store *store; /* set before the mailbox is used; NULL: none */
+    struct mbox_backend *backend; /* set before the mailbox is used; NULL: none */
 
     struct name *name; /* the name table's, under its lock; NULL: none */
 
@@ -292,8 +292,8 @@ void mbox_close(struct mbox *mbox, struct mbox_ready *ready);
  * Return: 0; -ENOTEMPTY: messages wait; -EIDRM: removed before. */
 int mbox_remove(struct mbox *mbox, bool force, struct mbox_ready *ready);
 
-/* What is in the mailbox's store may have changed: serves those who wait, and wakes those who watch for
- * @events whatever the store's readiness says. Return: which events are still waited for. */
+/* What is in the mailbox's backend may have changed: serves those who wait, and wakes those who watch for
+ * @events whatever the backend's readiness says. Return: which events are still waited for. */
 unsigned int mbox_settle(struct mbox *mbox, unsigned int events, struct mbox_ready *ready);
 
 /* Removes one, messages or not, and closes the other, at one moment: who is woken by the one finds the other

@@ -184,7 +184,8 @@ void mbox_close(struct mbox *mbox, struct mbox_ready *ready)
 /* Whether messages wait for a receiver. */
 static bool is_occupied(struct mbox *mbox)
 {
-    return mbox->queue.occupied || (mbox->store && mbox->store->ops->has_messages(mbox->store));
+    return mbox->queue.occupied ||
+           (mbox->backend && mbox->backend->ops->has_messages(mbox->backend));
 }
 
 static int remove_locked(struct mbox *mbox, bool force, struct mbox_ready *ready)
@@ -208,8 +209,8 @@ static int remove_locked(struct mbox *mbox, bool force, struct mbox_ready *ready
     }
     end_waiting(mbox, -EIDRM, ready);
     mbox_wake(mbox, MBOX_REMOVED);
-    if (mbox->store)
-        mbox->store->ops->end(mbox->store, ready);
+    if (mbox->backend)
+        mbox->backend->ops->end(mbox->backend, ready);
     return 0;
 }
 

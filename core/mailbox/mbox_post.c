@@ -96,7 +96,7 @@ static int post_charged(struct mbox *mbox, struct msg *msg, struct mbox_op *op)
     if (r < 0)
         return r;
     msg_ref(msg);
-    if (mbox->store)
+    if (mbox->backend)
         r = park_post(mbox, msg, op);
     else
         r = mbox_is_rendezvous(mbox) ? post_rendezvous(mbox, msg, op) : post_queue(mbox, msg, op);
@@ -105,10 +105,10 @@ static int post_charged(struct mbox *mbox, struct msg *msg, struct mbox_op *op)
     return r;
 }
 
-/* What is in a store is charged to whoever the store belongs to; only who waits is charged here. */
-static int post_to_store(struct mbox *mbox, struct msg *msg, struct mbox_op *op)
+/* What is in a backend is charged to whoever the backend belongs to; only who waits is charged here. */
+static int post_to_backend(struct mbox *mbox, struct msg *msg, struct mbox_op *op)
 {
-    int r = mbox->pending.occupied ? -EAGAIN : mbox->store->ops->put(mbox->store, msg);
+    int r = mbox->pending.occupied ? -EAGAIN : mbox->backend->ops->put(mbox->backend, msg);
 
     if (r == 0) {
         msg->arrived = mbox_now();
@@ -130,7 +130,7 @@ int mbox_post(struct mbox *mbox, struct msg *msg, struct mbox_op *op, struct mbo
     if (r == 0)
         mbox_catch_up(mbox, ready);
     if (r == 0)
-        r = mbox->store ? post_to_store(mbox, msg, op) : post_charged(mbox, msg, op);
+        r = mbox->backend ? post_to_backend(mbox, msg, op) : post_charged(mbox, msg, op);
     if (r >= 0)
         mbox_settle_locked(mbox, MBOX_READABLE, ready);
     if (r == MBOX_PARKED && op) {

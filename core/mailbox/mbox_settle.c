@@ -18,7 +18,7 @@
  *     flight, unless its receiver has given the charge back (msg_discharge).
  * mbox_settle_locked() restores the first two after any change.
  *
- * With a store, the ways are: post ──> store ──> in flight, and back to the queue, which goes first.
+ * With a backend, the ways are: post ──> backend ──> in flight, and back to the queue, which goes first.
  *
  * This file is below all others that change a mailbox; it knows the queue (mbox_queue.c) and none of them.
  * All under the mailbox's lock. */
@@ -105,8 +105,8 @@ static void launch(struct mbox *mbox, struct msg *msg)
 
 void mbox_want(struct mbox *mbox, unsigned int events)
 {
-    if (mbox->store)
-        mbox->store->ops->want(mbox->store, events);
+    if (mbox->backend)
+        mbox->backend->ops->want(mbox->backend, events);
 }
 
 int mbox_next_message(struct mbox *mbox, const struct mbox_op *op, struct msg **ret_msg)
@@ -118,8 +118,8 @@ int mbox_next_message(struct mbox *mbox, const struct mbox_op *op, struct msg **
         return -EMSGSIZE;
     if (msg) {
         launch(mbox, msg);
-    } else if (mbox->store) {
-        r = mbox->store->ops->get(mbox->store, op, &msg);
+    } else if (mbox->backend) {
+        r = mbox->backend->ops->get(mbox->backend, op, &msg);
         if (r == 0 && msg->id == 0)
             mbox_stamp(mbox, msg);
         if (r == 0)
@@ -134,7 +134,7 @@ int mbox_next_message(struct mbox *mbox, const struct mbox_op *op, struct msg **
 
 bool mbox_tells_each(const struct mbox *mbox)
 {
-    return mbox->store && mbox->store->ops->tells_each;
+    return mbox->backend && mbox->backend->ops->tells_each;
 }
 
 /* Gives waiting receivers what there is, in the order they came. Return: whether there was. */
@@ -161,11 +161,11 @@ static bool serve_takers(struct mbox *mbox, struct mbox_ready *ready)
 }
 
 /* Return: 0: @msg, which waits first, goes in now, and its charge is over where it is copied elsewhere;
- * -EAGAIN: it waits on; what a store says. */
+ * -EAGAIN: it waits on; what a backend says. */
 static int admit_first(struct mbox *mbox, struct msg *msg)
 {
-    if (mbox->store)
-        return mbox->store->ops->put(mbox->store, msg);
+    if (mbox->backend)
+        return mbox->backend->ops->put(mbox->backend, msg);
     return mbox_finds_room(mbox, msg) ? 0 : -EAGAIN;
 }
 
@@ -188,7 +188,7 @@ static bool is_before(const struct msg *a, const struct msg *b)
     return a->prio > b->prio || (a->prio == b->prio && a->seq < b->seq);
 }
 
-/* In a mailbox without a store. Return: of those who wait, who comes next, if there is room; NULL: nobody. */
+/* In a mailbox without a backend. Return: of those who wait, who comes next, if there is room; NULL: nobody. */
 static struct msg *first_pending(struct mbox *mbox)
 {
     struct msg *behind;
@@ -217,14 +217,14 @@ static void admit_pending(struct mbox *mbox, struct mbox_ready *ready)
     struct msg *msg;
 
     while (!mbox_is_rendezvous(mbox) &&
-           (msg = mbox->store ? msgq_first(&mbox->pending) : first_pending(mbox))) {
+           (msg = mbox->backend ? msgq_first(&mbox->pending) : first_pending(mbox))) {
         int r = admit_first(mbox, msg);
 
         if (r == -EAGAIN)
             break;
         mbox_pending_remove(mbox, msg);
         mbox_poster_finish(msg, r, ready);
-        if (!mbox->store) {
+        if (!mbox->backend) {
             mbox_let_in(mbox, msg, 0);
             continue;
         }
@@ -237,13 +237,14 @@ static void admit_pending(struct mbox *mbox, struct mbox_ready *ready)
 static bool is_readable(struct mbox *mbox)
 {
     return source(mbox)->occupied ||
-           (mbox->store && mbox->store->ops->readiness(mbox->store) & MBOX_READABLE);
+           (mbox->backend && mbox->backend->ops->readiness(mbox->backend) & MBOX_READABLE);
 }
 
 static bool is_writable(const struct mbox *mbox)
 {
-    if (mbox->store)
-        return !mbox->pending.occupied && mbox->store->ops->readiness(mbox->store) & MBOX_WRITABLE;
+    if (mbox->backend)
+        return !mbox->pending.occupied &&
+               mbox->backend->ops->readiness(mbox->backend) & MBOX_WRITABLE;
     if (mbox->limits.overflow == MBOX_OVERFLOW_REJECT)
         return true;
     if (mbox_is_rendezvous(mbox))
@@ -273,7 +274,7 @@ void mbox_settle_locked(struct mbox *mbox, unsigned int events, struct mbox_read
 
 void mbox_catch_up(struct mbox *mbox, struct mbox_ready *ready)
 {
-    if (mbox->store && (mbox->pending.occupied || !TAILQ_EMPTY(&mbox->takers)))
+    if (mbox->backend && (mbox->pending.occupied || !TAILQ_EMPTY(&mbox->takers)))
         mbox_settle_locked(mbox, MBOX_READABLE | MBOX_WRITABLE, ready);
 }
 

@@ -21,15 +21,15 @@ bool mbox_has_pending(const struct mbox *mbox);
 /* Takes @msg from among those whose senders wait; its reference is the caller's. */
 void mbox_pending_remove(struct mbox *mbox, struct msg *msg);
 
-/* Tells a store that somebody is going to wait for @events. */
+/* Tells a backend that somebody is going to wait for @events. */
 void mbox_want(struct mbox *mbox, unsigned int events);
 
 /* Hands out the next message.
  * Return: 0: it is in flight; -EAGAIN: there is none; -EMSGSIZE: it is longer than @op takes, and
- * stays; what a store says. */
+ * stays; what a backend says. */
 int mbox_next_message(struct mbox *mbox, const struct mbox_op *op, struct msg **ret_msg);
 
-/* Return: whether each receiver is told by what it has seen (mbox_store_ops.tells_each). */
+/* Return: whether each receiver is told by what it has seen (mbox_backend_ops.tells_each). */
 bool mbox_tells_each(const struct mbox *mbox);
 
 /* Return: whether a new message of @prio has to wait because others do. */
@@ -42,7 +42,7 @@ unsigned int mbox_readiness(struct mbox *mbox);
  * they hold. */
 void mbox_settle_locked(struct mbox *mbox, unsigned int events, struct mbox_ready *ready);
 
-/* Serves those who wait first: others may have changed what is in the store. */
+/* Serves those who wait first: others may have changed what is in the backend. */
 void mbox_catch_up(struct mbox *mbox, struct mbox_ready *ready);
 
 /* Judges the send that has just begun to wait. In a rendezvous mbox_settle_locked() has offered its message

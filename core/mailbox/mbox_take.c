@@ -15,7 +15,7 @@ static int take_locked(struct mbox *mbox, struct mbox_op *op, struct msg **ret_m
     if (mbox->removed)
         return -EIDRM;
     mbox_catch_up(mbox, ready);
-    if (mbox->store && !mbox_tells_each(mbox) && !TAILQ_EMPTY(&mbox->takers))
+    if (mbox->backend && !mbox_tells_each(mbox) && !TAILQ_EMPTY(&mbox->takers))
         r = -EAGAIN;
     else
         r = mbox_next_message(mbox, op, ret_msg);

@@ -1,4 +1,4 @@
-/* Waiting: an op is cancelled or completed, a mailbox watched, and what a store tells passed on.
+/* Waiting: an op is cancelled or completed, a mailbox watched, and what a backend tells passed on.
  *
  * An op that waits is the mailbox's until it is in the list of those that are ready; then it is
  * whoever's that runs the list, without a lock. Each other function takes the mailbox's lock. */

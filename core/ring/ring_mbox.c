@@ -1,4 +1,4 @@
-/* The store's calls come under the mailbox's lock, so that one thread at a time uses the handle. They try
+/* The backend's calls come under the mailbox's lock, so that one thread at a time uses the handle. They try
  * and never wait; who must wait is the mailbox's, until the waiter's thread finds that a word has
  * changed.
  *
@@ -20,14 +20,14 @@
 #include "core/base/settings.h"
 #include "core/base/size.h"
 
-static struct ring_mbox *of_store(struct mbox_store *store)
+static struct ring_mbox *of_backend(struct mbox_backend *backend)
 {
-    return (struct ring_mbox *)((char *)store - offsetof(struct ring_mbox, store));
+    return (struct ring_mbox *)((char *)backend - offsetof(struct ring_mbox, backend));
 }
 
-static struct ring_mbox *of_bell_store(struct mbox_store *store)
+static struct ring_mbox *of_bell_backend(struct mbox_backend *backend)
 {
-    return (struct ring_mbox *)((char *)store - offsetof(struct ring_mbox, bell_store));
+    return (struct ring_mbox *)((char *)backend - offsetof(struct ring_mbox, bell_backend));
 }
 
 /* --- The dead --- */
@@ -131,7 +131,7 @@ static unsigned int bury(struct ring_mbox *ring)
     return ring_bury(ring->memory->map, &ring->memory->geometry, is_dead, ring);
 }
 
-/* --- The store --- */
+/* --- The backend --- */
 
 /* Under lock: counts what has been published, or some of it. Return: the id of the last change. */
 static uint64_t count_changes(struct ring_mbox *ring, bool *ret_more)
@@ -182,9 +182,9 @@ static bool has_to_skip(struct ring_mbox *ring)
            !ring_is_blocked(memory->map, &memory->geometry);
 }
 
-static int put(struct mbox_store *store, const struct msg *msg)
+static int put(struct mbox_backend *backend, const struct msg *msg)
 {
-    struct ring_mbox *ring = of_store(store);
+    struct ring_mbox *ring = of_backend(backend);
     unsigned int n_dead = 0;
     int r;
 
@@ -205,9 +205,9 @@ static struct msg_sender unknown_sender(const struct ring_mbox *ring)
     return (struct msg_sender){ .uid = ring->home.uid, .gid = ring->home.gid };
 }
 
-static int get(struct mbox_store *store, const struct mbox_op *op, struct msg **ret_msg)
+static int get(struct mbox_backend *backend, const struct mbox_op *op, struct msg **ret_msg)
 {
-    struct ring_mbox *ring = of_store(store);
+    struct ring_mbox *ring = of_backend(backend);
     size_t n_max = ipcring_message_bytes(ring->handle);
     unsigned int n_dead = 0;
     struct msg *msg;
@@ -237,9 +237,9 @@ static int get(struct mbox_store *store, const struct mbox_op *op, struct msg **
 
 /* What nobody could ever receive is no message: it does not keep the ring from being removed. What is not
  * known yet may be one. */
-static bool has_messages(struct mbox_store *store)
+static bool has_messages(struct mbox_backend *backend)
 {
-    struct ring_mbox *ring = of_store(store);
+    struct ring_mbox *ring = of_backend(backend);
     enum ring_next next;
 
     if (is_spoilt(ring->memory))
@@ -257,9 +257,9 @@ static bool is_readable(struct ring_mbox *ring)
     return next == RING_MESSAGE || next == RING_DAMAGE;
 }
 
-static unsigned int readiness(struct mbox_store *store)
+static unsigned int readiness(struct mbox_backend *backend)
 {
-    struct ring_mbox *ring = of_store(store);
+    struct ring_mbox *ring = of_backend(backend);
     struct ring_memory *memory = ring->memory;
     unsigned int events = 0;
     struct ipcring_stat stat;
@@ -276,9 +276,9 @@ static unsigned int readiness(struct mbox_store *store)
     return events;
 }
 
-static void want(struct mbox_store *store, unsigned int events)
+static void want(struct mbox_backend *backend, unsigned int events)
 {
-    struct ring_mbox *ring = of_store(store);
+    struct ring_mbox *ring = of_backend(backend);
 
     if (events & MBOX_READABLE)
         ring_wait_ask(&ring->data);
@@ -300,9 +300,9 @@ static void end_memory(struct ring_mbox *ring)
     ring->memory = NULL;
 }
 
-static void end(struct mbox_store *store, struct mbox_ready *ready)
+static void end(struct mbox_backend *backend, struct mbox_ready *ready)
 {
-    struct ring_mbox *ring = of_store(store);
+    struct ring_mbox *ring = of_backend(backend);
 
     end_memory(ring);
     mbox_remove(&ring->bell, true, ready);
@@ -311,7 +311,7 @@ static void end(struct mbox_store *store, struct mbox_ready *ready)
     ring_wait_leave(&ring->space);
 }
 
-static const struct mbox_store_ops store_ops = {
+static const struct mbox_backend_ops ring_backend_ops = {
     .put = put,
     .get = get,
     .readiness = readiness,
@@ -322,16 +322,16 @@ static const struct mbox_store_ops store_ops = {
 
 /* --- The bell --- */
 
-static int bell_put(struct mbox_store *store, const struct msg *msg)
+static int bell_put(struct mbox_backend *backend, const struct msg *msg)
 {
-    (void)store;
+    (void)backend;
     (void)msg;
     return -EOPNOTSUPP;
 }
 
-static int bell_get(struct mbox_store *store, const struct mbox_op *op, struct msg **ret_msg)
+static int bell_get(struct mbox_backend *backend, const struct mbox_op *op, struct msg **ret_msg)
 {
-    struct ring_mbox *ring = of_bell_store(store);
+    struct ring_mbox *ring = of_bell_backend(backend);
     uint64_t id = atomic_load(&ring->n_changes);
     char text[24];
     struct msg *msg;
@@ -351,34 +351,34 @@ static int bell_get(struct mbox_store *store, const struct mbox_op *op, struct m
 }
 
 /* It depends on what its reader has seen, so that only the reader can tell. */
-static unsigned int bell_readiness(struct mbox_store *store)
+static unsigned int bell_readiness(struct mbox_backend *backend)
 {
-    (void)store;
+    (void)backend;
     return MBOX_WRITABLE;
 }
 
-static bool bell_has_messages(struct mbox_store *store)
+static bool bell_has_messages(struct mbox_backend *backend)
 {
-    (void)store;
+    (void)backend;
     return false;
 }
 
-static void bell_want(struct mbox_store *store, unsigned int events)
+static void bell_want(struct mbox_backend *backend, unsigned int events)
 {
-    struct ring_mbox *ring = of_bell_store(store);
+    struct ring_mbox *ring = of_bell_backend(backend);
 
     (void)events;
     ring_wait_ask(&ring->data);
     ring_wait_ask(&ring->space);
 }
 
-static void bell_end(struct mbox_store *store, struct mbox_ready *ready)
+static void bell_end(struct mbox_backend *backend, struct mbox_ready *ready)
 {
-    (void)store;
+    (void)backend;
     (void)ready;
 }
 
-static const struct mbox_store_ops bell_store_ops = {
+static const struct mbox_backend_ops bell_backend_ops = {
     .tells_each = true,
     .put = bell_put,
     .get = bell_get,
@@ -547,14 +547,14 @@ static int add_waits(struct ring_mbox *ring, struct ring_waiters *waiters)
     return r;
 }
 
-static void init_stores(struct ring_mbox *ring)
+static void init_backends(struct ring_mbox *ring)
 {
     mbox_init(&ring->bell, ring->mbox->domain, release_bell);
     mbox_ref(ring->mbox);
-    ring->store.ops = &store_ops;
-    ring->bell_store.ops = &bell_store_ops;
-    ring->mbox->store = &ring->store;
-    ring->bell.store = &ring->bell_store;
+    ring->backend.ops = &ring_backend_ops;
+    ring->bell_backend.ops = &bell_backend_ops;
+    ring->mbox->backend = &ring->backend;
+    ring->bell.backend = &ring->bell_backend;
 }
 
 int ring_mbox_init(struct ring_mbox *ring, struct mbox *mbox, struct ring_waiters *waiters,
@@ -576,7 +576,7 @@ int ring_mbox_init(struct ring_mbox *ring, struct mbox *mbox, struct ring_waiter
         return r;
     }
     set_memory(ring, memory, handle);
-    init_stores(ring);
+    init_backends(ring);
     return 0;
 }
 
@@ -653,7 +653,7 @@ static bool is_in_use(struct ring_mbox *ring)
     if (is_spoilt(ring->memory))
         return ring->mbox->queue.occupied;
     bury(ring);
-    return ring->mbox->queue.occupied || has_messages(&ring->store) ||
+    return ring->mbox->queue.occupied || has_messages(&ring->backend) ||
            ring_is_blocked(ring->memory->map, &ring->memory->geometry);
 }
 

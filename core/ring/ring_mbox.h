@@ -1,6 +1,6 @@
 /* A ring as the mount serves it: what makes a mailbox one whose messages lie in memory that clients map.
  *
- * The mailbox is what the shell sends to and receives from, with all its waiting; its store is the
+ * The mailbox is what the shell sends to and receives from, with all its waiting; its backend is the
  * ring. A message that was taken out and could not be delivered waits in the mailbox's own queue, which
  * goes first. The bell is a mailbox too: its messages say that the ring has changed since the one whose
  * id is the op's `seen`.
@@ -38,8 +38,8 @@ struct ring_mbox {
     _Atomic uint64_t n_told;    /* of which its watchers have been told */
     struct ring_judges *judges;
 
-    struct mbox_store store;
-    struct mbox_store bell_store;
+    struct mbox_backend backend;
+    struct mbox_backend bell_backend;
     struct ring_wait data; /* where consumers wait */
     struct ring_wait space;
     /* Under the mailbox's lock: */

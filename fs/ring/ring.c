@@ -135,7 +135,7 @@ static void free_ring(struct box *box)
 {
     struct ring *ring = ring_of(box);
 
-    if (box->mbox.store)
+    if (box->mbox.backend)
         ring_mbox_deinit(&ring->shared);
     box_deinit(box);
     free(ring);
