@@ -48,14 +48,15 @@ struct mbox_domain {
 TAILQ_HEAD(mbox_ready, mbox_op);
 TAILQ_HEAD(mbox_watch_list, mbox_watch);
 
-/* The states of an op, under the mailbox's lock. Only these moves exist:
+/* The states of an op, under the mailbox's lock. Only these moves exist (mbox_op_move):
  *
- *   IDLE ──> WAITING ──> DONE        a send finds room, a receive a message; or cancelled
- *     ^         │ ^        │ ^
- *     │         v │        │ │
- *     │       IN_FLIGHT ───│─┘       a send of a rendezvous, while its receiver is told
- *     └────────────────────┘         a completed op may be used for another call
- */
+ *   IDLE ──────> WAITING      the call leaves it behind
+ *   WAITING ───> DONE         a send finds room, a receive a message; or cancelled
+ *   WAITING ───> IN_FLIGHT    a send of a rendezvous, while its receiver is told
+ *   IN_FLIGHT ─> DONE         the receiver has it; or the send is over for another reason
+ *   IN_FLIGHT ─> WAITING      the receiver has it not
+ *   WAITING ───> IDLE         within its call: it may not wait after all
+ *   DONE ──────> WAITING      a completed op is used for another call */
 enum mbox_op_state {
     MBOX_OP_IDLE,
     MBOX_OP_WAITING,

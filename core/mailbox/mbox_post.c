@@ -33,7 +33,7 @@ static int park_post(struct mbox *mbox, struct msg *msg, struct mbox_op *op)
     if (op->cancelled)
         return -EINTR;
     mbox_stamp(mbox, msg);
-    op->state = MBOX_OP_WAITING;
+    mbox_op_move(op, MBOX_OP_WAITING);
     op->msg = msg;
     msg->poster = op;
     msgq_push(&mbox->pending, msg);
@@ -50,7 +50,7 @@ static void unpark_post(struct mbox *mbox, struct mbox_op *op)
     mbox_pending_remove(mbox, msg);
     msg->poster = NULL;
     op->msg = NULL;
-    op->state = MBOX_OP_IDLE;
+    mbox_op_move(op, MBOX_OP_IDLE);
     mbox_discard(msg);
 }
 

@@ -24,13 +24,28 @@
  * All under the mailbox's lock. */
 #include "mbox_settle.h"
 
+#include <assert.h>
 #include <errno.h>
 
 #include "mbox_queue.h"
 
+/* The moves that stand at enum mbox_op_state: a bit for each state that may follow. */
+__attribute__((unused)) static const unsigned int moves[] = {
+    [MBOX_OP_IDLE] = 1U << MBOX_OP_WAITING,
+    [MBOX_OP_WAITING] = 1U << MBOX_OP_IN_FLIGHT | 1U << MBOX_OP_DONE | 1U << MBOX_OP_IDLE,
+    [MBOX_OP_IN_FLIGHT] = 1U << MBOX_OP_WAITING | 1U << MBOX_OP_DONE,
+    [MBOX_OP_DONE] = 1U << MBOX_OP_WAITING,
+};
+
+void mbox_op_move(struct mbox_op *op, enum mbox_op_state to)
+{
+    assert(moves[op->state] & 1U << to);
+    op->state = to;
+}
+
 static void op_finish(struct mbox_op *op, int result, struct mbox_ready *ready)
 {
-    op->state = MBOX_OP_DONE;
+    mbox_op_move(op, MBOX_OP_DONE);
     op->result = result;
     TAILQ_INSERT_TAIL(ready, op, link);
 }
@@ -98,7 +113,7 @@ static void launch(struct mbox *mbox, struct msg *msg)
     else
         mbox_pending_remove(mbox, msg);
     if (msg->poster)
-        msg->poster->state = MBOX_OP_IN_FLIGHT;
+        mbox_op_move(msg->poster, MBOX_OP_IN_FLIGHT);
     else
         mbox_count_received(mbox);
 }

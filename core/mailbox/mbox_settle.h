@@ -6,6 +6,9 @@
 
 #include "mbox.h"
 
+/* Moves @op to state @to, which is one of the moves at enum mbox_op_state. */
+void mbox_op_move(struct mbox_op *op, enum mbox_op_state to);
+
 /* Ends the send that waits for @msg, if one does. */
 void mbox_poster_finish(struct msg *msg, int result, struct mbox_ready *ready);
 

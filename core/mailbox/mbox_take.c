@@ -27,7 +27,7 @@ static int take_locked(struct mbox *mbox, struct mbox_op *op, struct msg **ret_m
         return r;
     if (op->cancelled)
         return -EINTR;
-    op->state = MBOX_OP_WAITING;
+    mbox_op_move(op, MBOX_OP_WAITING);
     TAILQ_INSERT_TAIL(&mbox->takers, op, link);
     mbox->stat.n_receivers_waiting++;
     mbox_want(mbox, MBOX_READABLE);
@@ -74,7 +74,7 @@ static void return_to_poster(struct mbox *mbox, struct msg *msg, struct mbox_rea
         mbox_finish_judged(mbox, msg, r, ready);
         return;
     }
-    op->state = MBOX_OP_WAITING;
+    mbox_op_move(op, MBOX_OP_WAITING);
     msgq_put_back(&mbox->pending, msg);
     mbox->stat.n_senders_waiting++;
     mbox_settle_locked(mbox, MBOX_READABLE, ready);
