@@ -1,3 +1,7 @@
+/* The system calls of libipcring: futexes, membarrier, and what /proc tells of a claimer.
+ *
+ * Nothing is owned and there is no lock. A claimer is taken for dead only where that is sure: a pid that can't
+ * be seen, or that /proc describes in another namespace's terms, lives on. */
 #include "ring_os.h"
 
 #include <errno.h>

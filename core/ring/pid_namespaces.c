@@ -1,3 +1,7 @@
+/* Asks all of /proc whether a claimer of another pid namespace may still live.
+ *
+ * Processes name themselves in a ring by the pid in their own namespace, which /proc/PID/status shows in its
+ * line NSpid. Nothing is owned beyond a call, and there is no lock. */
 #include "pid_namespaces.h"
 
 #include <ctype.h>

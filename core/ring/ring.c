@@ -1,3 +1,8 @@
+/* What the maker of a ring does in its map: formats it, ends it, and frees what the dead have left in it.
+ *
+ * The map is the caller's, and anybody may write anything into it: the caller's own copy of the geometry
+ * counts, and each walk over slots is bounded. There is no lock; the orderings and their letters are in
+ * ring_abi.h. */
 #include "ring.h"
 
 #include <errno.h>

@@ -1,3 +1,8 @@
+/* The file behind a ring: made, mapped, charged to its owner, and given back.
+ *
+ * References keep the mapping; holders among them keep the charge. Whether and to whom it is charged is under
+ * the memory's lock, all else is set before others see it or is atomic. The quota's lock is taken below the
+ * memory's. */
 #include "ring_memory.h"
 
 #include <errno.h>

@@ -1,3 +1,9 @@
+/* The threads that sleep on rings' wait words.
+ *
+ * A thread goes round its entries: it calls `look` of those that are due, announces a sleeper (G of ring_abi.h)
+ * where somebody waits, and then sleeps on all words and on `asked`, a word of its own, by which others wake it.
+ * A thread owns its entries until it has called `left`. A waiter's lock guards its list and what others ask of
+ * it; the lock of struct ring_waiters guards the list of threads. */
 #include "ring_waiter.h"
 
 #include <errno.h>

@@ -1,3 +1,7 @@
+/* Puts private memory in the place of a mapping whose file was truncated, in the handler of SIGBUS.
+ *
+ * Guards are in a list that only grows, so that the handler can walk it without a lock; one that is no longer
+ * needed is used again. The lock is for those who add a guard. */
 #include "truncated.h"
 
 #include <pthread.h>
