@@ -170,16 +170,41 @@ static uint32_t start_tag(int64_t start_ticks)
     return 1 + (uint32_t)((uint64_t)start_ticks % IPCRING_ID_START_MODULUS);
 }
 
+/* The file of the first thread tells what that of the process does. An emulator of another processor
+ * (qemu-user) shows its program a /proc/PID/stat of its own, with another start; not this one. */
+static bool read_process_of(pid_t pid, struct process *ret_process)
+{
+    char path[48];
+
+    snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", (int)pid, (int)pid);
+    return read_process(path, ret_process);
+}
+
+/* Whether /proc shows this process's pid namespace, and not the one around it. */
+static bool has_own_proc(void)
+{
+    char self[16] = "";
+
+    return readlink("/proc/self", self, sizeof(self) - 1) > 0 &&
+           strtol(self, NULL, 10) == (long)getpid();
+}
+
+/* What others read of this process. */
+static bool read_self(struct process *ret_process)
+{
+    /* Not by its pid: where /proc is another namespace's, that is another process. */
+    return has_own_proc() ? read_process_of(getpid(), ret_process)
+                          : read_process("/proc/self/stat", ret_process);
+}
+
 uint32_t ipcring_os_own_id(void)
 {
     struct process process;
     int64_t offset_ns;
     uint32_t tag = 0;
 
-    /* Not by its pid: where /proc is another namespace's, that is another process. What is not a whole
-     * number of ticks can't be taken off again. */
-    if (read_own_offset(&offset_ns) && offset_ns % NS_PER_TICK == 0 &&
-        read_process("/proc/self/stat", &process))
+    /* What is not a whole number of ticks can't be taken off again. */
+    if (read_own_offset(&offset_ns) && offset_ns % NS_PER_TICK == 0 && read_self(&process))
         tag = start_tag(process.start_ticks - offset_ns / NS_PER_TICK);
     return ((uint32_t)getpid() & IPCRING_ID_PID) | tag << IPCRING_ID_START_SHIFT;
 }
@@ -210,15 +235,6 @@ static bool may_have_tag(pid_t pid, int64_t ticks, uint32_t tag)
 }
 
 /* --- Claimers --- */
-
-/* Whether /proc shows this process's pid namespace, and not the one around it. */
-static bool has_own_proc(void)
-{
-    char self[16] = "";
-
-    return readlink("/proc/self", self, sizeof(self) - 1) > 0 &&
-           strtol(self, NULL, 10) == (long)getpid();
-}
 
 enum ipcring_os_life ipcring_os_look(pid_t pid, uint64_t *ret_ino)
 {
@@ -270,7 +286,6 @@ bool ipcring_os_claimer_is_dead(uint32_t id)
     enum ipcring_os_life life;
     struct process process;
     uint64_t ino;
-    char path[32];
 
     if (pid == 0)
         return true;
@@ -279,8 +294,7 @@ bool ipcring_os_claimer_is_dead(uint32_t id)
         return true;
     if (life == IPCRING_OS_LIVES && tag == 0)
         return false;
-    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-    if (!has_own_proc() || is_in_execve(pid) || !read_process(path, &process))
+    if (!has_own_proc() || is_in_execve(pid) || !read_process_of(pid, &process))
         return false;
     /* A leader that has ended while its threads go on looks like a zombie too. */
     if ((process.state == 'Z' || process.state == 'X') && process.n_threads <= 1)
