@@ -18,6 +18,7 @@
 #define SLOTS 8
 #define CALL_NS ((uint64_t)(2000 * MS))
 
+/* Multiples of 8: many processors have no other atomic 64 bits. */
 static const size_t at_words[] = {
     IPCRING_AT_HEAD,
     IPCRING_AT_TAIL,
@@ -29,7 +30,7 @@ static const size_t at_words[] = {
     IPCRING_AT_WAIT_SPACE,
     IPCRING_AT_MAGIC,
     IPCRING_AT_SLOTS,
-    IPCRING_AT_FLAGS,
+    IPCRING_AT_VERSION, /* and the flags */
 };
 
 static _Noreturn void run_scribbler(struct fixture *f, uint64_t random)
@@ -183,6 +184,8 @@ int main(int argc, char **argv)
     for (int i = 0; i < 2; i++)
         failed |= waitpid(users[i], &status, 0) != users[i] || status != 0;
     kill(scribbler, SIGKILL);
-    waitpid(scribbler, &status, 0);
+    if (waitpid(scribbler, &status, 0) != scribbler || !WIFSIGNALED(status) ||
+        WTERMSIG(status) != SIGKILL)
+        die("the scribbler ended by itself, status %d", status);
     return failed;
 }
