@@ -164,6 +164,7 @@ void msg_unref(struct msg *msg)
     if (atomic_fetch_sub_explicit(&msg->n_refs, 1, memory_order_acq_rel) > 1)
         return;
     quota_charge_end(&msg->charge);
+    free(msg->headers);
     free_memory(msg);
 }
 

@@ -1,4 +1,4 @@
-/* A message: who sent it, when, how urgent, and its bytes.
+/* A message: who sent it, when, how urgent, its headers, and its bytes.
  *
  * What a message says never changes once it is in a mailbox, so a queue, an open file and a reply
  * on its way share one by counting references. Its place in a mailbox does change; those members
@@ -20,12 +20,13 @@
 #include <time.h>
 
 #include "core/base/hash.h"
+#include "headers.h"
 #include "quota.h"
 
 /* Priorities run from 0 to MSG_N_PRIOS - 1; the highest is delivered first. */
 #define MSG_N_PRIOS 32
 
-/* A message is charged to its sender by its size, and by this much at least: an empty one takes
+/* A message is charged to its sender by its size and its headers, and by this much at least: an empty one takes
  * memory too. */
 #define MSG_MIN_CHARGE_BYTES 128
 
@@ -43,6 +44,7 @@ struct msg {
     unsigned int prio;
     struct msg_sender sender;
     size_t size_bytes;
+    struct headers *headers; /* its own; set before others see it; NULL: none */
 
     /* Set by the mailbox on arrival, fixed from then on. */
     uint64_t id;             /* unique in a mount, rising */
@@ -118,7 +120,9 @@ void msg_let_go(struct msg *msg);
 /* Return: what @msg counts for in the quota, in bytes. */
 static inline uint64_t msg_charge_bytes(const struct msg *msg)
 {
-    return msg->size_bytes > MSG_MIN_CHARGE_BYTES ? msg->size_bytes : MSG_MIN_CHARGE_BYTES;
+    size_t size_bytes = msg->size_bytes + headers_charge_bytes(msg->headers);
+
+    return size_bytes > MSG_MIN_CHARGE_BYTES ? size_bytes : MSG_MIN_CHARGE_BYTES;
 }
 
 #endif
