@@ -142,15 +142,9 @@ static enum exit_status serve(struct mount *mount)
     pthread_t signal_thread;
     int r;
 
-    r = log_start(&mount->fs.log, mount->ready_fd >= 0);
+    r = kernel_start(&mount->fs.kernel, mount->ready_fd >= 0);
     if (r == 0)
-        r = deferred_start(&mount->fs.deferred);
-    if (r == 0)
-        r = inquiries_start(&mount->fs.inquiries);
-    if (r == 0)
-        r = notify_start(&mount->fs.notify, fuse_session_fd(mount->session));
-    if (r == 0)
-        r = processes_start(&mount->fs);
+        r = processes_start(&mount->fs.kernel);
     if (r == 0)
         r = -pthread_create(&signal_thread, NULL, wait_for_signal, mount);
     if (r != 0) {
@@ -200,7 +194,7 @@ static enum exit_status mount_and_serve(struct mount *mount)
             say_fuse("can't mount");
         return EXIT_STATUS_FAILED;
     }
-    mount->fs.dev = device_of(mount->options.mountpoint);
+    mount->fs.kernel.dev = device_of(mount->options.mountpoint);
     status = chdir("/") == 0 ? serve(mount) : EXIT_STATUS_FAILED;
     fuse_session_unmount(mount->session);
     return status;
@@ -210,13 +204,13 @@ static enum exit_status run(struct mount *mount)
 {
     enum exit_status status = EXIT_STATUS_OK;
 
-    mount->session = fuse_session_new(&mount->options.session_args, &fs_ops, sizeof(fs_ops),
-                                      &mount->fs);
+    mount->session = fuse_session_new(&mount->options.session_args, &kernel_ops, sizeof(kernel_ops),
+                                      &mount->fs.kernel);
     if (!mount->session) {
         say_fuse("bad option");
         return EXIT_STATUS_USAGE;
     }
-    mount->fs.session = mount->session;
+    kernel_set_session(&mount->fs.kernel, mount->session);
     if (!mount->options.foreground && !mount->options.debug)
         status = go_to_background(mount);
     if (status == EXIT_STATUS_OK)
@@ -265,8 +259,8 @@ static enum exit_status start(struct mount *mount)
         say("out of memory");
         return EXIT_STATUS_FAILED;
     }
-    mount->fs.on_ready = on_ready;
-    mount->fs.on_ready_arg = mount;
+    mount->fs.kernel.on_ready = on_ready;
+    mount->fs.kernel.on_ready_arg = mount;
     return run(mount);
 }
 

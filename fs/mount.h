@@ -11,28 +11,14 @@
 
 #include "core/mailbox/names.h"
 #include "core/ring/ring_waiter.h"
-#include "fs/kernel/deferred.h"
+#include "fs/kernel/kernel.h"
+#include "fs/kernel/ops.h"
 #include "fs/mailbox/drop_dirs.h"
 #include "fs/mailbox/drop_names.h"
-#include "fs/kernel/file.h"
-#include "fs/kernel/inquiry.h"
-#include "fs/kernel/listing.h"
-#include "fs/kernel/locks.h"
-#include "fs/kernel/log.h"
-#include "fs/kernel/node.h"
-#include "fs/kernel/notify.h"
 #include "fs/proc/process.h"
-#include "fs/kernel/prune.h"
 #include "fs/ring/ring_dir.h"
 #include "fs/shm/shm.h"
 #include "tree.h"
-
-/* See backing.h. */
-enum fs_passthrough {
-    FS_PASSTHROUGH_NONE,
-    FS_PASSTHROUGH_OFFERED, /* by the kernel; not tried yet */
-    FS_PASSTHROUGH_WORKS,
-};
 
 struct fs {
     struct mbox_domain domain;
@@ -42,30 +28,18 @@ struct fs {
     struct ring_dir ring_dir;
     struct processes processes;
     struct shm shm;
-    struct nodes nodes;
     struct tree tree;
-    struct files files;
     struct drop_names drop_names;
     struct drop_dirs drop_dirs;
-    struct listings listings;
-    struct locks locks;
-    struct log log;
-    struct deferred deferred;
-    struct inquiries inquiries;
-    struct notify notify;
-    struct prune prune;
-    bool is_stopped;              /* fs_stop's */
-    bool is_stuck;                /* a thread is telling the kernel something, and may for long */
-    struct fuse_session *session; /* for telling the kernel; NULL: there is none */
-    dev_t dev;                    /* the mount's; 0: not known */
-    uint64_t max_bytes;
-    size_t one_write_bytes; /* what surely comes in one WRITE */
-    bool is_passthrough_wanted;
-    _Atomic(enum fs_passthrough) passthrough;
-    /* Called once, when the kernel has begun to talk to us. */
-    void (*on_ready)(void *arg);
-    void *on_ready_arg;
+    struct kernel kernel;
+    bool is_stopped; /* fs_stop's */
+    bool is_stuck;   /* a thread is telling the kernel something, and may for long */
 };
+
+static inline struct fs *fs_of(struct kernel *kernel)
+{
+    return (struct fs *)((char *)kernel - offsetof(struct fs, kernel));
+}
 
 struct fs_options {
     uint64_t max_bytes;
@@ -80,14 +54,15 @@ int fs_init(struct fs *fs, const struct fs_options *options);
 struct box;
 
 /* Tells the kernel that @box, called @name in @parent, is gone. */
-void fs_announce_deletion(struct fs *fs, struct box *box, struct node *const *parent,
+void fs_announce_deletion(struct kernel *kernel, struct box *box, struct node *const *parent,
                           const char *name);
 
 /* Asks the kernel to forget @name in @parent, which is still there. @uid is whose notice it is. */
-void fs_announce_expiry(struct fs *fs, uid_t uid, struct node *const *parent, const char *name);
+void fs_announce_expiry(struct kernel *kernel, uid_t uid, struct node *const *parent,
+                        const char *name);
 
 /* Ends @box, messages or not, and tells the kernel that it is gone. */
-void fs_remove_box(struct fs *fs, struct box *box, struct mbox_ready *ready);
+void fs_remove_box(struct kernel *kernel, struct box *box, struct mbox_ready *ready);
 
 /* Ends every mailbox, those of processes too: who waits gets EIDRM. Requests are still answered. The
  * kernel is told of no more deletions. Returns within a moment even if the kernel can't be told. */
@@ -100,8 +75,5 @@ bool fs_stop(struct fs *fs);
 
 /* No request is being answered any more. Frees all, also what the kernel never gave back. */
 void fs_deinit(struct fs *fs);
-
-/* The handlers for fuse_session_new(); its userdata is a struct fs. */
-extern const struct fuse_lowlevel_ops fs_ops;
 
 #endif

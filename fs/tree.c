@@ -32,32 +32,33 @@ static struct room *room_at(struct tree *tree, size_t i)
     return (struct room *)((char *)tree + entries[i].room);
 }
 
-static int obtain(struct fs *fs, const struct entry *entry, struct node **ret_node)
+static int obtain(struct kernel *kernel, const struct entry *entry, struct node **ret_node)
 {
-    struct room *room = (struct room *)((char *)&fs->tree + entry->room);
+    struct room *room = (struct room *)((char *)&fs_of(kernel)->tree + entry->room);
 
     if (!entry->ops)
-        return shm_node(&fs->shm, ret_node);
-    return node_obtain(fs, entry->ops, room, &room->node, ret_node);
+        return shm_node(&fs_of(kernel)->shm, ret_node);
+    return node_obtain(&kernel->nodes, entry->ops, room, &room->node, ret_node);
 }
 
 static int lookup(struct node *root, const char *name, struct node **ret_node)
 {
     for (size_t i = 0; i < N_ENTRIES; i++) {
         if (strcmp(name, entries[i].name) == 0)
-            return obtain(root->fs, &entries[i], ret_node);
+            return obtain(root->kernel, &entries[i], ret_node);
     }
     return -ENOENT;
 }
 
 static int list(struct node *root, struct listing *listing)
 {
-    struct fs *fs = root->fs;
+    struct kernel *kernel = root->kernel;
     int r = 0;
 
     for (size_t i = 0; i < N_ENTRIES && r == 0; i++)
         r = listing_add(listing, entries[i].name,
-                        entries[i].ops ? room_at(&fs->tree, i)->attr.ino : shm_ino(&fs->shm),
+                        entries[i].ops ? room_at(&fs_of(kernel)->tree, i)->attr.ino
+                                       : shm_ino(&fs_of(kernel)->shm),
                         S_IFDIR);
     return r;
 }
@@ -84,20 +85,20 @@ static const struct node_ops root_ops = {
     .list = list,
 };
 
-int tree_init(struct tree *tree, struct fs *fs, const struct caller *owner)
+int tree_init(struct tree *tree, struct kernel *kernel, const struct caller *owner)
 {
     struct node *root;
     int r;
 
-    room_init(&tree->root, fs, 0755, owner);
+    room_init(&tree->root, kernel, 0755, owner);
     for (size_t i = 0; i < N_ENTRIES; i++) {
         if (entries[i].ops)
-            room_init(room_at(tree, i), fs, entries[i].mode, owner);
+            room_init(room_at(tree, i), kernel, entries[i].mode, owner);
     }
-    r = shm_init(&fs->shm, fs, owner);
+    r = shm_init(&fs_of(kernel)->shm, kernel, owner);
     if (r < 0)
         return r;
-    r = node_obtain(fs, &root_ops, &tree->root, &tree->root.node, &root);
+    r = node_obtain(&kernel->nodes, &root_ops, &tree->root, &tree->root.node, &root);
     assert(r < 0 || root->id == NODE_ROOT_ID);
     return r;
 }

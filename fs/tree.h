@@ -13,7 +13,7 @@ struct tree {
 };
 
 /* Makes the rooms, shm/ too, owned by @owner, and the root's node, NODE_ROOT_ID. Return: 0; -ENOMEM. */
-int tree_init(struct tree *tree, struct fs *fs, const struct caller *owner);
+int tree_init(struct tree *tree, struct kernel *kernel, const struct caller *owner);
 
 /* The nodes have been freed. */
 void tree_deinit(struct tree *tree);

@@ -23,7 +23,7 @@ static int make_version(struct file *file, char **ret_text)
             "libfuse=%s\n"
             "features=mbox,lines,json,priorities,drop,queue,owner,poll,packet,metrics,ring,shm,proc,link\n"
             "passthrough=%s\n",
-            fuse_pkgversion(), backing_works(file->fs) ? "yes" : "no") < 0)
+            fuse_pkgversion(), backing_works(&file->kernel->backing) ? "yes" : "no") < 0)
         return -ENOMEM;
     return 0;
 }
@@ -198,24 +198,24 @@ static void print_room(FILE *out, const struct room_metrics *room)
         print_family(out, &room->families[i], room);
 }
 
-static void print_totals(FILE *out, struct fs *fs)
+static void print_totals(FILE *out, struct kernel *kernel)
 {
     print_header(out, "ipcfs_info", "gauge", "The mount's version; the value is 1.");
     fprintf(out, "ipcfs_info{version=\"" IPCFS_VERSION "\"} 1\n");
-    print_single(out, "ipcfs_mailboxes", "Mailboxes in mbox/.", names_count(&fs->names));
-    print_single(out, "ipcfs_rings", "Rings in ring/.", names_count(&fs->rings));
+    print_single(out, "ipcfs_mailboxes", "Mailboxes in mbox/.", names_count(&fs_of(kernel)->names));
+    print_single(out, "ipcfs_rings", "Rings in ring/.", names_count(&fs_of(kernel)->rings));
     print_single(out, "ipcfs_processes", "Processes in proc/ that are in use.",
-                 processes_count(&fs->processes));
+                 processes_count(&fs_of(kernel)->processes));
     print_single(out, "ipcfs_links", "Links between two processes.",
-                 processes_count_links(&fs->processes));
+                 processes_count_links(&fs_of(kernel)->processes));
     print_single(out, "ipcfs_used_bytes", "Bytes charged for what waits.",
-                 quota_used(&fs->domain.quota));
-    print_single(out, "ipcfs_max_bytes", "The bound on what may wait.", fs->max_bytes);
+                 quota_used(kernel->quota));
+    print_single(out, "ipcfs_max_bytes", "The bound on what may wait.", kernel->max_bytes);
     print_single(out, "ipcfs_kept_bytes",
                  "Bytes charged for mailboxes, rings, links and processes in use.",
-                 quota_used_kept(&fs->domain.quota, QUOTA_MADE));
+                 quota_used_kept(kernel->quota, QUOTA_MADE));
     print_single(out, "ipcfs_descriptors", "Descriptors of the daemon that are charged to users.",
-                 quota_used_fds(&fs->domain.quota));
+                 quota_used_fds(kernel->quota));
 }
 
 #define N_FAMILIES(families) (sizeof(families) / sizeof((families)[0]))
@@ -233,13 +233,13 @@ static int make_metrics(struct file *file, char **ret_text)
     size_t size;
     int r;
 
-    r = names_each(&file->fs->names, add_sample, &mailboxes.samples);
+    r = names_each(&fs_of(file->kernel)->names, add_sample, &mailboxes.samples);
     if (r == 0)
-        r = names_each(&file->fs->rings, add_sample, &rings.samples);
+        r = names_each(&fs_of(file->kernel)->rings, add_sample, &rings.samples);
     if (r == 0)
         out = open_memstream(&text, &size);
     if (out) {
-        print_totals(out, file->fs);
+        print_totals(out, file->kernel);
         print_room(out, &mailboxes);
         print_room(out, &rings);
         /* What did not fit is told by each of the two. */
@@ -299,14 +299,15 @@ static int open_it(struct node *node, int flags, const struct caller *caller,
     (void)caller;
     if ((flags & O_ACCMODE) != O_RDONLY)
         return -EACCES;
-    return text_open(node->fs, info_of(node)->text, NULL, ret_file);
+    return text_open(node->kernel, info_of(node)->text, NULL, ret_file);
 }
 
 static int lookup(struct node *dir, const char *name, struct node **ret_node)
 {
     for (size_t i = 0; i < N_INFO_FILES; i++) {
         if (strcmp(name, info_files[i].name) == 0)
-            return node_obtain(dir->fs, &info_files[i].ops, dir->object, NULL, ret_node);
+            return node_obtain(&dir->kernel->nodes, &info_files[i].ops, dir->object, NULL,
+                               ret_node);
     }
     return -ENOENT;
 }

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "caller.h"
-#include "fs/mount.h"
+#include "kernel.h"
 
 static void call_free(struct call *call)
 {
@@ -40,12 +40,12 @@ static struct call *call_copy(const struct call *call)
 /* Return: 0: it will be answered; a negative errno. */
 static int ask(struct call *call)
 {
-    struct fs *fs = fuse_req_userdata(call->req);
+    struct kernel *kernel = fuse_req_userdata(call->req);
     struct question question = question_descends(call->caller.tid, call->descents.asked);
     int r;
 
     call->inquiry.req = call->req;
-    r = inquiry_ask(&fs->inquiries, &call->inquiry, &question);
+    r = inquiry_ask(&kernel->inquiries, &call->inquiry, &question);
     return r == INQUIRY_PARKED ? 0 : r;
 }
 

@@ -5,20 +5,27 @@
 #include <poll.h>
 #include <stdlib.h>
 
-#include "fs/mount.h"
+#include "core/mailbox/quota.h"
+#include "node.h"
 
-void files_init(struct files *files)
+void files_init(struct files *files, struct kernel *kernel, struct quota *quota,
+                struct nodes *nodes, struct deferred *deferred)
 {
+    files->kernel = kernel;
+    files->quota = quota;
+    files->nodes = nodes;
+    files->deferred = deferred;
     pthread_mutex_init(&files->lock, NULL);
     TAILQ_INIT(&files->list);
 }
 
+struct file *files_first(struct files *files)
+{
+    return TAILQ_FIRST(&files->list);
+}
+
 void files_deinit(struct files *files)
 {
-    struct file *file;
-
-    while ((file = TAILQ_FIRST(&files->list)))
-        file_release(file);
     pthread_mutex_destroy(&files->lock);
 }
 
@@ -34,7 +41,7 @@ static void wake_pollers(struct deferred_work *work)
 static void wake_later(struct file *file)
 {
     file_ref(file);
-    if (!deferred_add(&file->fs->deferred, &file->wake))
+    if (!deferred_add(file->files->deferred, &file->wake))
         /* Never the last one: the work that is queued holds another. */
         atomic_fetch_sub_explicit(&file->n_refs, 1, memory_order_relaxed);
 }
@@ -49,7 +56,8 @@ static void on_out_ready(struct mbox_watch *watch)
     wake_later((struct file *)((char *)watch - offsetof(struct file, out_watch)));
 }
 
-int file_new(struct fs *fs, const struct file_ops *ops, struct mbox *mbox, struct file **ret_file)
+int file_new(struct files *files, const struct file_ops *ops, struct mbox *mbox,
+             struct file **ret_file)
 {
     struct file *file = calloc(1, ops->size);
 
@@ -57,16 +65,17 @@ int file_new(struct fs *fs, const struct file_ops *ops, struct mbox *mbox, struc
         return -ENOMEM;
     *file = (struct file){
         .ops = ops,
-        .fs = fs,
+        .kernel = files->kernel,
+        .files = files,
         .mbox = mbox ? mbox_ref(mbox) : NULL,
         .n_refs = 1,
         .watch = { .events = ops->events, .fire = on_ready },
         .wake = { .run = wake_pollers },
     };
     pthread_mutex_init(&file->lock, NULL);
-    pthread_mutex_lock(&fs->files.lock);
-    TAILQ_INSERT_TAIL(&fs->files.list, file, link);
-    pthread_mutex_unlock(&fs->files.lock);
+    pthread_mutex_lock(&files->lock);
+    TAILQ_INSERT_TAIL(&files->list, file, link);
+    pthread_mutex_unlock(&files->lock);
     *ret_file = file;
     return 0;
 }
@@ -97,20 +106,20 @@ void file_unref(struct file *file)
         mbox_unref(file->mbox);
     if (file->out)
         mbox_unref(file->out);
-    quota_release_kept(&file->fs->domain.quota, file->opener.uid, file->n_kept, QUOTA_OPEN);
+    quota_release_kept(file->files->quota, file->opener.uid, file->n_kept, QUOTA_OPEN);
     pthread_mutex_destroy(&file->lock);
     free(file);
 }
 
-int file_charge(struct fs *fs, fuse_req_t req)
+int file_charge(struct files *files, fuse_req_t req)
 {
-    return quota_charge_kept(&fs->domain.quota, fuse_req_ctx(req)->uid, FILE_KEPT_BYTES_OF_MAILBOX,
+    return quota_charge_kept(files->quota, fuse_req_ctx(req)->uid, FILE_KEPT_BYTES_OF_MAILBOX,
                              QUOTA_OPEN);
 }
 
-void file_uncharge(struct fs *fs, fuse_req_t req)
+void file_uncharge(struct files *files, fuse_req_t req)
 {
-    quota_release_kept(&fs->domain.quota, fuse_req_ctx(req)->uid, FILE_KEPT_BYTES_OF_MAILBOX,
+    quota_release_kept(files->quota, fuse_req_ctx(req)->uid, FILE_KEPT_BYTES_OF_MAILBOX,
                        QUOTA_OPEN);
 }
 
@@ -120,13 +129,12 @@ void file_set_opener(struct file *file, fuse_req_t req)
 
     file->opener = (struct opener){ ctx->uid, ctx->gid };
     file->n_kept = file->mbox ? FILE_KEPT_BYTES_OF_MAILBOX : FILE_KEPT_BYTES;
-    quota_release_kept(&file->fs->domain.quota, ctx->uid, FILE_KEPT_BYTES_OF_MAILBOX - file->n_kept,
+    quota_release_kept(file->files->quota, ctx->uid, FILE_KEPT_BYTES_OF_MAILBOX - file->n_kept,
                        QUOTA_OPEN);
 }
 
 void file_release(struct file *file)
 {
-    locks_release(&file->fs->locks, file);
     if (file->ops->release)
         file->ops->release(file);
     file_discard(file);
@@ -138,9 +146,9 @@ void file_discard(struct file *file)
         mbox_unwatch(file->mbox, &file->watch);
     if (file->out)
         mbox_unwatch(file->out, &file->out_watch);
-    pthread_mutex_lock(&file->fs->files.lock);
-    TAILQ_REMOVE(&file->fs->files.list, file, link);
-    pthread_mutex_unlock(&file->fs->files.lock);
+    pthread_mutex_lock(&file->files->lock);
+    TAILQ_REMOVE(&file->files->list, file, link);
+    pthread_mutex_unlock(&file->files->lock);
     file_unref(file);
 }
 
@@ -155,7 +163,7 @@ struct open_answer {
 /* Return: 0: @file is its opener's, who is charged; a negative errno. */
 static int ensure_opener(struct file *file, fuse_req_t req)
 {
-    int r = file->n_kept ? 0 : file_charge(file->fs, req);
+    int r = file->n_kept ? 0 : file_charge(file->files, req);
 
     if (r == 0 && !file->n_kept)
         file_set_opener(file, req);
@@ -193,7 +201,7 @@ void file_reply_create(struct file *file, fuse_req_t req, const struct node *dir
     };
     struct fuse_entry_param entry;
     uint64_t node_id = node->id;
-    struct fs *fs = file->fs;
+    struct nodes *nodes = file->files->nodes;
     int r = ensure_opener(file, req);
 
     file->node_id = node_id;
@@ -207,7 +215,7 @@ void file_reply_create(struct file *file, fuse_req_t req, const struct node *dir
         fuse_reply_err(req, -r);
     }
     if (r < 0) {
-        node_forget(fs, node_id, 1);
+        node_forget(nodes, node_id, 1);
         file_release(file);
     }
 }

@@ -20,8 +20,10 @@
 
 struct caller;
 struct file;
-struct fs;
+struct kernel;
 struct node;
+struct nodes;
+struct quota;
 
 struct file_ops {
     uint32_t open_flags; /* FOPEN_* of <linux/fuse.h> */
@@ -62,7 +64,8 @@ struct opener {
 
 struct file {
     const struct file_ops *ops;
-    struct fs *fs;
+    struct kernel *kernel; /* for the rooms */
+    struct files *files;
     struct opener opener; /* set before the kernel learns of the file */
     uint64_t n_kept;      /* what it counts for its opener; 0: nothing yet */
     uint64_t node_id;     /* what it was opened by; set as the opener */
@@ -81,23 +84,33 @@ struct file {
     struct mbox_watch out_watch;
     struct deferred_work wake; /* holds a reference while it is queued */
 
-    TAILQ_ENTRY(file) link; /* fs->files */
+    TAILQ_ENTRY(file) link; /* files->list */
 };
 
 /* All open files, so that those which the kernel never releases can be closed at the end. */
 struct files {
+    /* Fixed; their owners': */
+    struct kernel *kernel; /* what each file is told that it belongs to */
+    struct quota *quota;
+    struct nodes *nodes;
+    struct deferred *deferred; /* wakes those who poll */
     pthread_mutex_t lock;
     TAILQ_HEAD(files_list, file) list;
 };
 
-void files_init(struct files *files);
+void files_init(struct files *files, struct kernel *kernel, struct quota *quota,
+                struct nodes *nodes, struct deferred *deferred);
 
-/* No request is being answered any more, and no mailbox is left: closes what is open. */
+/* Return: one that is open; NULL: none is. Context: no request is being answered any more. */
+struct file *files_first(struct files *files);
+
+/* All have been released. */
 void files_deinit(struct files *files);
 
 /* Makes a file of ops->size zeroed bytes, that holds a reference to @mbox, which may be NULL.
  * Return: 0; -ENOMEM. */
-int file_new(struct fs *fs, const struct file_ops *ops, struct mbox *mbox, struct file **ret_file);
+int file_new(struct files *files, const struct file_ops *ops, struct mbox *mbox,
+             struct file **ret_file);
 
 /* From now on what is written goes to @out, not to where reads are from. For a new file. */
 void file_set_out(struct file *file, struct mbox *out);
@@ -106,10 +119,10 @@ struct file *file_ref(struct file *file);
 void file_unref(struct file *file);
 
 /* Before a file is opened for the user who asks by @req. Return: 0; -EDQUOT; -ENOSPC; -ENOMEM. */
-int file_charge(struct fs *fs, fuse_req_t req);
+int file_charge(struct files *files, fuse_req_t req);
 
 /* No file was opened after all. */
-void file_uncharge(struct fs *fs, fuse_req_t req);
+void file_uncharge(struct files *files, fuse_req_t req);
 
 /* @file was opened after file_charge, and the kernel is about to learn of it. */
 void file_set_opener(struct file *file, fuse_req_t req);

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "fs/mount.h"
+#include "kernel.h"
 
 struct last_close {
     struct inquiry inquiry;
@@ -36,7 +36,7 @@ static int ask(struct file *file, fuse_req_t req, struct question *question,
         .file = file_ref(file),
         .go_on = go_on,
     };
-    if (inquiry_ask(&file->fs->inquiries, &close->inquiry, question) == INQUIRY_PARKED)
+    if (inquiry_ask(&file->kernel->inquiries, &close->inquiry, question) == INQUIRY_PARKED)
         return INQUIRY_PARKED;
     file_unref(file);
     free(close);
@@ -46,7 +46,7 @@ static int ask(struct file *file, fuse_req_t req, struct question *question,
 void last_close_find_out(struct file *file, fuse_req_t req, pid_t pid, uint64_t ino,
                          void (*go_on)(struct file *file, fuse_req_t req, int is_last))
 {
-    struct question_file what = { .dev = file->fs->dev, .node_id = file->node_id, .ino = ino };
+    struct question_file what = { .dev = file->kernel->dev, .node_id = file->node_id, .ino = ino };
     struct question question = question_closes_last(fuse_req_ctx(req)->pid, pid, &what);
     int is_last = inquiry_try(&question);
 

@@ -1,14 +1,14 @@
 #include "node.h"
 
+#include <fuse_lowlevel.h>
+
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
-#include "fs/mount.h"
-
-void nodes_init(struct nodes *nodes)
+void nodes_init(struct nodes *nodes, struct kernel *kernel)
 {
-    *nodes = (struct nodes){ 0 };
+    *nodes = (struct nodes){ .kernel = kernel };
     pthread_mutex_init(&nodes->lock, NULL);
 }
 
@@ -63,7 +63,7 @@ static struct node *find_or_enter(struct nodes *nodes, struct node *node)
     return node;
 }
 
-int node_obtain(struct fs *fs, const struct node_ops *ops, void *object, struct node **slot,
+int node_obtain(struct nodes *nodes, const struct node_ops *ops, void *object, struct node **slot,
                 struct node **ret_node)
 {
     struct node *node = malloc(sizeof(*node));
@@ -71,10 +71,12 @@ int node_obtain(struct fs *fs, const struct node_ops *ops, void *object, struct 
 
     if (!node)
         return -ENOMEM;
-    *node = (struct node){ .ops = ops, .fs = fs, .object = object, .n_lookups = 1, .slot = slot };
-    pthread_mutex_lock(&fs->nodes.lock);
-    found = find_or_enter(&fs->nodes, node);
-    pthread_mutex_unlock(&fs->nodes.lock);
+    *node = (struct node){
+        .ops = ops, .kernel = nodes->kernel, .object = object, .n_lookups = 1, .slot = slot
+    };
+    pthread_mutex_lock(&nodes->lock);
+    found = find_or_enter(nodes, node);
+    pthread_mutex_unlock(&nodes->lock);
     if (!found)
         free(node);
     else if (found != node)
@@ -96,42 +98,42 @@ void node_fill_entry(struct node *node, const struct node *dir, struct fuse_entr
     node->ops->getattr(node, &ret->attr);
 }
 
-uint64_t node_slot_id(struct fs *fs, struct node *const *slot)
+uint64_t node_slot_id(struct nodes *nodes, struct node *const *slot)
 {
     uint64_t id;
 
-    pthread_mutex_lock(&fs->nodes.lock);
+    pthread_mutex_lock(&nodes->lock);
     id = slot && *slot ? (*slot)->id : 0;
-    pthread_mutex_unlock(&fs->nodes.lock);
+    pthread_mutex_unlock(&nodes->lock);
     return id;
 }
 
-struct node *node_get(struct fs *fs, uint64_t id)
+struct node *node_get(struct nodes *nodes, uint64_t id)
 {
     struct node *node;
 
-    pthread_mutex_lock(&fs->nodes.lock);
-    node = find(&fs->nodes, id);
-    pthread_mutex_unlock(&fs->nodes.lock);
+    pthread_mutex_lock(&nodes->lock);
+    node = find(nodes, id);
+    pthread_mutex_unlock(&nodes->lock);
     return node;
 }
 
-void node_forget(struct fs *fs, uint64_t id, uint64_t n)
+void node_forget(struct nodes *nodes, uint64_t id, uint64_t n)
 {
     struct node *node;
     bool last;
 
-    pthread_mutex_lock(&fs->nodes.lock);
-    node = find(&fs->nodes, id);
+    pthread_mutex_lock(&nodes->lock);
+    node = find(nodes, id);
     assert(node && node->n_lookups >= n);
     node->n_lookups -= n;
     last = node->n_lookups == 0;
     if (last) {
-        HASH_DELETE(hh, fs->nodes.table[hash_part(node->hh.hashv)], node);
+        HASH_DELETE(hh, nodes->table[hash_part(node->hh.hashv)], node);
         if (node->slot)
             *node->slot = NULL;
     }
-    pthread_mutex_unlock(&fs->nodes.lock);
+    pthread_mutex_unlock(&nodes->lock);
     if (last)
         destroy(node);
 }

@@ -45,7 +45,7 @@
 #define NODE_FOREVER_SECONDS 86400.0
 
 struct file;
-struct fs;
+struct kernel;
 struct fuse_file_info;
 struct fuse_req;
 struct listing;
@@ -152,7 +152,7 @@ struct node_ops {
 struct node {
     uint64_t id;
     const struct node_ops *ops;
-    struct fs *fs;
+    struct kernel *kernel;
     void *object;      /* ops know what */
     unsigned int prio; /* a send file's */
 
@@ -163,13 +163,14 @@ struct node {
 };
 
 struct nodes {
+    struct kernel *kernel; /* what each node is told that it belongs to */
     pthread_mutex_t lock;
     struct node *table[HASH_N_PARTS]; /* under lock: by id */
     uint64_t last_id;
     uint64_t last_ino;
 };
 
-void nodes_init(struct nodes *nodes);
+void nodes_init(struct nodes *nodes, struct kernel *kernel);
 
 /* Frees the nodes that the kernel never forgot. */
 void nodes_deinit(struct nodes *nodes);
@@ -178,7 +179,7 @@ void nodes_deinit(struct nodes *nodes);
  * always makes one. It has one lookup more. On success takes over the reference that @object is
  * (ops->release gives it back).
  * Return: 0; -ENOMEM. */
-int node_obtain(struct fs *fs, const struct node_ops *ops, void *object, struct node **slot,
+int node_obtain(struct nodes *nodes, const struct node_ops *ops, void *object, struct node **slot,
                 struct node **ret_node);
 
 struct fuse_entry_param;
@@ -187,13 +188,13 @@ struct fuse_entry_param;
 void node_fill_entry(struct node *node, const struct node *dir, struct fuse_entry_param *ret);
 
 /* Return: the id of the node in @slot, which may be NULL; 0: there is none. */
-uint64_t node_slot_id(struct fs *fs, struct node *const *slot);
+uint64_t node_slot_id(struct nodes *nodes, struct node *const *slot);
 
 /* Return: the node of a request. */
-struct node *node_get(struct fs *fs, uint64_t id);
+struct node *node_get(struct nodes *nodes, uint64_t id);
 
 /* Takes @n lookups back; the last one frees the node. */
-void node_forget(struct fs *fs, uint64_t id, uint64_t n);
+void node_forget(struct nodes *nodes, uint64_t id, uint64_t n);
 
 /* Return: how many the kernel remembers. */
 size_t nodes_count(struct nodes *nodes);

@@ -11,7 +11,7 @@
  * No handler waits. Names and attributes are valid for no time at the kernel's, so that each use
  * asks again: a mailbox can go away by itself, and a chown carries other files along. Only the
  * top's rooms are there for ever, and what is in shm/ changes through the kernel alone. */
-#include "fs/mount.h"
+#include "ops.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,20 +24,21 @@
 
 #include "call.h"
 #include "caller.h"
+#include "kernel.h"
 #include "listing.h"
 #include "reply.h"
 
 /* The longest WRITE that we ask for; the kernel may be set to send less at once. */
 #define MAX_WRITE_BYTES (1U << 20)
 
-static struct fs *fs_of(fuse_req_t req)
+static struct kernel *kernel_of(fuse_req_t req)
 {
     return fuse_req_userdata(req);
 }
 
 static struct node *node_of(fuse_req_t req, fuse_ino_t ino)
 {
-    return node_get(fs_of(req), ino);
+    return node_get(&kernel_of(req)->nodes, ino);
 }
 
 static struct file *file_of(const struct fuse_file_info *fi)
@@ -63,12 +64,12 @@ static bool is_too_long(const char *name)
 /* Answers with @node of @dir, whose lookup goes back if the kernel does not take it. */
 static void reply_node(fuse_req_t req, const struct node *dir, struct node *node)
 {
-    struct fs *fs = fs_of(req);
+    struct kernel *kernel = kernel_of(req);
     struct fuse_entry_param entry;
 
     node_fill_entry(node, dir, &entry);
     if (fuse_reply_entry(req, &entry) < 0)
-        node_forget(fs, entry.ino, 1);
+        node_forget(&kernel->nodes, entry.ino, 1);
 }
 
 /* Return: what the administrator lets one request carry, which libfuse does not tell. */
@@ -89,7 +90,7 @@ static size_t request_bytes_max(void)
 
 static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
-    struct fs *fs = userdata;
+    struct kernel *kernel = userdata;
 
     /* Without it an O_TRUNC is a SETATTR, whose answer says again how long `send` is (box.c). */
     fuse_unset_feature_flag(conn, FUSE_CAP_ATOMIC_O_TRUNC);
@@ -99,17 +100,17 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
     fuse_unset_feature_flag(conn, FUSE_CAP_ASYNC_DIO);
     /* Only the kernel changes what it caches, the bytes of a region: a new mtime is no news. */
     fuse_unset_feature_flag(conn, FUSE_CAP_AUTO_INVAL_DATA);
-    if (fs->is_passthrough_wanted && fuse_set_feature_flag(conn, FUSE_CAP_PASSTHROUGH)) {
+    if (kernel->backing.is_wanted && fuse_set_feature_flag(conn, FUSE_CAP_PASSTHROUGH)) {
         /* Our backing files are of no stacked filesystem. */
         conn->max_backing_stack_depth = 1;
-        fs->passthrough = FS_PASSTHROUGH_OFFERED;
+        kernel->backing.state = BACKING_OFFERED;
     }
     if (conn->max_write > request_bytes_max())
         conn->max_write = (unsigned int)request_bytes_max();
     /* A caller's memory that does not start at a page's start takes one page more. */
-    fs->one_write_bytes = conn->max_write - (size_t)sysconf(_SC_PAGESIZE);
-    if (fs->on_ready)
-        fs->on_ready(fs->on_ready_arg);
+    kernel->one_write_bytes = conn->max_write - (size_t)sysconf(_SC_PAGESIZE);
+    if (kernel->on_ready)
+        kernel->on_ready(kernel->on_ready_arg);
 }
 
 static int lookup_for(fuse_req_t req, struct node *dir, const char *name, struct node **ret_node)
@@ -152,14 +153,14 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n_lookups)
 {
-    node_forget(fs_of(req), ino, n_lookups);
+    node_forget(&kernel_of(req)->nodes, ino, n_lookups);
     fuse_reply_none(req);
 }
 
 static void op_forget_multi(fuse_req_t req, size_t n, struct fuse_forget_data *forgets)
 {
     for (size_t i = 0; i < n; i++)
-        node_forget(fs_of(req), forgets[i].ino, forgets[i].nlookup);
+        node_forget(&kernel_of(req)->nodes, forgets[i].ino, forgets[i].nlookup);
     fuse_reply_none(req);
 }
 
@@ -403,11 +404,11 @@ static int run_open(struct call *call)
     int r = -EPERM;
 
     if (node->ops->open)
-        r = file_charge(node->fs, req);
+        r = file_charge(&node->kernel->files, req);
     if (r == 0) {
         r = node->ops->open(node, call->fi.flags, &call->caller, &file);
         if (r < 0)
-            file_uncharge(fs_of(req), req);
+            file_uncharge(&kernel_of(req)->files, req);
     }
     if (r == CALLER_ASKS)
         return r;
@@ -491,10 +492,10 @@ static uint64_t inode_number(fuse_req_t req, fuse_ino_t ino)
 static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     struct file *file = current_file_of(fi);
-    struct fs *fs = fs_of(req);
+    struct kernel *kernel = kernel_of(req);
 
-    if (locks_are_there(&fs->locks))
-        locks_close(&fs->locks, inode_number(req, ino), fi->lock_owner);
+    if (locks_are_there(&kernel->locks))
+        locks_close(&kernel->locks, inode_number(req, ino), fi->lock_owner);
     if (file->ops->flush)
         file->ops->flush(file, req);
     else
@@ -503,29 +504,31 @@ static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
+    struct kernel *kernel = kernel_of(req);
     struct file *file = file_of(fi);
 
     (void)ino;
     fuse_reply_err(req, 0);
-    file_release(file);
+    kernel_release_file(kernel, file);
 }
 
 static void op_flock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, int operation)
 {
-    locks_flock(&fs_of(req)->locks, file_of(fi), req, inode_number(req, ino), fi->lock_owner,
+    locks_flock(&kernel_of(req)->locks, file_of(fi), req, inode_number(req, ino), fi->lock_owner,
                 operation);
 }
 
 static void op_setlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock,
                      int waits)
 {
-    locks_set(&fs_of(req)->locks, file_of(fi), req, inode_number(req, ino), fi->lock_owner, lock,
-              waits);
+    locks_set(&kernel_of(req)->locks, file_of(fi), req, inode_number(req, ino), fi->lock_owner,
+              lock, waits);
 }
 
 static void op_getlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock)
 {
-    locks_get(&fs_of(req)->locks, file_of(fi), req, inode_number(req, ino), fi->lock_owner, lock);
+    locks_get(&kernel_of(req)->locks, file_of(fi), req, inode_number(req, ino), fi->lock_owner,
+              lock);
 }
 
 static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
@@ -597,13 +600,13 @@ static int run_opendir(struct call *call)
 {
     struct node *dir = node_of(call->req, call->ino);
     struct listing *listing = NULL;
-    struct fs *fs = fs_of(call->req);
+    struct kernel *kernel = kernel_of(call->req);
     int r = dir->ops->opendir ? dir->ops->opendir(dir, &call->caller) : 0;
 
     if (r == CALLER_ASKS)
         return r;
     if (r == 0)
-        r = listing_new(&fs->listings, &fs->domain.quota, call->caller.uid, &listing);
+        r = listing_new(&kernel->listings, kernel->quota, call->caller.uid, &listing);
     if (r < 0) {
         reply_result(call->req, r, "opendir", NULL);
         return 0;
@@ -612,7 +615,7 @@ static int run_opendir(struct call *call)
     call->fi.cache_readdir = dir->ops->keeps_names;
     call->fi.keep_cache = dir->ops->keeps_names;
     if (fuse_reply_open(call->req, &call->fi) < 0)
-        listing_free(&fs->listings, listing);
+        listing_free(&kernel->listings, listing);
     return 0;
 }
 
@@ -751,21 +754,21 @@ static void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info 
     struct listing *listing = (struct listing *)(uintptr_t)fi->fh;
 
     (void)ino;
-    listing_free(&fs_of(req)->listings, listing);
+    listing_free(&kernel_of(req)->listings, listing);
     fuse_reply_err(req, 0);
 }
 
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 {
-    struct fs *fs = fs_of(req);
+    struct kernel *kernel = kernel_of(req);
     unsigned long block = (unsigned long)sysconf(_SC_PAGESIZE);
-    uint64_t used = quota_used(&fs->domain.quota);
+    uint64_t used = quota_used(kernel->quota);
     /* What was not delivered comes back even where there is no room any more. */
-    uint64_t left = used < fs->max_bytes ? fs->max_bytes - used : 0;
+    uint64_t left = used < kernel->max_bytes ? kernel->max_bytes - used : 0;
     struct statvfs st = {
         .f_bsize = block,
         .f_frsize = block,
-        .f_blocks = fs->max_bytes / block,
+        .f_blocks = kernel->max_bytes / block,
         .f_bfree = left / block,
         .f_bavail = left / block,
         .f_namemax = NAME_BYTES_MAX,
@@ -859,7 +862,7 @@ static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
     reply_xattr(req, names, (size_t)(end - names), size);
 }
 
-const struct fuse_lowlevel_ops fs_ops = {
+const struct fuse_lowlevel_ops kernel_ops = {
     .init = op_init,
     .lookup = op_lookup,
     .forget = op_forget,

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "fs/mount.h"
+#include "deferred.h"
 
 /* libfuse holds the request's lock, so the answer is left to another thread. */
 static void on_interrupt(fuse_req_t req, void *data)
@@ -13,7 +13,7 @@ static void on_interrupt(fuse_req_t req, void *data)
 
     (void)req;
     mbox_cancel(parked->mbox, &parked->op, &ready);
-    deferred_complete(&parked->file->fs->deferred, &ready);
+    deferred_complete(parked->file->files->deferred, &ready);
 }
 
 struct parked *parked_new(struct file *file, struct mbox *mbox, fuse_req_t req, size_t size,

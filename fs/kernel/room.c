@@ -1,12 +1,12 @@
 #include "room.h"
 
-#include "fs/mount.h"
+#include "kernel.h"
 
-void room_init(struct room *room, struct fs *fs, mode_t mode, const struct caller *owner)
+void room_init(struct room *room, struct kernel *kernel, mode_t mode, const struct caller *owner)
 {
     *room = (struct room){ 0 };
     pthread_mutex_init(&room->lock, NULL);
-    attr_init(&room->attr, nodes_new_inos(&fs->nodes, ROOM_N_INOS), S_IFDIR | mode, owner->uid,
+    attr_init(&room->attr, nodes_new_inos(&kernel->nodes, ROOM_N_INOS), S_IFDIR | mode, owner->uid,
               owner->gid);
 }
 

@@ -6,14 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fs/mount.h"
+#include "kernel.h"
 
 /* Those that are no longer are covered by what each open file counts. */
 #define FREE_BYTES 512
 
 static struct quota *quota_of(struct text_file *self)
 {
-    return &self->file.fs->domain.quota;
+    return self->file.kernel->quota;
 }
 
 /* Under lock. */
@@ -89,7 +89,8 @@ void text_close(struct file *file)
     drop((struct text_file *)file);
 }
 
-int text_open(struct fs *fs, const struct text_ops *ops, struct mbox *mbox, struct file **ret_file)
+int text_open(struct kernel *kernel, const struct text_ops *ops, struct mbox *mbox,
+              struct file **ret_file)
 {
-    return file_new(fs, &ops->file, mbox, ret_file);
+    return file_new(&kernel->files, &ops->file, mbox, ret_file);
 }

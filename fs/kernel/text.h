@@ -54,6 +54,7 @@ static inline void text_set_size(struct stat *attr, off_t size_bytes)
     }
 
 /* @mbox may be NULL. Return: 0; -ENOMEM. */
-int text_open(struct fs *fs, const struct text_ops *ops, struct mbox *mbox, struct file **ret_file);
+int text_open(struct kernel *kernel, const struct text_ops *ops, struct mbox *mbox,
+              struct file **ret_file);
 
 #endif

@@ -155,10 +155,10 @@ static mode_t for_searchers(mode_t mode, mode_t bits)
     return (classes | classes << 1 | classes << 2) & bits;
 }
 
-void box_init(struct box *box, struct fs *fs, const struct box_kind *kind, mode_t mode,
+void box_init(struct box *box, struct kernel *kernel, const struct box_kind *kind, mode_t mode,
               mode_t senders, const struct caller *owner, uint64_t ino)
 {
-    mbox_init(&box->mbox, &fs->domain, box_release);
+    mbox_init(&box->mbox, &fs_of(kernel)->domain, box_release);
     box->mbox.ended = box_ended;
     pthread_mutex_init(&box->lock, NULL);
     box->kind = kind;
@@ -189,20 +189,20 @@ static const struct box_kind mailbox_kind = {
     .free = free_mailbox,
 };
 
-int box_new(struct fs *fs, mode_t mode, const struct caller *caller, struct box **ret_box)
+int box_new(struct kernel *kernel, mode_t mode, const struct caller *caller, struct box **ret_box)
 {
-    int r = quota_charge_kept(&fs->domain.quota, caller->uid, BOX_KEPT_BYTES, QUOTA_MADE);
+    int r = quota_charge_kept(kernel->quota, caller->uid, BOX_KEPT_BYTES, QUOTA_MADE);
     struct box *box;
 
     if (r < 0)
         return r;
     box = calloc(1, sizeof(*box));
     if (!box) {
-        quota_release_kept(&fs->domain.quota, caller->uid, BOX_KEPT_BYTES, QUOTA_MADE);
+        quota_release_kept(kernel->quota, caller->uid, BOX_KEPT_BYTES, QUOTA_MADE);
         return -ENOMEM;
     }
-    box_init(box, fs, &mailbox_kind, mode, mode, caller,
-             nodes_new_inos(&fs->nodes, 1 + BOX_N_FILES));
+    box_init(box, kernel, &mailbox_kind, mode, mode, caller,
+             nodes_new_inos(&kernel->nodes, 1 + BOX_N_FILES));
     box_adopt_charge(box, caller->uid, BOX_KEPT_BYTES);
     *ret_box = box;
     return 0;
@@ -367,7 +367,7 @@ static int open_send(struct node *node, struct box *box, int flags, const struct
     (void)caller;
     if (!is_for(flags, O_WRONLY))
         return -EACCES;
-    return send_open(node->fs, &box->mbox, node->prio, ret_file);
+    return send_open(node->kernel, &box->mbox, node->prio, ret_file);
 }
 
 static int open_send_lines(struct node *node, struct box *box, int flags,
@@ -375,7 +375,7 @@ static int open_send_lines(struct node *node, struct box *box, int flags,
 {
     if (!is_for(flags, O_WRONLY))
         return -EACCES;
-    return lines_open(node->fs, &box->mbox, box->files[file_of(node)].ino, caller, ret_file);
+    return lines_open(node->kernel, &box->mbox, box->files[file_of(node)].ino, caller, ret_file);
 }
 
 /* Return: 0: @caller may receive with @flags; -EACCES; or as box_admit. */
@@ -391,7 +391,7 @@ static int open_recv(struct node *node, struct box *box, int flags, const struct
 {
     int r = check_receive(box, flags, caller);
 
-    return r < 0 ? r : recv_open(node->fs, &box->mbox, ret_file);
+    return r < 0 ? r : recv_open(node->kernel, &box->mbox, ret_file);
 }
 
 static int open_recv_lines(struct node *node, struct box *box, int flags,
@@ -399,7 +399,7 @@ static int open_recv_lines(struct node *node, struct box *box, int flags,
 {
     int r = check_receive(box, flags, caller);
 
-    return r < 0 ? r : stream_open_lines(node->fs, &box->mbox, ret_file);
+    return r < 0 ? r : stream_open_lines(node->kernel, &box->mbox, ret_file);
 }
 
 static int open_recv_json(struct node *node, struct box *box, int flags,
@@ -407,15 +407,15 @@ static int open_recv_json(struct node *node, struct box *box, int flags,
 {
     int r = check_receive(box, flags, caller);
 
-    return r < 0 ? r : stream_open_json(node->fs, &box->mbox, ret_file);
+    return r < 0 ? r : stream_open_json(node->kernel, &box->mbox, ret_file);
 }
 
 static int open_owner(struct node *node, struct box *box, int flags, const struct caller *caller,
                       struct file **ret_file)
 {
     if (is_for(flags, O_RDONLY))
-        return owner_open(node->fs, &box->mbox, ret_file);
-    return owner_claim(node->fs, box, caller, ret_file);
+        return owner_open(node->kernel, &box->mbox, ret_file);
+    return owner_claim(node->kernel, box, caller, ret_file);
 }
 
 /* Opens what is the box's kind's own, if it has such a thing. */
@@ -424,7 +424,7 @@ static int open_own(struct node *node, struct box *box, int flags, const struct 
 {
     (void)flags;
     (void)caller;
-    return box->kind->open ? box->kind->open(box, node->fs, file_of(node), ret_file) : -EPERM;
+    return box->kind->open ? box->kind->open(box, node->kernel, file_of(node), ret_file) : -EPERM;
 }
 
 static bool has_own_settings(const struct box *box)
@@ -437,7 +437,7 @@ static int open_config(struct node *node, struct box *box, int flags, const stru
 {
     if (has_own_settings(box))
         return open_own(node, box, flags, caller, ret_file);
-    return config_open(node->fs, &box->mbox, ret_file);
+    return config_open(node->kernel, &box->mbox, ret_file);
 }
 
 static int open_stat(struct node *node, struct box *box, int flags, const struct caller *caller,
@@ -447,7 +447,7 @@ static int open_stat(struct node *node, struct box *box, int flags, const struct
         return -EACCES;
     if (has_own_settings(box))
         return open_own(node, box, flags, caller, ret_file);
-    return stat_open(node->fs, &box->mbox, ret_file);
+    return stat_open(node->kernel, &box->mbox, ret_file);
 }
 
 static int file_open(struct node *node, int flags, const struct caller *caller,
@@ -544,7 +544,7 @@ static int find_file(struct box *box, const char *name, enum box_file *ret_file,
 }
 
 /* Return: 0 with a node for @file of @box: the one that it has, or, where it @is_fresh, a new one. */
-static int get_file_node(struct fs *fs, struct box *box, enum box_file file, bool is_fresh,
+static int get_file_node(struct kernel *kernel, struct box *box, enum box_file file, bool is_fresh,
                          struct node **ret_node)
 {
     struct door *door;
@@ -552,8 +552,8 @@ static int get_file_node(struct fs *fs, struct box *box, enum box_file file, boo
 
     if (r < 0)
         return r;
-    r = node_obtain(fs, &kinds[file].ops, door, is_fresh ? NULL : &door->file_nodes[file],
-                    ret_node);
+    r = node_obtain(&kernel->nodes, &kinds[file].ops, door,
+                    is_fresh ? NULL : &door->file_nodes[file], ret_node);
     if (r < 0)
         door_remove_node(door);
     return r;
@@ -574,10 +574,10 @@ static int dir_lookup(struct node *dir, const char *name, const struct caller *c
     if (r < 0)
         return r;
     if (file == BOX_MAP)
-        return box->kind->lookup_map(box, dir->fs, ret_node);
+        return box->kind->lookup_map(box, dir->kernel, ret_node);
     is_fresh = kinds[file].has_fresh_nodes &&
-               (file != BOX_DROP || drop_needs_own_dir(dir->fs, box, caller->tid));
-    r = get_file_node(dir->fs, box, file, is_fresh, ret_node);
+               (file != BOX_DROP || drop_needs_own_dir(dir->kernel, box, caller->tid));
+    r = get_file_node(dir->kernel, box, file, is_fresh, ret_node);
     /* A new one, that the kernel has not heard of yet: nobody else sees it. */
     if (r == 0 && is_fresh)
         (*ret_node)->prio = prio;
@@ -690,14 +690,14 @@ static const struct node_ops dir_ops = {
     .list = dir_list,
 };
 
-int box_node(struct fs *fs, struct box *box, struct node **ret_node)
+int box_node(struct kernel *kernel, struct box *box, struct node **ret_node)
 {
     struct door *door;
     int r = box_add_node(box, &door);
 
     if (r < 0)
         return r == -ESTALE ? -ENOENT : r;
-    r = node_obtain(fs, &dir_ops, door, &door->dir_node, ret_node);
+    r = node_obtain(&kernel->nodes, &dir_ops, door, &door->dir_node, ret_node);
     if (r < 0)
         door_remove_node(door);
     return r;

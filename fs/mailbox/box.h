@@ -67,9 +67,9 @@ struct box_kind {
     /* Its attributes are about to be told. May be NULL. */
     void (*refresh)(struct box *box);
     /* Opens @file where it is this kind's own: `config`, `stat`, `bell`. NULL: they are a mailbox's. */
-    int (*open)(struct box *box, struct fs *fs, enum box_file file, struct file **ret_file);
+    int (*open)(struct box *box, struct kernel *kernel, enum box_file file, struct file **ret_file);
     /* Return: 0 with the node of `map`, with a lookup; a negative errno. */
-    int (*lookup_map)(struct box *box, struct fs *fs, struct node **ret_node);
+    int (*lookup_map)(struct box *box, struct kernel *kernel, struct node **ret_node);
     bool counts_for_owner; /* else for who caused it to be there */
     /* Somebody else is going to own it. May be NULL. Return: 0; a negative errno: it is not to be. */
     int (*set_owner)(struct box *box, uid_t uid, gid_t gid);
@@ -122,12 +122,12 @@ struct node *const *box_file_slot(struct box *box, enum box_file file);
 
 /* Makes a mailbox of mbox/ whose directory has @mode; its files' modes follow from that. One
  * reference, the caller's. Return: 0; -EDQUOT; -ENOSPC; -ENOMEM. */
-int box_new(struct fs *fs, mode_t mode, const struct caller *caller, struct box **ret_box);
+int box_new(struct kernel *kernel, mode_t mode, const struct caller *caller, struct box **ret_box);
 
 /* Makes a zeroed @box of @kind, whose directory has @mode; the classes that may search a directory of
  * mode @senders may send. It takes 1 + BOX_N_FILES inode numbers from @ino on. One reference, the
  * caller's; the last one calls kind->free. */
-void box_init(struct box *box, struct fs *fs, const struct box_kind *kind, mode_t mode,
+void box_init(struct box *box, struct kernel *kernel, const struct box_kind *kind, mode_t mode,
               mode_t senders, const struct caller *owner, uint64_t ino);
 
 /* What @box takes was charged to @uid (quota_charge_kept): it is given back when @box is removed. For a
@@ -172,6 +172,6 @@ uid_t box_uid(struct box *box);
 const char *box_file_name(enum box_file file);
 
 /* Return: 0 with the directory's node, with a lookup; -ENOENT: it has been removed; -ENOMEM. */
-int box_node(struct fs *fs, struct box *box, struct node **ret_node);
+int box_node(struct kernel *kernel, struct box *box, struct node **ret_node);
 
 #endif

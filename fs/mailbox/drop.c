@@ -136,7 +136,7 @@ static uint64_t charge_of(uint64_t size_bytes)
 /* Under lock, or before others see it: makes the charge @bytes. Return: as quota_charge; it can't fail to shrink. */
 static int set_charge(struct drop_file *drop, uint64_t bytes)
 {
-    struct quota *quota = &drop->file.fs->domain.quota;
+    struct quota *quota = drop->file.kernel->quota;
     int r = 0;
 
     if (bytes > drop->charged)
@@ -388,7 +388,7 @@ static void remember(struct drop_file *drop)
     drop->name = NULL;
     pthread_mutex_unlock(&drop->file.lock);
     if (name)
-        drop_names_remember(&drop->file.fs->drop_names, name, &attr);
+        drop_names_remember(&fs_of(drop->file.kernel)->drop_names, name, &attr);
 }
 
 /* Sends what nobody waits for. */
@@ -535,7 +535,7 @@ static void drop_release(struct file *file)
     msg_unref(msg);
     mbox_ready_run(&ready);
     if (drop->node_id)
-        prune_later(&file->fs->prune, drop->node_id);
+        prune_later(&file->kernel->prune, drop->node_id);
 }
 
 static void drop_close(struct file *file)
@@ -587,13 +587,13 @@ static int equip(struct drop_file *drop, const struct creation *creation, fuse_r
 static int new_file(const struct creation *creation, fuse_req_t req, struct drop_file **ret_drop)
 {
     const struct fuse_ctx *ctx = fuse_req_ctx(req);
-    struct fs *fs = fuse_req_userdata(req);
+    struct kernel *kernel = fuse_req_userdata(req);
     struct drop_file *drop;
     struct file *file;
     uint64_t ino;
     int r;
 
-    r = file_new(fs, &file_ops, creation->mbox, &file);
+    r = file_new(&kernel->files, &file_ops, creation->mbox, &file);
     if (r < 0)
         return r;
     box_add_file(box_of(creation->mbox), file);
@@ -601,7 +601,7 @@ static int new_file(const struct creation *creation, fuse_req_t req, struct drop
     drop->sender = caller_as_sender(req, &drop->last_writer);
     if (creation->again)
         drop->again = again_ref(creation->again);
-    ino = drop->again ? drop->again->attr.st_ino : nodes_new_inos(&fs->nodes, 1);
+    ino = drop->again ? drop->again->attr.st_ino : nodes_new_inos(&kernel->nodes, 1);
     attr_init(&drop->attr, ino, S_IFREG | (creation->mode & 0777), ctx->uid, ctx->gid);
     r = equip(drop, creation, req);
     if (r < 0) {
@@ -629,12 +629,12 @@ static void reply_open(struct drop_file *drop, fuse_req_t req)
 
 static void reply_create(struct drop_file *drop, fuse_req_t req)
 {
-    struct fs *fs = drop->file.fs;
+    struct kernel *kernel = drop->file.kernel;
     struct node *node;
     int r;
 
     file_ref(&drop->file);
-    r = node_obtain(fs, &node_ops, drop, NULL, &node);
+    r = node_obtain(&kernel->nodes, &node_ops, drop, NULL, &node);
     if (r == 0) {
         drop->node_id = node->id;
         file_reply_create(&drop->file, req, NULL, node);
@@ -707,7 +707,7 @@ static int take_place_in_shared_dir(struct drop_file *drop, fuse_req_t req, bool
     if (r != -EAGAIN || !waits)
         return r;
     if (!is_second_try) {
-        drop_dirs_note(&drop->file.fs->drop_dirs, fuse_req_ctx(req)->pid);
+        drop_dirs_note(&fs_of(drop->file.kernel)->drop_dirs, fuse_req_ctx(req)->pid);
         return -ESTALE;
     }
     /* Before it waits: it may have its place at once. */
@@ -730,18 +730,18 @@ static bool is_full(struct mbox *mbox)
     return mbox_get_limits(mbox, &limits) < 0 || limits.messages > 0;
 }
 
-bool drop_needs_own_dir(struct fs *fs, struct box *box, pid_t tid)
+bool drop_needs_own_dir(struct kernel *kernel, struct box *box, pid_t tid)
 {
-    return drop_dirs_is_retrying(&fs->drop_dirs, tid) || atomic_load(&box->n_waiting_in_drop) > 0 ||
-           is_full(&box->mbox);
+    return drop_dirs_is_retrying(&fs_of(kernel)->drop_dirs, tid) ||
+           atomic_load(&box->n_waiting_in_drop) > 0 || is_full(&box->mbox);
 }
 
 /* Answers @req, once there is a place for the new file. */
 static void create(const struct creation *creation, fuse_req_t req, int flags)
 {
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
-    struct fs *fs = fuse_req_userdata(req);
-    bool is_second_try = drop_dirs_retried(&fs->drop_dirs, fuse_req_ctx(req)->pid);
+    struct kernel *kernel = fuse_req_userdata(req);
+    bool is_second_try = drop_dirs_retried(&fs_of(kernel)->drop_dirs, fuse_req_ctx(req)->pid);
     bool waits = !(flags & O_NONBLOCK);
     struct drop_file *drop;
     int r;
@@ -907,15 +907,16 @@ int drop_lookup(struct node *dir, const char *name, const struct caller *caller,
     int r = box ? box_check(box) : -ESTALE;
 
     if (r == 0)
-        r = drop_names_find(&dir->fs->drop_names, dir_ino(&box->mbox), name, caller, &attr);
+        r = drop_names_find(&fs_of(dir->kernel)->drop_names, dir_ino(&box->mbox), name, caller,
+                            &attr);
     if (r < 0)
         return r;
     /* A number of its own: two files that are opened by this name are not to be taken for one. */
-    attr.st_ino = nodes_new_inos(&dir->fs->nodes, 1);
+    attr.st_ino = nodes_new_inos(&dir->kernel->nodes, 1);
     again = again_new(box, name, &attr);
     if (!again)
         return -ENOMEM;
-    r = node_obtain(dir->fs, &again_ops, again, NULL, ret_node);
+    r = node_obtain(&dir->kernel->nodes, &again_ops, again, NULL, ret_node);
     if (r < 0)
         again_unref(again);
     return r;
@@ -934,7 +935,8 @@ int drop_rename(struct node *dir, const char *name, struct node *to_dir, const c
         return -EINVAL;
     if (!box)
         return -ENOENT;
-    return drop_names_rename(&dir->fs->drop_names, dir_ino(&box->mbox), name, to_name, caller);
+    return drop_names_rename(&fs_of(dir->kernel)->drop_names, dir_ino(&box->mbox), name, to_name,
+                             caller);
 }
 
 /* The message stays sent. */
@@ -946,5 +948,5 @@ int drop_unlink(struct node *dir, const char *name, const struct caller *caller,
     (void)ready;
     if (!box)
         return -ENOENT;
-    return drop_names_forget(&dir->fs->drop_names, dir_ino(&box->mbox), name, caller);
+    return drop_names_forget(&fs_of(dir->kernel)->drop_names, dir_ino(&box->mbox), name, caller);
 }

@@ -23,7 +23,7 @@
 
 #include "fs/kernel/caller.h"
 #include "core/base/hash.h"
-#include "fs/mount.h"
+#include "fs/kernel/kernel.h"
 #include "fs/kernel/last_close.h"
 #include "fs/kernel/node.h"
 #include "fs/kernel/parked.h"
@@ -74,7 +74,7 @@ struct lines_write {
 
 static struct quota *quota_of(const struct lines_file *lines)
 {
-    return &lines->file.fs->domain.quota;
+    return lines->file.kernel->quota;
 }
 
 static int charge(struct lines_file *lines, size_t n_bytes)
@@ -551,11 +551,11 @@ static const struct file_ops lines_ops = {
     .size = sizeof(struct lines_file),
 };
 
-int lines_open(struct fs *fs, struct mbox *mbox, uint64_t ino, const struct caller *caller,
+int lines_open(struct kernel *kernel, struct mbox *mbox, uint64_t ino, const struct caller *caller,
                struct file **ret_file)
 {
     struct lines_file *lines;
-    int r = file_new(fs, &lines_ops, mbox, ret_file);
+    int r = file_new(&kernel->files, &lines_ops, mbox, ret_file);
 
     if (r < 0)
         return r;

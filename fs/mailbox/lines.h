@@ -7,7 +7,7 @@
 struct caller;
 
 /* @ino is what stat says of the file. Return: 0; -ENOMEM. */
-int lines_open(struct fs *fs, struct mbox *mbox, uint64_t ino, const struct caller *caller,
+int lines_open(struct kernel *kernel, struct mbox *mbox, uint64_t ino, const struct caller *caller,
                struct file **ret_file);
 
 #endif

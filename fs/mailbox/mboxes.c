@@ -15,14 +15,14 @@ static bool is_rings(const struct node *dir)
 
 static struct names *names_of(struct node *dir)
 {
-    return is_rings(dir) ? &dir->fs->rings : &dir->fs->names;
+    return is_rings(dir) ? &fs_of(dir->kernel)->rings : &fs_of(dir->kernel)->names;
 }
 
 static int make_box(struct node *dir, mode_t mode, const struct caller *caller,
                     struct box **ret_box)
 {
-    return is_rings(dir) ? ring_new(dir->fs, mode, caller, ret_box)
-                         : box_new(dir->fs, mode, caller, ret_box);
+    return is_rings(dir) ? ring_new(dir->kernel, mode, caller, ret_box)
+                         : box_new(dir->kernel, mode, caller, ret_box);
 }
 
 static int lookup(struct node *dir, const char *name, struct node **ret_node)
@@ -32,7 +32,7 @@ static int lookup(struct node *dir, const char *name, struct node **ret_node)
 
     if (!mbox)
         return -ENOENT;
-    r = box_node(dir->fs, box_of(mbox), ret_node);
+    r = box_node(dir->kernel, box_of(mbox), ret_node);
     mbox_unref(mbox);
     return r;
 }
@@ -57,13 +57,13 @@ static void getattr(struct node *dir, struct stat *ret_attr)
 static int enter(struct node *dir, const char *name, struct box *box, struct node **ret_node)
 {
     struct node *node;
-    int r = box_node(dir->fs, box, &node);
+    int r = box_node(dir->kernel, box, &node);
 
     if (r < 0)
         return r;
     r = names_add(names_of(dir), name, &box->mbox);
     if (r < 0) {
-        node_forget(dir->fs, node->id, 1);
+        node_forget(&dir->kernel->nodes, node->id, 1);
         return r;
     }
     *ret_node = node;

@@ -64,12 +64,12 @@ static void claim_release(struct file *file)
     struct box *box = box_of(file->mbox);
 
     /* The mailbox first: who finds no pidfd finds no owner either. */
-    fs_remove_box(file->fs, box, &ready);
+    fs_remove_box(file->kernel, box, &ready);
     pthread_mutex_lock(&box->lock);
     close(box->owner_pidfd);
     box->owner_pidfd = -1;
     pthread_mutex_unlock(&box->lock);
-    quota_release_fds(&file->fs->domain.quota, file->opener.uid, 1);
+    quota_release_fds(file->kernel->quota, file->opener.uid, 1);
     mbox_ready_run(&ready);
 }
 
@@ -163,29 +163,30 @@ static int claim(struct box *box, pid_t pid, int pidfd, struct mbox_ready *ready
 }
 
 /* Return: 0 with a pidfd, which counts for @uid; a negative errno. */
-static int open_pidfd(struct fs *fs, pid_t pid, uid_t uid, int *ret_pidfd)
+static int open_pidfd(struct kernel *kernel, pid_t pid, uid_t uid, int *ret_pidfd)
 {
-    int r = pid > 0 ? quota_charge_fds(&fs->domain.quota, uid, 1) : -ESRCH;
+    int r = pid > 0 ? quota_charge_fds(kernel->quota, uid, 1) : -ESRCH;
 
     if (r < 0)
         return r;
     *ret_pidfd = fd_keep((int)syscall(SYS_pidfd_open, pid, 0));
     if (*ret_pidfd < 0)
-        quota_release_fds(&fs->domain.quota, uid, 1);
+        quota_release_fds(kernel->quota, uid, 1);
     return *ret_pidfd < 0 ? *ret_pidfd : 0;
 }
 
-int owner_claim(struct fs *fs, struct box *box, const struct caller *caller, struct file **ret_file)
+int owner_claim(struct kernel *kernel, struct box *box, const struct caller *caller,
+                struct file **ret_file)
 {
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
     pid_t pid = caller_process(caller->tid, 0);
     struct file *file;
     int pidfd;
-    int r = open_pidfd(fs, pid, caller->uid, &pidfd);
+    int r = open_pidfd(kernel, pid, caller->uid, &pidfd);
 
     if (r < 0)
         return r;
-    r = text_open(fs, &claim_ops, &box->mbox, &file);
+    r = text_open(kernel, &claim_ops, &box->mbox, &file);
     if (r == 0) {
         r = claim(box, pid, pidfd, &ready);
         if (r < 0)
@@ -194,14 +195,14 @@ int owner_claim(struct fs *fs, struct box *box, const struct caller *caller, str
     mbox_ready_run(&ready);
     if (r < 0) {
         close(pidfd);
-        quota_release_fds(&fs->domain.quota, caller->uid, 1);
+        quota_release_fds(kernel->quota, caller->uid, 1);
     } else {
         *ret_file = file;
     }
     return r;
 }
 
-int owner_open(struct fs *fs, struct mbox *mbox, struct file **ret_file)
+int owner_open(struct kernel *kernel, struct mbox *mbox, struct file **ret_file)
 {
-    return text_open(fs, &text_ops, mbox, ret_file);
+    return text_open(kernel, &text_ops, mbox, ret_file);
 }

@@ -13,7 +13,7 @@
 #include "box.h"
 #include "core/base/size.h"
 #include "core/mailbox/mbox_cursor.h"
-#include "fs/mount.h"
+#include "fs/kernel/kernel.h"
 #include "fs/kernel/listing.h"
 
 #define ID_DIGITS 20
@@ -109,7 +109,7 @@ static int entry_open(struct node *node, int flags, const struct caller *caller,
     msg = mbox_hold(&box->mbox, entry->id, caller->uid);
     if (!msg)
         return -ENOENT;
-    r = file_new(node->fs, &message_ops, &box->mbox, ret_file);
+    r = file_new(&node->kernel->files, &message_ops, &box->mbox, ret_file);
     if (r < 0)
         msg_let_go(msg);
     else
@@ -188,7 +188,7 @@ int queue_lookup(struct node *dir, const char *name, struct node **ret_node)
     entry = new_entry(box, msg);
     msg_unref(msg);
     if (entry)
-        r = node_obtain(dir->fs, &entry_ops, entry, NULL, ret_node);
+        r = node_obtain(&dir->kernel->nodes, &entry_ops, entry, NULL, ret_node);
     if (r < 0 && entry) {
         door_remove_node(entry->door);
         free(entry);

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <linux/fuse.h>
 
+#include "fs/kernel/kernel.h"
 #include "core/ring/ring_mbox.h"
 #include "owner.h"
 
@@ -222,19 +223,19 @@ static const struct file_ops recv_ops = {
     .size = sizeof(struct recv_file),
 };
 
-int recv_file_new(struct fs *fs, const struct file_ops *ops, struct mbox *mbox,
+int recv_file_new(struct kernel *kernel, const struct file_ops *ops, struct mbox *mbox,
                   struct file **ret_file)
 {
-    int r = file_new(fs, ops, mbox, ret_file);
+    int r = file_new(&kernel->files, ops, mbox, ret_file);
 
     if (r == 0)
         readers_init(&((struct recv_file *)*ret_file)->readers);
     return r;
 }
 
-int recv_open(struct fs *fs, struct mbox *mbox, struct file **ret_file)
+int recv_open(struct kernel *kernel, struct mbox *mbox, struct file **ret_file)
 {
-    return recv_file_new(fs, &recv_ops, mbox, ret_file);
+    return recv_file_new(kernel, &recv_ops, mbox, ret_file);
 }
 
 /* The bell of a ring: a message says that the ring has changed. What counts is what this file has told. */
@@ -283,10 +284,10 @@ static const struct file_ops bell_ops = {
     .size = sizeof(struct recv_file),
 };
 
-int recv_open_bell(struct fs *fs, struct mbox *bell, struct file **ret_file)
+int recv_open_bell(struct kernel *kernel, struct mbox *bell, struct file **ret_file)
 {
     struct recv_file *recv;
-    int r = recv_file_new(fs, &bell_ops, bell, ret_file);
+    int r = recv_file_new(kernel, &bell_ops, bell, ret_file);
 
     if (r < 0)
         return r;

@@ -23,14 +23,14 @@ bool recv_has_unread(struct file *file);
 void recv_close(struct file *file);
 
 /* Makes such a file. Return: 0; -ENOMEM. */
-int recv_file_new(struct fs *fs, const struct file_ops *ops, struct mbox *mbox,
+int recv_file_new(struct kernel *kernel, const struct file_ops *ops, struct mbox *mbox,
                   struct file **ret_file);
 
 /* Return: 0; -ENOMEM. */
-int recv_open(struct fs *fs, struct mbox *mbox, struct file **ret_file);
+int recv_open(struct kernel *kernel, struct mbox *mbox, struct file **ret_file);
 
 /* Opens the bell of a ring (core/ring/ring_mbox.h): a read waits for the ring's next change, a write wakes all
  * who wait. Return: 0; -ENOMEM. */
-int recv_open_bell(struct fs *fs, struct mbox *bell, struct file **ret_file);
+int recv_open_bell(struct kernel *kernel, struct mbox *bell, struct file **ret_file);
 
 #endif

@@ -6,7 +6,7 @@
 
 #include "fs/kernel/caller.h"
 #include "core/mailbox/pair.h"
-#include "fs/mount.h"
+#include "fs/kernel/kernel.h"
 #include "fs/kernel/parked.h"
 
 struct send_file {
@@ -71,7 +71,7 @@ void send_message(struct file *file, fuse_req_t req, const char *data, size_t si
     struct msg *msg;
     int r;
 
-    if (size > file->fs->one_write_bytes || is_later_part(offset, flags)) {
+    if (size > file->kernel->one_write_bytes || is_later_part(offset, flags)) {
         fuse_reply_err(req, EMSGSIZE);
         return;
     }
@@ -104,9 +104,9 @@ static const struct file_ops send_ops = {
     .size = sizeof(struct send_file),
 };
 
-int send_open(struct fs *fs, struct mbox *mbox, unsigned int prio, struct file **ret_file)
+int send_open(struct kernel *kernel, struct mbox *mbox, unsigned int prio, struct file **ret_file)
 {
-    int r = file_new(fs, &send_ops, mbox, ret_file);
+    int r = file_new(&kernel->files, &send_ops, mbox, ret_file);
 
     if (r == 0)
         ((struct send_file *)*ret_file)->prio = prio;

@@ -10,6 +10,6 @@ void send_message(struct file *file, fuse_req_t req, const char *data, size_t si
                   int flags, unsigned int prio, _Atomic pid_t *last_pid);
 
 /* Opens a send file whose messages have priority @prio. Return: 0; -ENOMEM. */
-int send_open(struct fs *fs, struct mbox *mbox, unsigned int prio, struct file **ret_file);
+int send_open(struct kernel *kernel, struct mbox *mbox, unsigned int prio, struct file **ret_file);
 
 #endif

@@ -79,12 +79,12 @@ static int make_stat(struct file *file, char **ret_text)
 static const struct text_ops config_ops = TEXT_OPS(make_config, config_write, NULL);
 static const struct text_ops stat_ops = TEXT_OPS(make_stat, NULL, NULL);
 
-int config_open(struct fs *fs, struct mbox *mbox, struct file **ret_file)
+int config_open(struct kernel *kernel, struct mbox *mbox, struct file **ret_file)
 {
-    return text_open(fs, &config_ops, mbox, ret_file);
+    return text_open(kernel, &config_ops, mbox, ret_file);
 }
 
-int stat_open(struct fs *fs, struct mbox *mbox, struct file **ret_file)
+int stat_open(struct kernel *kernel, struct mbox *mbox, struct file **ret_file)
 {
-    return text_open(fs, &stat_ops, mbox, ret_file);
+    return text_open(kernel, &stat_ops, mbox, ret_file);
 }

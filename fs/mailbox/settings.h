@@ -5,8 +5,8 @@
 #include "fs/kernel/file.h"
 
 /* Return: 0; -ENOMEM. */
-int config_open(struct fs *fs, struct mbox *mbox, struct file **ret_file);
-int stat_open(struct fs *fs, struct mbox *mbox, struct file **ret_file);
+int config_open(struct kernel *kernel, struct mbox *mbox, struct file **ret_file);
+int stat_open(struct kernel *kernel, struct mbox *mbox, struct file **ret_file);
 
 /* Answers a write of settings with what @configure makes of them. */
 void settings_write(struct file *file, fuse_req_t req, const char *data, size_t size,

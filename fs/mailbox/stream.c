@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "envelope.h"
+#include "fs/kernel/kernel.h"
 #include "owner.h"
 #include "readers.h"
 
@@ -368,22 +369,22 @@ static const struct stream_ops json_ops = {
     .is_read = json_is_read,
 };
 
-static int open_stream(struct fs *fs, struct mbox *mbox, const struct stream_ops *ops,
+static int open_stream(struct kernel *kernel, struct mbox *mbox, const struct stream_ops *ops,
                        struct file **ret_file)
 {
-    int r = file_new(fs, &ops->file, mbox, ret_file);
+    int r = file_new(&kernel->files, &ops->file, mbox, ret_file);
 
     if (r == 0)
         readers_init(&((struct stream_file *)*ret_file)->readers);
     return r;
 }
 
-int stream_open_lines(struct fs *fs, struct mbox *mbox, struct file **ret_file)
+int stream_open_lines(struct kernel *kernel, struct mbox *mbox, struct file **ret_file)
 {
-    return open_stream(fs, mbox, &lines_ops, ret_file);
+    return open_stream(kernel, mbox, &lines_ops, ret_file);
 }
 
-int stream_open_json(struct fs *fs, struct mbox *mbox, struct file **ret_file)
+int stream_open_json(struct kernel *kernel, struct mbox *mbox, struct file **ret_file)
 {
-    return open_stream(fs, mbox, &json_ops, ret_file);
+    return open_stream(kernel, mbox, &json_ops, ret_file);
 }

@@ -5,7 +5,7 @@
 #include "fs/kernel/file.h"
 
 /* Return: 0; -ENOMEM. */
-int stream_open_lines(struct fs *fs, struct mbox *mbox, struct file **ret_file);
-int stream_open_json(struct fs *fs, struct mbox *mbox, struct file **ret_file);
+int stream_open_lines(struct kernel *kernel, struct mbox *mbox, struct file **ret_file);
+int stream_open_json(struct kernel *kernel, struct mbox *mbox, struct file **ret_file);
 
 #endif

@@ -66,8 +66,7 @@ static void process_unref(struct process *process)
 
 static void uncharge(struct pair *pair)
 {
-    quota_release_kept(&pair->sides[0].process->fs->domain.quota, pair->uid, pair->n_kept,
-                       QUOTA_MADE);
+    quota_release_kept(pair->sides[0].process->kernel->quota, pair->uid, pair->n_kept, QUOTA_MADE);
     pair->n_kept = 0;
 }
 
@@ -86,20 +85,20 @@ static void pair_release(struct link *link)
 static int pair_new(const struct end_name *name, uid_t uid, struct pair **ret_pair)
 {
     struct process *processes[2] = { name->process, name->peer };
-    struct fs *fs = name->process->fs;
+    struct kernel *kernel = name->process->kernel;
     struct pair *pair;
-    int r = quota_charge_kept(&fs->domain.quota, uid, PAIR_KEPT_BYTES, QUOTA_MADE);
+    int r = quota_charge_kept(kernel->quota, uid, PAIR_KEPT_BYTES, QUOTA_MADE);
 
     if (r < 0)
         return r;
     pair = calloc(1, sizeof(*pair));
     if (!pair) {
-        quota_release_kept(&fs->domain.quota, uid, PAIR_KEPT_BYTES, QUOTA_MADE);
+        quota_release_kept(kernel->quota, uid, PAIR_KEPT_BYTES, QUOTA_MADE);
         return -ENOMEM;
     }
     pair->uid = uid;
     pair->n_kept = PAIR_KEPT_BYTES;
-    link_init(&pair->link, &fs->domain, pair_release);
+    link_init(&pair->link, &fs_of(kernel)->domain, pair_release);
     for (unsigned int i = 0; i < 2; i++) {
         pair->sides[i].end = &pair->link.ends[i];
         pair->sides[i].process = process_ref(processes[i]);
@@ -179,7 +178,7 @@ static int find_or_enter(const struct end_name *name, struct pair *made, struct 
         return -ENOENT;
     if (!side) {
         side = &made->sides[0];
-        r = enter(&name->process->fs->processes, made);
+        r = enter(&fs_of(name->process->kernel)->processes, made);
     }
     if (r == 0)
         *ret_side = side;
@@ -189,7 +188,7 @@ static int find_or_enter(const struct end_name *name, struct pair *made, struct 
 /* Finds the link. Return: whether there is one; then with references to both inboxes. */
 static bool get_side(const struct end_name *name, struct side **ret_side)
 {
-    struct processes *processes = &name->process->fs->processes;
+    struct processes *processes = &fs_of(name->process->kernel)->processes;
 
     pthread_mutex_lock(&processes->lock);
     *ret_side = find_side(name);
@@ -202,7 +201,7 @@ static bool get_side(const struct end_name *name, struct side **ret_side)
 /* Finds the link, or makes it for @uid. Return: as find_or_enter and pair_new, with references to both inboxes. */
 static int obtain_side(const struct end_name *name, uid_t uid, struct side **ret_side)
 {
-    struct processes *processes = &name->process->fs->processes;
+    struct processes *processes = &fs_of(name->process->kernel)->processes;
     struct pair *made;
     int r;
 
@@ -229,7 +228,7 @@ void links_forget_names(struct process *process)
 
     snprintf(name, sizeof(name), "%d", (int)process->pid);
     LIST_FOREACH(end, &process->names, entry) {
-        fs_announce_expiry(process->fs, box_uid(&end->process->box),
+        fs_announce_expiry(process->kernel, box_uid(&end->process->box),
                            box_file_slot(&end->process->box, BOX_LINK), name);
     }
 }
@@ -244,7 +243,7 @@ void links_detach(struct process *process)
         remove_side(other_side(side));
         remove_side(side);
         SLIST_INSERT_HEAD(&process->detached, side, detached_link);
-        process->fs->processes.n_links--;
+        fs_of(process->kernel)->processes.n_links--;
     }
 }
 
@@ -314,11 +313,11 @@ static void notice_end(struct file *file)
 }
 
 /* Return: 0 with an open file for the end of @side; -ENOMEM. */
-static int open_side(struct fs *fs, struct side *side, struct file **ret_file)
+static int open_side(struct kernel *kernel, struct side *side, struct file **ret_file)
 {
     struct side *other = other_side(side);
     struct link_file *link;
-    int r = recv_file_new(fs, &file_ops, &side->end->inbox, ret_file);
+    int r = recv_file_new(kernel, &file_ops, &side->end->inbox, ret_file);
 
     if (r < 0)
         return r;
@@ -357,7 +356,7 @@ static int end_open(struct node *node, int flags, const struct caller *caller,
     r = obtain_side(name, caller->uid, &side);
     if (r != 0)
         return r;
-    r = open_side(node->fs, side, ret_file);
+    r = open_side(node->kernel, side, ret_file);
     pair_unref(pair_of(side));
     return r;
 }
@@ -396,7 +395,7 @@ static int end_setattr(struct node *node, const struct node_change *change)
  * the caller's until now. Return: 0; -ENOENT: one of them has ended; -ENOMEM. */
 static int name_new(struct process *process, struct process *peer, struct end_name **ret_name)
 {
-    struct processes *processes = &process->fs->processes;
+    struct processes *processes = &fs_of(process->kernel)->processes;
     struct end_name *name = malloc(sizeof(*name));
     bool ended;
 
@@ -419,7 +418,7 @@ static int name_new(struct process *process, struct process *peer, struct end_na
 
 static void name_free(struct end_name *name)
 {
-    struct processes *processes = &name->process->fs->processes;
+    struct processes *processes = &fs_of(name->process->kernel)->processes;
 
     pthread_mutex_lock(&processes->lock);
     LIST_REMOVE(name, entry);
@@ -455,7 +454,7 @@ int link_lookup(struct node *dir, const char *name, const struct caller *caller,
         return r;
     if (pid == process->pid)
         return -EINVAL;
-    r = pid ? process_find(dir->fs, pid, caller->uid, &peer) : -ENOENT;
+    r = pid ? process_find(dir->kernel, pid, caller->uid, &peer) : -ENOENT;
     if (r < 0)
         return r;
     r = name_new(process, peer, &end);
@@ -463,7 +462,7 @@ int link_lookup(struct node *dir, const char *name, const struct caller *caller,
         process_unref(peer);
         return r;
     }
-    r = node_obtain(dir->fs, &end_ops, end, NULL, ret_node);
+    r = node_obtain(&dir->kernel->nodes, &end_ops, end, NULL, ret_node);
     if (r < 0)
         name_free(end);
     return r;
@@ -489,13 +488,13 @@ int link_list(struct node *dir, struct listing *listing)
     if (!process)
         return 0;
 
-    pthread_mutex_lock(&dir->fs->processes.lock);
+    pthread_mutex_lock(&fs_of(dir->kernel)->processes.lock);
     for (side = process->sides; side && r == 0; side = side->hh.next) {
         if (!process_is_alive(other_side(side)->process))
             continue;
         snprintf(name, sizeof(name), "%d", (int)side->peer);
         r = listing_add(listing, name, ino_of(process->pid, side->peer), S_IFREG);
     }
-    pthread_mutex_unlock(&dir->fs->processes.lock);
+    pthread_mutex_unlock(&fs_of(dir->kernel)->processes.lock);
     return r;
 }

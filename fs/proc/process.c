@@ -57,9 +57,9 @@ bool process_is_alive(struct process *process)
     return alive;
 }
 
-static struct quota *quota_of(struct fs *fs)
+static struct quota *quota_of(struct kernel *kernel)
 {
-    return &fs->domain.quota;
+    return kernel->quota;
 }
 
 /* It has ended. Nodes and open files may hold it for long. */
@@ -68,7 +68,7 @@ static void close_pidfd(struct process *process)
     pthread_mutex_lock(&process->box.lock);
     if (process->pidfd >= 0) {
         close(process->pidfd);
-        quota_release_fds(quota_of(process->fs), process->fd_uid, 1);
+        quota_release_fds(quota_of(process->kernel), process->fd_uid, 1);
     }
     process->pidfd = -1;
     pthread_mutex_unlock(&process->box.lock);
@@ -120,7 +120,7 @@ static int move_fd(struct process *process, uid_t uid)
 
     pthread_mutex_lock(&process->box.lock);
     if (process->pidfd >= 0)
-        r = quota_move_fds(quota_of(process->fs), process->fd_uid, uid, 1);
+        r = quota_move_fds(quota_of(process->kernel), process->fd_uid, uid, 1);
     if (r == 0)
         process->fd_uid = uid;
     pthread_mutex_unlock(&process->box.lock);
@@ -138,7 +138,7 @@ static int charge_user(struct process *process, uid_t uid)
 static int use(struct box *box, uid_t uid)
 {
     struct process *process = process_of(box);
-    struct processes *processes = &process->fs->processes;
+    struct processes *processes = &fs_of(process->kernel)->processes;
     int r = 0;
 
     pthread_mutex_lock(&processes->lock);
@@ -206,9 +206,9 @@ bool process_has_ended(struct process *process)
 {
     bool ended;
 
-    pthread_mutex_lock(&process->fs->processes.lock);
+    pthread_mutex_lock(&fs_of(process->kernel)->processes.lock);
     ended = process->ended;
-    pthread_mutex_unlock(&process->fs->processes.lock);
+    pthread_mutex_unlock(&fs_of(process->kernel)->processes.lock);
     return ended;
 }
 
@@ -256,7 +256,7 @@ static int enter(struct processes *processes, struct process *process)
 static void free_process(struct box *box)
 {
     struct process *process = process_of(box);
-    struct processes *processes = &process->fs->processes;
+    struct processes *processes = &fs_of(process->kernel)->processes;
     struct mbox_ready nobody = TAILQ_HEAD_INITIALIZER(nobody);
 
     pthread_mutex_lock(&processes->lock);
@@ -292,7 +292,8 @@ static void finish_end(struct process *process, struct mbox_ready *ready)
     format_pid(process->pid, name);
     mbox_remove(&process->box.mbox, true, ready);
     links_end(process, ready);
-    fs_announce_deletion(process->fs, &process->box, &process->fs->tree.procs.node, name);
+    fs_announce_deletion(process->kernel, &process->box, &fs_of(process->kernel)->tree.procs.node,
+                         name);
     mbox_unref(&process->box.mbox);
 }
 
@@ -301,7 +302,7 @@ static void notice_end(struct box *box)
 {
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
     struct process *process = process_of(box);
-    struct processes *processes = &process->fs->processes;
+    struct processes *processes = &fs_of(process->kernel)->processes;
     struct process *ended = NULL;
 
     if (process_is_alive(process))
@@ -359,10 +360,10 @@ static int look_up_or_enter(struct processes *processes, pid_t pid, struct proce
 }
 
 /* Somebody looks for @pid. Return: as look_up_or_enter. */
-static int find_or_enter(struct fs *fs, pid_t pid, struct process *made,
+static int find_or_enter(struct kernel *kernel, pid_t pid, struct process *made,
                          struct process **ret_process)
 {
-    struct processes *processes = &fs->processes;
+    struct processes *processes = &fs_of(kernel)->processes;
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
     struct process *ended;
     char name[PID_TEXT_MAX];
@@ -378,7 +379,8 @@ static int find_or_enter(struct fs *fs, pid_t pid, struct process *made,
     mbox_ready_run(&ready);
     if (expired) {
         format_pid(expired, name);
-        fs_announce_expiry(fs, box_uid(&(*ret_process)->box), &fs->tree.procs.node, name);
+        fs_announce_expiry(kernel, box_uid(&(*ret_process)->box), &fs_of(kernel)->tree.procs.node,
+                           name);
     }
     return r;
 }
@@ -386,22 +388,22 @@ static int find_or_enter(struct fs *fs, pid_t pid, struct process *made,
 /* What a process takes while it is here, with what malloc adds and a node. */
 #define KEPT_BYTES (sizeof(struct process) + 256)
 
-static int charge(struct fs *fs, uid_t uid)
+static int charge(struct kernel *kernel, uid_t uid)
 {
-    int r = quota_charge_fds(quota_of(fs), uid, 1);
+    int r = quota_charge_fds(quota_of(kernel), uid, 1);
 
     if (r < 0)
         return r;
-    r = quota_charge_kept(quota_of(fs), uid, KEPT_BYTES, QUOTA_MADE);
+    r = quota_charge_kept(quota_of(kernel), uid, KEPT_BYTES, QUOTA_MADE);
     if (r < 0)
-        quota_release_fds(quota_of(fs), uid, 1);
+        quota_release_fds(quota_of(kernel), uid, 1);
     return r;
 }
 
-static void uncharge(struct fs *fs, uid_t uid)
+static void uncharge(struct kernel *kernel, uid_t uid)
 {
-    quota_release_fds(quota_of(fs), uid, 1);
-    quota_release_kept(quota_of(fs), uid, KEPT_BYTES, QUOTA_MADE);
+    quota_release_fds(quota_of(kernel), uid, 1);
+    quota_release_kept(quota_of(kernel), uid, KEPT_BYTES, QUOTA_MADE);
 }
 
 /* Opens the pidfd of @pid and asks whose it is. Return: 0; -ENOENT; -ENFILE; -ENOMEM. */
@@ -420,7 +422,7 @@ static int open_process(pid_t pid, int *ret_pidfd, struct caller *ret_owner)
 }
 
 /* Return: 0 with a process that is in no table, charged to @uid; as process_find, and nothing is charged. */
-static int make_charged(struct fs *fs, pid_t pid, uid_t uid, struct process **ret_process)
+static int make_charged(struct kernel *kernel, pid_t pid, uid_t uid, struct process **ret_process)
 {
     struct caller owner = { .tid = pid };
     struct process *process;
@@ -434,7 +436,7 @@ static int make_charged(struct fs *fs, pid_t pid, uid_t uid, struct process **re
         close(pidfd);
         return -ENOMEM;
     }
-    process->fs = fs;
+    process->kernel = kernel;
     process->pid = pid;
     /* Taken out: not yet in. */
     process->ended = true;
@@ -442,45 +444,45 @@ static int make_charged(struct fs *fs, pid_t pid, uid_t uid, struct process **re
     process->fd_uid = uid;
     process->uid = owner.uid;
     process->gid = owner.gid;
-    box_init(&process->box, fs, &process_kind, DIR_MODE, SENDERS_MODE, &owner,
+    box_init(&process->box, kernel, &process_kind, DIR_MODE, SENDERS_MODE, &owner,
              NODE_INO_PROCESSES + (uint64_t)pid * N_INOS);
     box_adopt_charge(&process->box, uid, KEPT_BYTES);
     *ret_process = process;
     return 0;
 }
 
-static int make(struct fs *fs, pid_t pid, uid_t uid, struct process **ret_process)
+static int make(struct kernel *kernel, pid_t pid, uid_t uid, struct process **ret_process)
 {
-    int r = charge(fs, uid);
+    int r = charge(kernel, uid);
 
     if (r < 0)
         return r;
-    r = make_charged(fs, pid, uid, ret_process);
+    r = make_charged(kernel, pid, uid, ret_process);
     if (r < 0)
-        uncharge(fs, uid);
+        uncharge(kernel, uid);
     return r;
 }
 
-int process_find(struct fs *fs, pid_t pid, uid_t uid, struct process **ret_process)
+int process_find(struct kernel *kernel, pid_t pid, uid_t uid, struct process **ret_process)
 {
     struct process *made;
     int r;
 
-    find_or_enter(fs, pid, NULL, ret_process);
+    find_or_enter(kernel, pid, NULL, ret_process);
     if (*ret_process)
         return 0;
-    r = make(fs, pid, uid, &made);
+    r = make(kernel, pid, uid, &made);
     if (r < 0)
         return r;
-    r = find_or_enter(fs, pid, made, ret_process);
+    r = find_or_enter(kernel, pid, made, ret_process);
     if (r < 0 || *ret_process != made)
         mbox_unref(&made->box.mbox);
     return r;
 }
 
-void processes_end_all(struct fs *fs, struct mbox_ready *ready)
+void processes_end_all(struct kernel *kernel, struct mbox_ready *ready)
 {
-    struct processes *processes = &fs->processes;
+    struct processes *processes = &fs_of(kernel)->processes;
     struct process *process;
     struct process *ended;
 
@@ -529,15 +531,15 @@ size_t processes_count_links(struct processes *processes)
 }
 
 /* A pidfd says that @pid has ended. */
-static void end(struct fs *fs, pid_t pid)
+static void end(struct kernel *kernel, pid_t pid)
 {
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
     struct process *process;
     struct process *ended;
 
-    pthread_mutex_lock(&fs->processes.lock);
-    process = look_up(&fs->processes, pid, &ended);
-    pthread_mutex_unlock(&fs->processes.lock);
+    pthread_mutex_lock(&fs_of(kernel)->processes.lock);
+    process = look_up(&fs_of(kernel)->processes, pid, &ended);
+    pthread_mutex_unlock(&fs_of(kernel)->processes.lock);
     finish_end(ended, &ready);
     mbox_ready_run(&ready);
     /* Another one has that pid by now. */
@@ -547,16 +549,16 @@ static void end(struct fs *fs, pid_t pid)
 
 static void *run(void *arg)
 {
-    struct fs *fs = arg;
+    struct kernel *kernel = arg;
     struct epoll_event events[EVENTS_MAX];
 
     for (;;) {
-        int n = epoll_wait(fs->processes.epoll_fd, events, EVENTS_MAX, -1);
+        int n = epoll_wait(fs_of(kernel)->processes.epoll_fd, events, EVENTS_MAX, -1);
 
         for (int i = 0; i < n; i++) {
             if (events[i].data.u64 == STOP)
                 return NULL;
-            end(fs, (pid_t)events[i].data.u64);
+            end(kernel, (pid_t)events[i].data.u64);
         }
     }
 }
@@ -574,10 +576,10 @@ int processes_init(struct processes *processes)
                                                                                         : 0;
 }
 
-int processes_start(struct fs *fs)
+int processes_start(struct kernel *kernel)
 {
-    struct processes *processes = &fs->processes;
-    int r = pthread_create(&processes->thread, NULL, run, fs);
+    struct processes *processes = &fs_of(kernel)->processes;
+    int r = pthread_create(&processes->thread, NULL, run, kernel);
 
     processes->started = r == 0;
     return -r;

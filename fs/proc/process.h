@@ -23,7 +23,7 @@
 
 struct process {
     struct box box;
-    struct fs *fs;
+    struct kernel *kernel;
     pid_t pid;
     /* Under box.lock: */
     int pidfd;    /* -1: it has ended */
@@ -66,7 +66,7 @@ static inline struct process *process_of(struct box *box)
 int processes_init(struct processes *processes);
 
 /* Starts the thread. Return: 0; a negative errno. */
-int processes_start(struct fs *fs);
+int processes_start(struct kernel *kernel);
 void processes_stop(struct processes *processes);
 
 /* The last reference to a process is gone. */
@@ -75,7 +75,7 @@ void processes_deinit(struct processes *processes);
 /* @uid looks for a process; if it is new here, it counts for him, until somebody uses it. Return: 0 with a
  * reference to the process (its mailbox's); -ENOENT: it is not alive, or no process but a thread, or not in
  * sight; -EDQUOT; -ENOSPC; -ENFILE; -ENOMEM. */
-int process_find(struct fs *fs, pid_t pid, uid_t uid, struct process **ret_process);
+int process_find(struct kernel *kernel, pid_t pid, uid_t uid, struct process **ret_process);
 
 /* Return: whether the end of @process has begun: then it is in no table, and the kernel will be told. */
 bool process_has_ended(struct process *process);
@@ -87,7 +87,7 @@ bool process_is_alive(struct process *process);
 uid_t process_uid(struct process *process);
 
 /* As if all in use had ended. */
-void processes_end_all(struct fs *fs, struct mbox_ready *ready);
+void processes_end_all(struct kernel *kernel, struct mbox_ready *ready);
 
 /* Calls @visit for each in use, under the table's lock, until it returns other than 0.
  * Return: what the last visit returned; 0. */

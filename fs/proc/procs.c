@@ -56,15 +56,15 @@ static int lookup(struct node *dir, const char *name, const struct caller *calle
     int r;
 
     if (strcmp(name, SELF) == 0)
-        return node_obtain(dir->fs, &self_ops, dir->object, NULL, ret_node);
+        return node_obtain(&dir->kernel->nodes, &self_ops, dir->object, NULL, ret_node);
     pid = procs_parse_pid(name);
-    r = pid ? process_find(dir->fs, pid, caller->uid, &process) : -ENOENT;
+    r = pid ? process_find(dir->kernel, pid, caller->uid, &process) : -ENOENT;
     if (r < 0)
         return r;
-    r = box_node(dir->fs, &process->box, ret_node);
+    r = box_node(dir->kernel, &process->box, ret_node);
     /* Who ended it before that found no node, and did not tell the kernel of the deletion. */
     if (r == 0 && process_has_ended(process)) {
-        node_forget(dir->fs, (*ret_node)->id, 1);
+        node_forget(&dir->kernel->nodes, (*ret_node)->id, 1);
         r = -ENOENT;
     }
     mbox_unref(&process->box.mbox);
@@ -86,13 +86,13 @@ static int list(struct node *dir, struct listing *listing)
     struct room *room = dir->object;
     int r = listing_add(listing, SELF, room->attr.ino + 1, S_IFLNK);
 
-    return r < 0 ? r : processes_each(&dir->fs->processes, add_to_listing, listing);
+    return r < 0 ? r : processes_each(&fs_of(dir->kernel)->processes, add_to_listing, listing);
 }
 
 static void getattr(struct node *dir, struct stat *ret_attr)
 {
     room_getattr(dir, ret_attr);
-    ret_attr->st_nlink += processes_count(&dir->fs->processes);
+    ret_attr->st_nlink += processes_count(&fs_of(dir->kernel)->processes);
 }
 
 const struct node_ops procs_ops = {

@@ -14,7 +14,7 @@
 
 struct map {
     atomic_uint n_refs;
-    struct fs *fs;
+    struct kernel *kernel;
     struct door *door;      /* to the box, as a node has it */
     struct ring_mbox *ring; /* the box's, and there as long as that is */
     struct map **slot;      /* the same; under box->lock: may point here */
@@ -74,7 +74,7 @@ static bool try_ref(struct map *map)
 }
 
 /* @door has one node more, for the map. */
-static struct map *map_new(struct fs *fs, struct door *door, struct ring_mbox *ring,
+static struct map *map_new(struct kernel *kernel, struct door *door, struct ring_mbox *ring,
                            struct map **slot, const struct ring_memory *memory)
 {
     struct map *map = calloc(1, sizeof(*map));
@@ -82,7 +82,7 @@ static struct map *map_new(struct fs *fs, struct door *door, struct ring_mbox *r
     if (!map)
         return NULL;
     map->n_refs = 1;
-    map->fs = fs;
+    map->kernel = kernel;
     map->door = door;
     map->ring = ring;
     map->slot = slot;
@@ -93,7 +93,7 @@ static struct map *map_new(struct fs *fs, struct door *door, struct ring_mbox *r
 }
 
 /* Under box->lock: as obtain, with a new one where there is none, which takes @door over. */
-static struct map *obtain_locked(struct fs *fs, struct box *box, struct door **door,
+static struct map *obtain_locked(struct kernel *kernel, struct box *box, struct door **door,
                                  struct ring_mbox *ring, struct map **slot,
                                  const struct ring_memory *memory)
 {
@@ -103,7 +103,7 @@ static struct map *obtain_locked(struct fs *fs, struct box *box, struct door **d
         return NULL;
     if (map && map->memory_id == memory->id && try_ref(map))
         return map;
-    map = map_new(fs, *door, ring, slot, memory);
+    map = map_new(kernel, *door, ring, slot, memory);
     if (map)
         *door = NULL;
     *slot = map;
@@ -111,8 +111,8 @@ static struct map *obtain_locked(struct fs *fs, struct box *box, struct door **d
 }
 
 /* Return: the map of @memory, with a reference; NULL when memory is short, or the box is removed. */
-static struct map *obtain(struct fs *fs, struct box *box, struct ring_mbox *ring, struct map **slot,
-                          const struct ring_memory *memory)
+static struct map *obtain(struct kernel *kernel, struct box *box, struct ring_mbox *ring,
+                          struct map **slot, const struct ring_memory *memory)
 {
     struct door *door;
     struct map *map;
@@ -120,16 +120,16 @@ static struct map *obtain(struct fs *fs, struct box *box, struct ring_mbox *ring
     if (box_add_node(box, &door) < 0)
         return NULL;
     pthread_mutex_lock(&box->lock);
-    map = obtain_locked(fs, box, &door, ring, slot, memory);
+    map = obtain_locked(kernel, box, &door, ring, slot, memory);
     pthread_mutex_unlock(&box->lock);
     if (door)
         door_remove_node(door);
     return map;
 }
 
-mode_t map_mode(struct fs *fs)
+mode_t map_mode(struct kernel *kernel)
 {
-    return backing_works(fs) ? S_IFREG | MAP_MODE : S_IFLNK | 0777;
+    return backing_works(&kernel->backing) ? S_IFREG | MAP_MODE : S_IFLNK | 0777;
 }
 
 /* Return: the memory, with a reference; NULL: the ring has let go of it, and nobody has it open. */
@@ -161,7 +161,8 @@ static int format_target(struct map *map, char target[NODE_TARGET_MAX])
     if (!memory)
         return -ESTALE;
     if (memory->dir_fd >= 0)
-        n = snprintf(target, NODE_TARGET_MAX, "%s/%s", map->fs->ring_dir.path, memory->name);
+        n = snprintf(target, NODE_TARGET_MAX, "%s/%s", fs_of(map->kernel)->ring_dir.path,
+                     memory->name);
     else
         n = snprintf(target, NODE_TARGET_MAX, "/proc/%d/fd/%d", (int)getpid(), memory->fd);
     ring_memory_unref(memory);
@@ -239,10 +240,10 @@ static int begin_use(struct map *map)
  * memory. */
 static void have_forgotten(struct map *map)
 {
-    uint64_t id = node_slot_id(map->fs, &map->node);
+    uint64_t id = node_slot_id(&map->kernel->nodes, &map->node);
 
     if (id != 0)
-        prune_later(&map->fs->prune, id);
+        prune_later(&map->kernel->prune, id);
 }
 
 /* Files that are being closed and mappings stay what they are. */
@@ -262,7 +263,7 @@ static void end_use(struct map *map)
     pthread_mutex_unlock(&map->lock);
     if (!memory)
         return;
-    backing_close(map->fs, backing_id);
+    backing_close(&map->kernel->backing, backing_id);
     ring_memory_let_go(memory);
     current = memory_of(map);
     if (!current)
@@ -295,8 +296,8 @@ static int open_it(struct node *node, int flags, const struct caller *caller,
     (void)caller;
     if (r < 0)
         return r;
-    id = backing_obtain(map->fs, &map->lock, &map->backing_id, map->opened->fd);
-    r = id < 0 ? id : file_new(map->fs, &file_ops, NULL, ret_file);
+    id = backing_obtain(&map->kernel->backing, &map->lock, &map->backing_id, map->opened->fd);
+    r = id < 0 ? id : file_new(&map->kernel->files, &file_ops, NULL, ret_file);
     if (r < 0) {
         end_use(map);
         return r;
@@ -321,7 +322,7 @@ static const struct node_ops node_ops = {
     .release = release,
 };
 
-int map_node(struct fs *fs, struct box *box, struct ring_mbox *ring, struct map **slot,
+int map_node(struct kernel *kernel, struct box *box, struct ring_mbox *ring, struct map **slot,
              struct node **ret_node)
 {
     struct ring_memory *memory = ring_mbox_memory(ring);
@@ -330,11 +331,11 @@ int map_node(struct fs *fs, struct box *box, struct ring_mbox *ring, struct map 
 
     if (!memory)
         return -ENOENT;
-    map = obtain(fs, box, ring, slot, memory);
+    map = obtain(kernel, box, ring, slot, memory);
     ring_memory_unref(memory);
     if (!map)
         return -ENOMEM;
-    r = node_obtain(fs, &node_ops, map, &map->node, ret_node);
+    r = node_obtain(&kernel->nodes, &node_ops, map, &map->node, ret_node);
     if (r < 0)
         map_unref(map);
     return r;

@@ -18,10 +18,10 @@ struct map;
 
 /* Finds the map of the memory of @ring, which is @box's, in @slot, or makes one and remembers it there.
  * Return: 0 with the map's node, with one lookup more; -ENOENT: the ring was removed; -ENOMEM. */
-int map_node(struct fs *fs, struct box *box, struct ring_mbox *ring, struct map **slot,
+int map_node(struct kernel *kernel, struct box *box, struct ring_mbox *ring, struct map **slot,
              struct node **ret_node);
 
 /* Return: the type and mode of a new map. */
-mode_t map_mode(struct fs *fs);
+mode_t map_mode(struct kernel *kernel);
 
 #endif

@@ -93,37 +93,38 @@ static int admit(struct box *box, const struct caller *caller)
 }
 
 /* Who found it before the ring was removed may come after: then nobody holds it any more. */
-static int open_bell(struct ring *ring, struct fs *fs, struct file **ret_file)
+static int open_bell(struct ring *ring, struct kernel *kernel, struct file **ret_file)
 {
     struct mbox *bell = mbox_try_ref(&ring->shared.bell);
     int r;
 
     if (!bell)
         return -ESTALE;
-    r = recv_open_bell(fs, bell, ret_file);
+    r = recv_open_bell(kernel, bell, ret_file);
     mbox_unref(bell);
     return r;
 }
 
-static int open_it(struct box *box, struct fs *fs, enum box_file file, struct file **ret_file)
+static int open_it(struct box *box, struct kernel *kernel, enum box_file file,
+                   struct file **ret_file)
 {
     switch (file) {
     case BOX_CONFIG:
-        return text_open(fs, &config_ops, &box->mbox, ret_file);
+        return text_open(kernel, &config_ops, &box->mbox, ret_file);
     case BOX_STAT:
-        return text_open(fs, &stat_ops, &box->mbox, ret_file);
+        return text_open(kernel, &stat_ops, &box->mbox, ret_file);
     case BOX_BELL:
-        return open_bell(ring_of(box), fs, ret_file);
+        return open_bell(ring_of(box), kernel, ret_file);
     default:
         return -EPERM;
     }
 }
 
-static int lookup_map(struct box *box, struct fs *fs, struct node **ret_node)
+static int lookup_map(struct box *box, struct kernel *kernel, struct node **ret_node)
 {
     struct ring *ring = ring_of(box);
 
-    return map_node(fs, box, &ring->shared, &ring->map, ret_node);
+    return map_node(kernel, box, &ring->shared, &ring->map, ret_node);
 }
 
 static int set_owner(struct box *box, uid_t uid, gid_t gid)
@@ -152,37 +153,37 @@ static const struct box_kind ring_kind = {
 };
 
 /* Return: 0 with a directory, if the memory needs one; a negative errno. */
-static int find_home(struct fs *fs, const struct caller *caller, struct ring_home *ret_home)
+static int find_home(struct kernel *kernel, const struct caller *caller, struct ring_home *ret_home)
 {
     *ret_home = (struct ring_home){ .dir_fd = -1, .uid = caller->uid, .gid = caller->gid };
-    if (backing_works(fs) || geteuid() != 0)
+    if (backing_works(&kernel->backing) || geteuid() != 0)
         return 0;
-    ret_home->dir_fd = ring_dir_obtain(&fs->ring_dir);
+    ret_home->dir_fd = ring_dir_obtain(&fs_of(kernel)->ring_dir);
     return ret_home->dir_fd < 0 ? ret_home->dir_fd : 0;
 }
 
-int ring_new(struct fs *fs, mode_t mode, const struct caller *caller, struct box **ret_box)
+int ring_new(struct kernel *kernel, mode_t mode, const struct caller *caller, struct box **ret_box)
 {
     struct mbox_ready nobody = TAILQ_HEAD_INITIALIZER(nobody);
     struct ring_home home;
     struct ring *ring;
-    int r = find_home(fs, caller, &home);
+    int r = find_home(kernel, caller, &home);
 
     if (r < 0)
         return r;
-    r = quota_charge_kept(&fs->domain.quota, caller->uid, RING_KEPT_BYTES, QUOTA_MADE);
+    r = quota_charge_kept(kernel->quota, caller->uid, RING_KEPT_BYTES, QUOTA_MADE);
     if (r < 0)
         return r;
     ring = calloc(1, sizeof(*ring));
     if (!ring) {
-        quota_release_kept(&fs->domain.quota, caller->uid, RING_KEPT_BYTES, QUOTA_MADE);
+        quota_release_kept(kernel->quota, caller->uid, RING_KEPT_BYTES, QUOTA_MADE);
         return -ENOMEM;
     }
-    box_init(&ring->box, fs, &ring_kind, mode, mode, caller,
-             nodes_new_inos(&fs->nodes, 1 + BOX_N_FILES));
+    box_init(&ring->box, kernel, &ring_kind, mode, mode, caller,
+             nodes_new_inos(&kernel->nodes, 1 + BOX_N_FILES));
     box_adopt_charge(&ring->box, caller->uid, RING_KEPT_BYTES);
-    ring->box.files[BOX_MAP].mode = map_mode(fs);
-    r = ring_mbox_init(&ring->shared, &ring->box.mbox, &fs->ring_waiters, &home);
+    ring->box.files[BOX_MAP].mode = map_mode(kernel);
+    r = ring_mbox_init(&ring->shared, &ring->box.mbox, &fs_of(kernel)->ring_waiters, &home);
     if (r < 0) {
         mbox_remove(&ring->box.mbox, true, &nobody);
         mbox_unref(&ring->box.mbox);

@@ -8,7 +8,7 @@
 
 #include "fs/kernel/backing.h"
 #include "fs/kernel/caller.h"
-#include "fs/mount.h"
+#include "fs/kernel/kernel.h"
 #include "region_bytes.h"
 #include "fs/kernel/reply.h"
 
@@ -46,7 +46,8 @@ static const struct shm_kind kind = {
     .free = region_free,
 };
 
-int region_new(struct fs *fs, mode_t mode, const struct caller *owner, struct region **ret_region)
+int region_new(struct kernel *kernel, mode_t mode, const struct caller *owner,
+               struct region **ret_region)
 {
     struct region *region = calloc(1, sizeof(*region));
     int r;
@@ -54,7 +55,7 @@ int region_new(struct fs *fs, mode_t mode, const struct caller *owner, struct re
     if (!region)
         return -ENOMEM;
     region->fd = -1;
-    r = shm_object_init(&region->object, fs, &kind, mode, owner, 0);
+    r = shm_object_init(&region->object, kernel, &kind, mode, owner, 0);
     if (r < 0) {
         free(region);
         return r;
@@ -173,9 +174,9 @@ static const struct file_ops cached_ops = {
     REGION_FILE_OPS,
 };
 
-static const struct file_ops *ops_for(struct fs *fs, int flags)
+static const struct file_ops *ops_for(struct kernel *kernel, int flags)
 {
-    if (!backing_works(fs))
+    if (!backing_works(&kernel->backing))
         return &cached_ops;
     return (flags & O_ACCMODE) == O_RDONLY ? &reading_ops : &writing_ops;
 }
@@ -186,7 +187,7 @@ static int pass_through(struct region *region, int flags)
     int r = region_bytes_make(region);
 
     if (r == 0 && region->backing_id == 0) {
-        r = backing_open(region->object.fs, region->fd);
+        r = backing_open(&region->object.kernel->backing, region->fd);
         if (r < 0)
             return r;
         region->backing_id = r;
@@ -226,9 +227,9 @@ static int attach(struct file *file, struct region *region, int flags)
 
 int region_open(struct region *region, int flags, struct file **ret_file)
 {
-    struct fs *fs = region->object.fs;
+    struct kernel *kernel = region->object.kernel;
     struct file *file;
-    int r = file_new(fs, ops_for(fs, flags), NULL, &file);
+    int r = file_new(&kernel->files, ops_for(kernel, flags), NULL, &file);
 
     if (r < 0)
         return r;
@@ -314,7 +315,8 @@ static off_t region_seek(struct node *node, off_t offset, int whence)
 {
     struct region *region = node->object;
 
-    return backing_works(node->fs) ? region_bytes_seek(region, offset, whence) : -EOPNOTSUPP;
+    return backing_works(&node->kernel->backing) ? region_bytes_seek(region, offset, whence)
+                                                 : -EOPNOTSUPP;
 }
 
 /* Return: how much was copied; 0: there is no more; a negative errno. */

@@ -29,7 +29,8 @@ struct region {
 };
 
 /* Makes an empty one with one reference, the caller's. Return: 0; -ENOMEM; as quota_charge. */
-int region_new(struct fs *fs, mode_t mode, const struct caller *owner, struct region **ret_region);
+int region_new(struct kernel *kernel, mode_t mode, const struct caller *owner,
+               struct region **ret_region);
 
 /* Return: whose node @node is; NULL: it is no region's. */
 struct region *region_of_node(struct node *node);

@@ -8,8 +8,8 @@
 #include <unistd.h>
 
 #include "fs/kernel/backing.h"
+#include "fs/kernel/kernel.h"
 #include "core/base/fd.h"
-#include "fs/mount.h"
 
 /* No process can map more. */
 #define REGION_BYTES_MAX (UINT64_C(1) << 47)
@@ -104,7 +104,7 @@ void region_bytes_drop(struct region *region)
     if (region->fd < 0)
         return;
     region_bytes_look(region);
-    backing_close(region->object.fs, region->backing_id);
+    backing_close(&region->object.kernel->backing, region->backing_id);
     region->backing_id = 0;
     close(region->fd);
     region->fd = -1;

@@ -2,17 +2,16 @@
 
 #include <sys/stat.h>
 
-#include "fs/mount.h"
 #include "shm_dir.h"
 #include "shm_names.h"
 
 #define TOP_MODE 01777
 
-int shm_init(struct shm *shm, struct fs *fs, const struct caller *owner)
+int shm_init(struct shm *shm, struct kernel *kernel, const struct caller *owner)
 {
     *shm = (struct shm){ 0 };
     pthread_mutex_init(&shm->lock, NULL);
-    return shm_dir_new_top(fs, TOP_MODE, owner, &shm->top);
+    return shm_dir_new_top(kernel, TOP_MODE, owner, &shm->top);
 }
 
 void shm_deinit(struct shm *shm)

@@ -24,7 +24,7 @@ struct shm {
 };
 
 /* Makes the room with an empty top directory, of @owner's. Return: 0; -ENOMEM. */
-int shm_init(struct shm *shm, struct fs *fs, const struct caller *owner);
+int shm_init(struct shm *shm, struct kernel *kernel, const struct caller *owner);
 
 /* Unlinks what is left. All nodes and files are gone. Also for a room that shm_init() failed to make. */
 void shm_deinit(struct shm *shm);

@@ -21,7 +21,7 @@ static const struct node_ops dir_node_ops;
 
 static struct shm *shm_of(const struct node *node)
 {
-    return &node->fs->shm;
+    return &fs_of(node->kernel)->shm;
 }
 
 /* Return: NULL: @node is none. */
@@ -56,7 +56,7 @@ static const struct shm_kind top_kind = {
     .free = dir_free,
 };
 
-static int dir_new(struct fs *fs, const struct shm_kind *kind, mode_t mode,
+static int dir_new(struct kernel *kernel, const struct shm_kind *kind, mode_t mode,
                    const struct caller *owner, struct shm_object **ret)
 {
     struct shm_dir *dir = calloc(1, sizeof(*dir));
@@ -64,7 +64,7 @@ static int dir_new(struct fs *fs, const struct shm_kind *kind, mode_t mode,
 
     if (!dir)
         return -ENOMEM;
-    r = shm_object_init(&dir->object, fs, kind, mode, owner, 0);
+    r = shm_object_init(&dir->object, kernel, kind, mode, owner, 0);
     if (r < 0) {
         free(dir);
         return r;
@@ -73,11 +73,11 @@ static int dir_new(struct fs *fs, const struct shm_kind *kind, mode_t mode,
     return 0;
 }
 
-int shm_dir_new_top(struct fs *fs, mode_t mode, const struct caller *owner,
+int shm_dir_new_top(struct kernel *kernel, mode_t mode, const struct caller *owner,
                     struct shm_dir **ret_dir)
 {
     struct shm_object *object;
-    int r = dir_new(fs, &top_kind, mode, owner, &object);
+    int r = dir_new(kernel, &top_kind, mode, owner, &object);
 
     if (r < 0)
         return r;
@@ -158,7 +158,7 @@ static int enter_with_node(struct node *dir, const char *text, struct shm_object
         return r;
     r = enter(dir, text, object);
     if (r < 0)
-        node_forget(dir->fs, node->id, 1);
+        node_forget(&dir->kernel->nodes, node->id, 1);
     else
         *ret_node = node;
     return r;
@@ -192,7 +192,7 @@ static int dir_mkdir(struct node *dir, const char *name, mode_t mode, const stru
     mode_t full_mode = S_IFDIR | mode;
     struct caller owner = owner_in(dir, caller, &full_mode);
     struct shm_object *object;
-    int r = dir_new(dir->fs, &dir_kind, full_mode, &owner, &object);
+    int r = dir_new(dir->kernel, &dir_kind, full_mode, &owner, &object);
 
     return r < 0 ? r : enter_new(dir, name, object, ret_node);
 }
@@ -203,7 +203,7 @@ static int dir_symlink(struct node *dir, const char *name, const char *target,
     mode_t mode = S_IFLNK;
     struct caller owner = owner_in(dir, caller, &mode);
     struct shm_object *object;
-    int r = shm_symlink_new(dir->fs, target, &owner, &object);
+    int r = shm_symlink_new(dir->kernel, target, &owner, &object);
 
     return r < 0 ? r : enter_new(dir, name, object, ret_node);
 }
@@ -215,7 +215,7 @@ static int make_region(struct node *dir, mode_t mode, const struct caller *calle
     mode_t full_mode = S_IFREG | mode;
     struct caller owner = owner_in(dir, caller, &full_mode);
 
-    return region_new(dir->fs, mode, &owner, ret_region);
+    return region_new(dir->kernel, mode, &owner, ret_region);
 }
 
 static int dir_mknod(struct node *dir, const char *name, mode_t mode, const struct caller *caller,

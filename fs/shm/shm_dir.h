@@ -20,7 +20,7 @@ struct shm_dir {
 };
 
 /* Makes the top directory, with one reference, the caller's. Return: 0; -ENOMEM. */
-int shm_dir_new_top(struct fs *fs, mode_t mode, const struct caller *owner,
+int shm_dir_new_top(struct kernel *kernel, mode_t mode, const struct caller *owner,
                     struct shm_dir **ret_dir);
 
 #endif

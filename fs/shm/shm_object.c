@@ -2,14 +2,14 @@
 
 #include <errno.h>
 
-#include "fs/mount.h"
+#include "fs/kernel/kernel.h"
 
 /* What one more name costs. */
 #define NAME_BYTES 512
 
 static struct quota *quota_of(struct shm_object *object)
 {
-    return &object->fs->domain.quota;
+    return object->kernel->quota;
 }
 
 /* Under lock. Return: what it counts for with a size of @n_bytes. */
@@ -54,13 +54,13 @@ void shm_object_release_fd(struct shm_object *object)
     object->n_fds--;
 }
 
-int shm_object_init(struct shm_object *object, struct fs *fs, const struct shm_kind *kind,
+int shm_object_init(struct shm_object *object, struct kernel *kernel, const struct shm_kind *kind,
                     mode_t mode, const struct caller *owner, uint64_t n_bytes)
 {
     int r;
 
     object->n_refs = 1;
-    object->fs = fs;
+    object->kernel = kernel;
     object->kind = kind;
     object->n_bytes = n_bytes;
     object->attr.uid = owner->uid;
@@ -69,8 +69,8 @@ int shm_object_init(struct shm_object *object, struct fs *fs, const struct shm_k
         return r;
     pthread_mutex_init(&object->lock, NULL);
     shm_xattrs_init(&object->xattrs);
-    attr_init(&object->attr, nodes_new_inos(&fs->nodes, 1), kind->type | (mode & 07777), owner->uid,
-              owner->gid);
+    attr_init(&object->attr, nodes_new_inos(&kernel->nodes, 1), kind->type | (mode & 07777),
+              owner->uid, owner->gid);
     return 0;
 }
 
@@ -99,7 +99,8 @@ int shm_object_node(struct shm_object *object, struct node **ret_node)
     int r;
 
     shm_object_ref(object);
-    r = node_obtain(object->fs, object->kind->node_ops, object, &object->node, ret_node);
+    r = node_obtain(&object->kernel->nodes, object->kind->node_ops, object, &object->node,
+                    ret_node);
     if (r < 0)
         shm_object_unref(object);
     return r;
@@ -160,11 +161,11 @@ void shm_object_touch(struct shm_object *object)
 
 void shm_object_invalidate(struct shm_object *object)
 {
-    uint64_t id = node_slot_id(object->fs, &object->node);
+    uint64_t id = node_slot_id(&object->kernel->nodes, &object->node);
 
     /* Only attributes: the kernel takes no lock of the inode's. */
-    if (id && object->fs->session)
-        fuse_lowlevel_notify_inval_inode(object->fs->session, id, -1, 0);
+    if (id && object->kernel->session)
+        fuse_lowlevel_notify_inval_inode(object->kernel->session, id, -1, 0);
 }
 
 void shm_object_getattr(struct node *node, struct stat *ret_attr)

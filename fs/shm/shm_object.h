@@ -28,7 +28,7 @@ struct shm_kind {
 
 struct shm_object {
     atomic_uint n_refs;
-    struct fs *fs;
+    struct kernel *kernel;
     const struct shm_kind *kind;
     struct node *node; /* the node table's slot */
 
@@ -44,7 +44,7 @@ struct shm_object {
 
 /* Makes the zeroed @object one of @n_bytes, with one reference, the caller's, and charges it to @owner.
  * Return: 0; as quota_charge, and nothing is to be given back. */
-int shm_object_init(struct shm_object *object, struct fs *fs, const struct shm_kind *kind,
+int shm_object_init(struct shm_object *object, struct kernel *kernel, const struct shm_kind *kind,
                     mode_t mode, const struct caller *owner, uint64_t n_bytes);
 
 /* For a kind's free. */

@@ -26,7 +26,7 @@ static const struct shm_kind kind = {
     .free = symlink_free,
 };
 
-int shm_symlink_new(struct fs *fs, const char *target, const struct caller *owner,
+int shm_symlink_new(struct kernel *kernel, const char *target, const struct caller *owner,
                     struct shm_object **ret_object)
 {
     size_t length = strlen(target);
@@ -39,7 +39,7 @@ int shm_symlink_new(struct fs *fs, const char *target, const struct caller *owne
     if (!link)
         return -ENOMEM;
     memcpy(link->target, target, length);
-    r = shm_object_init(&link->object, fs, &kind, 0777, owner, length);
+    r = shm_object_init(&link->object, kernel, &kind, 0777, owner, length);
     if (r < 0) {
         free(link);
         return r;

@@ -6,7 +6,7 @@
 
 /* Makes one that leads to @target, with one reference, the caller's.
  * Return: 0; -ENAMETOOLONG; -ENOMEM; as quota_charge. */
-int shm_symlink_new(struct fs *fs, const char *target, const struct caller *owner,
+int shm_symlink_new(struct kernel *kernel, const char *target, const struct caller *owner,
                     struct shm_object **ret_object);
 
 /* Of a node whose object is one. */

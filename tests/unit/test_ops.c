@@ -183,14 +183,14 @@ static void start(void)
                                  .flags = FUSE_BIG_WRITES };
 
     cr_assert_eq(fs_init(&fs, &options), 0);
-    session = fuse_session_new(&args, &fs_ops, sizeof(fs_ops), &fs);
+    session = fuse_session_new(&args, &kernel_ops, sizeof(kernel_ops), &fs.kernel);
     cr_assert(session);
     fuse_opt_free_args(&args);
     kernel_fd = open("/dev/null", O_RDWR);
     snprintf(path, sizeof(path), "/dev/fd/%d", kernel_fd);
     cr_assert_eq(fuse_session_mount(session, path), 0);
     cr_assert_eq(answer_to(ask(FUSE_INIT, 0, &init, sizeof(init), NULL, 0))->error, 0);
-    cr_assert_eq(deferred_start(&fs.deferred), 0);
+    cr_assert_eq(deferred_start(&fs.kernel.deferred), 0);
 }
 
 static void stop(void)
@@ -308,7 +308,7 @@ OPS_TEST(the_later_part_of_a_split_write_is_refused)
 
 static unsigned int n_nodes(void)
 {
-    return nodes_count(&fs.nodes);
+    return nodes_count(&fs.kernel.nodes);
 }
 
 OPS_TEST(a_lookup_that_did_not_arrive_does_not_count)
@@ -324,12 +324,12 @@ OPS_TEST(a_lookup_that_did_not_arrive_does_not_count)
 
 OPS_TEST(a_file_whose_opening_did_not_arrive_is_closed)
 {
-    struct file *last = TAILQ_LAST(&fs.files.list, files_list);
+    struct file *last = TAILQ_LAST(&fs.kernel.files.list, files_list);
     uint64_t node = lookup(f->box, "recv");
 
     fail_next();
     ask_open(node, O_RDONLY);
-    cr_assert_eq(TAILQ_LAST(&fs.files.list, files_list), last);
+    cr_assert_eq(TAILQ_LAST(&fs.kernel.files.list, files_list), last);
 }
 
 static void interrupt(uint64_t unique)
@@ -342,7 +342,7 @@ static void interrupt(uint64_t unique)
 /* The answer is given by the deferred work's thread. */
 static void expect_interrupted(uint64_t unique)
 {
-    deferred_stop(&fs.deferred);
+    deferred_stop(&fs.kernel.deferred);
     cr_assert_eq(answer_to(unique)->error, -EINTR);
 }
 
@@ -449,11 +449,11 @@ OPS_TEST(nothing_is_left_where_more_is_held_than_may_be)
     const struct fuse_statfs_out *out;
 
     (void)f;
-    cr_assert_eq(quota_restore(&fs.domain.quota, 0, fs.max_bytes + 1), 0);
+    cr_assert_eq(quota_restore(&fs.domain.quota, 0, fs.kernel.max_bytes + 1), 0);
     out = (const struct fuse_statfs_out *)answer_to(
               ask(FUSE_STATFS, FUSE_ROOT_ID, NULL, 0, NULL, 0))
               ->data;
     cr_assert_eq(out->st.bfree, 0);
     cr_assert_eq(out->st.bavail, 0);
-    quota_release(&fs.domain.quota, 0, fs.max_bytes + 1);
+    quota_release(&fs.domain.quota, 0, fs.kernel.max_bytes + 1);
 }
