@@ -122,9 +122,9 @@ static ssize_t send_bytes(struct box *box, size_t size)
 /* Each case starts with a new box and ends with it. */
 #define CASE(name, settings)                                                                       \
     static void run_##name(struct box *box);                                                       \
-    void contract_##name(const struct driver *driver)                                              \
+    Test(mailbox, name)                                                                            \
     {                                                                                              \
-        struct box box = open_box(driver, settings);                                               \
+        struct box box = open_box(&contract_driver, settings);                                     \
                                                                                                    \
         run_##name(&box);                                                                          \
         close_box(&box);                                                                           \

@@ -14,6 +14,9 @@ struct call;
 
 /* Sizes are in bytes; a negative result is a negative errno. */
 struct driver {
+    /* Whatever a call changes has changed when it returns, in others' calls too. */
+    bool at_once;
+
     void *(*make)(void);
     /* Ends the mailbox, messages or not, and all that make() made. */
     void (*destroy)(void *box);
@@ -38,58 +41,7 @@ struct driver {
     ssize_t (*finish)(struct call *call, void *data);
 };
 
-#define CONTRACT_CASES(X)                                                                          \
-    X(a_message_arrives_byte_for_byte)                                                             \
-    X(messages_arrive_in_the_order_sent)                                                           \
-    X(the_higher_priority_overtakes)                                                               \
-    X(an_empty_box_does_not_wait_when_told_so)                                                     \
-    X(a_receiver_waits_for_a_message)                                                              \
-    X(receivers_are_served_in_the_order_they_came)                                                 \
-    X(an_interrupted_receiver_takes_nothing)                                                       \
-    X(a_full_box_makes_senders_wait_in_order)                                                      \
-    X(a_full_box_does_not_wait_when_told_so)                                                       \
-    X(an_interrupted_sender_leaves_nothing)                                                        \
-    X(a_small_message_does_not_overtake_a_waiting_large_one)                                       \
-    X(an_interrupted_large_sender_lets_the_small_one_in)                                           \
-    X(an_urgent_sender_is_let_in_first)                                                            \
-    X(a_message_over_message_bytes_is_refused)                                                     \
-    X(a_message_over_bytes_is_refused)                                                             \
-    X(the_largest_message_of_all_arrives)                                                          \
-    X(a_buffer_too_small_leaves_the_message)                                                       \
-    X(a_waiting_receiver_with_a_small_buffer_leaves_the_message)                                   \
-    X(bytes_bound_the_queue)                                                                       \
-    X(messages_max_is_no_bound)                                                                    \
-    X(reject_refuses_what_finds_no_room)                                                           \
-    X(drop_oldest_drops_the_oldest_of_the_lowest_priority)                                         \
-    X(drop_oldest_makes_room_for_a_large_message)                                                  \
-    X(drop_oldest_drops_a_newcomer_that_is_less_urgent_than_all)                                   \
-    X(a_rendezvous_sender_waits_for_its_receiver)                                                  \
-    X(a_rendezvous_receiver_waits_for_its_sender)                                                  \
-    X(a_rendezvous_without_a_partner_does_not_wait_when_told_so)                                   \
-    X(a_rendezvous_meets_a_sender_that_does_not_wait)                                              \
-    X(a_rendezvous_takes_the_most_urgent_sender)                                                   \
-    X(an_interrupted_rendezvous_sends_nothing)                                                     \
-    X(a_rejecting_rendezvous_refuses_without_a_receiver)                                           \
-    X(bad_settings_change_nothing)                                                                 \
-    X(settings_may_come_together_or_one_by_one)                                                    \
-    X(more_capacity_lets_waiting_senders_in)                                                       \
-    X(less_capacity_keeps_what_is_there)                                                           \
-    X(a_new_policy_judges_waiting_senders)                                                         \
-    X(counters_count)                                                                              \
-    X(poll_tells_what_would_not_wait)                                                              \
-    X(a_box_with_messages_is_not_removed)                                                          \
-    X(removal_ends_waiting_receivers)                                                              \
-    X(removal_ends_waiting_rendezvous_senders)                                                     \
-    X(a_removed_box_refuses_all)
-
-#define CONTRACT_DECLARE(name) void contract_##name(const struct driver *driver);
-CONTRACT_CASES(CONTRACT_DECLARE)
-
-/* Runs every case as a Criterion test of @suite with @driver. */
-#define CONTRACT_TEST(suite, driver, name)                                                         \
-    Test(suite, name)                                                                              \
-    {                                                                                              \
-        contract_##name(driver);                                                                   \
-    }
+/* The program's. */
+extern const struct driver contract_driver;
 
 #endif

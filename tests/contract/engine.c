@@ -169,7 +169,8 @@ static ssize_t finish(struct call *call, void *data)
     return n;
 }
 
-static const struct driver engine = {
+const struct driver contract_driver = {
+    .at_once = true,
     .make = make,
     .destroy = destroy,
     .configure = configure,
@@ -182,6 +183,3 @@ static const struct driver engine = {
     .interrupt = interrupt,
     .finish = finish,
 };
-
-#define ENGINE_TEST(name) CONTRACT_TEST(mailbox_in_the_engine, &engine, name)
-CONTRACT_CASES(ENGINE_TEST)

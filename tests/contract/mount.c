@@ -336,7 +336,7 @@ static ssize_t finish(struct call *call, void *data)
     return n;
 }
 
-static const struct driver mounted = {
+const struct driver contract_driver = {
     .make = make,
     .destroy = destroy,
     .configure = configure,
@@ -349,6 +349,3 @@ static const struct driver mounted = {
     .interrupt = interrupt,
     .finish = finish,
 };
-
-#define MOUNT_TEST(name) CONTRACT_TEST(mailbox_in_a_mount, &mounted, name)
-CONTRACT_CASES(MOUNT_TEST)
