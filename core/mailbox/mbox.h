@@ -10,7 +10,7 @@
  * So who dies between waiting and receiving takes nothing. Its room is free from the first step on:
  * who has received can send at once. An undelivered message may therefore find its mailbox full,
  * and goes in all the same. The sender of a rendezvous waits for the second step. Its charge it keeps until its
- * last reference is gone, or until who has it in flight gives it back (msg_discharge).
+ * last reference is gone, or until who has it in flight gives it back (mbox_entry_discharge).
  *
  * A message whose bytes come bit by bit has its place reserved first (mbox_reserve), so that it is
  * sure to go in once it is whole (mbox_post_reserved).
@@ -19,7 +19,7 @@
  * well. Then its own queue holds only what was handed out and came back.
  *
  * Ownership: a mailbox is embedded in what its user makes of it and counted by references; the
- * last mbox_unref() calls mbox->release. A message in the mailbox is one reference, which
+ * last mbox_unref() calls mbox->release. A message in the mailbox has an entry there (entry.h), which
  * mbox_take() passes to the taker. An op belongs to its caller, save between a call that returned
  * MBOX_PARKED and its completion.
  *
@@ -74,8 +74,8 @@ struct mbox_op {
     uint64_t seen;    /* receive: the last id that this reader got, where the backend asks for it */
 
     /* For complete(). */
-    int result;      /* 0 or a negative errno */
-    struct msg *msg; /* receive, result 0: the message, in flight, one reference */
+    int result;               /* 0 or a negative errno */
+    struct mbox_entry *entry; /* receive, result 0: the message's place, in flight */
 
     /* The mailbox's. */
     enum mbox_op_state state;
@@ -166,10 +166,11 @@ struct mbox {
     struct msgq pending; /* messages whose senders wait: for room, or in a rendezvous */
     /* Those of them for whom there would be room but for places, which take more from who holds some. They hold up
      * nobody else. Of one priority they are in their order. */
-    struct msgq_level behind_places;
+    struct mbox_entries behind_places;
     struct places places;
-    struct msg *by_id; /* the queue's messages, while is_indexed */
-    bool is_indexed;   /* somebody has asked for a message by its id */
+    struct mbox_entry *by_id; /* the queue's, while is_indexed */
+    struct mbox_entry *spare; /* for the next message from the backend; or NULL */
+    bool is_indexed;          /* somebody has asked for a message by its id */
     uint64_t last_seq;
     struct mbox_ready takers;       /* receivers that wait, oldest first */
     struct mbox_watch_list watches; /* the armed ones */
@@ -204,6 +205,11 @@ void mbox_unref(struct mbox *mbox);
  * sender owns the mailbox; -EINTR: op was cancelled before. */
 int mbox_post(struct mbox *mbox, struct msg *msg, struct mbox_op *op, struct mbox_ready *ready);
 
+/* As mbox_post, with the place that was made for the message before, so that no memory is needed for it. It is the
+ * mailbox's, or freed on failure. NULL is -ENOMEM. */
+int mbox_post_entry(struct mbox *mbox, struct mbox_entry *entry, struct mbox_op *op,
+                    struct mbox_ready *ready);
+
 /* Takes a place for a message of @sender's, waiting as mbox_post does and failing as it does; what an
  * empty message costs is charged to @sender. Under drop-oldest nothing is dropped yet. */
 int mbox_reserve(struct mbox *mbox, struct msg_sender sender, struct mbox_op *op,
@@ -220,17 +226,17 @@ int mbox_post_reserved(struct mbox *mbox, struct msg *msg, struct mbox_op *op,
 void mbox_unreserve(struct mbox *mbox, struct msg_sender sender, struct mbox_ready *ready);
 
 /* Takes the next message that fits @op->max_bytes. @op may be on the stack when op->nonblock.
- * Return: 0: *ret_msg is in flight, with a reference for the caller, who must commit or abort;
+ * Return: 0: *ret_entry is in flight, and the caller's, who must commit or abort;
  * MBOX_PARKED; -EAGAIN; -EMSGSIZE: the next message is longer than max_bytes, and stays; -EIDRM;
  * -EPIPE: closed, and none is left; -EINTR. */
-int mbox_take(struct mbox *mbox, struct mbox_op *op, struct msg **ret_msg,
+int mbox_take(struct mbox *mbox, struct mbox_op *op, struct mbox_entry **ret_entry,
               struct mbox_ready *ready);
 
-/* @msg, in flight, has arrived. The caller keeps its reference. */
-void mbox_commit(struct mbox *mbox, struct msg *msg, struct mbox_ready *ready);
+/* @entry, in flight, has arrived. It is the caller's to free, as soon or late as it likes. */
+void mbox_commit(struct mbox *mbox, struct mbox_entry *entry, struct mbox_ready *ready);
 
-/* @msg, in flight, could not be delivered: it returns to its place. Takes the caller's reference. */
-void mbox_abort(struct mbox *mbox, struct msg *msg, struct mbox_ready *ready);
+/* @entry, in flight, could not be delivered: it returns to its place, and is the mailbox's. */
+void mbox_abort(struct mbox *mbox, struct mbox_entry *entry, struct mbox_ready *ready);
 
 /* Ends the waiting of @op: if it waits, it completes with -EINTR; if it has not been parked yet,
  * the call that would do so returns -EINTR. If it has completed or is about to, nothing changes.

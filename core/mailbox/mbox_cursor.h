@@ -15,7 +15,7 @@
 #include "mbox.h"
 
 struct mbox_cursor {
-    struct msg *at; /* under the mailbox's lock: in this one's cursors; NULL: at the end */
+    struct mbox_entry *at; /* under the mailbox's lock: in this one's cursors; NULL: at the end */
     LIST_ENTRY(mbox_cursor) link;
     uint64_t last_seq; /* the mailbox's when it was rewound */
 };
@@ -42,8 +42,8 @@ void mbox_cursor_skip(struct mbox *mbox, struct mbox_cursor *cursor, size_t n);
 /* Is used no more. */
 void mbox_cursor_end(struct mbox *mbox, struct mbox_cursor *cursor);
 
-/* For the mailbox, under its lock: @msg is about to leave its queue; or all messages are. */
-void mbox_cursors_move_on(struct mbox *mbox, struct msg *msg);
-void mbox_cursors_move_to_end(struct msg *msg);
+/* For the mailbox, under its lock: @entry is about to leave its queue; or all messages are. */
+void mbox_cursors_move_on(struct mbox *mbox, struct mbox_entry *entry);
+void mbox_cursors_move_to_end(struct mbox_entry *entry);
 
 #endif

@@ -32,6 +32,7 @@ void mbox_init(struct mbox *mbox, struct mbox_domain *domain, void (*release)(st
     pthread_mutex_init(&mbox->lock, NULL);
     msgq_init(&mbox->queue);
     msgq_init(&mbox->pending);
+    places_init(&mbox->places);
     TAILQ_INIT(&mbox->behind_places);
     TAILQ_INIT(&mbox->takers);
     TAILQ_INIT(&mbox->watches);
@@ -43,6 +44,7 @@ void mbox_deinit(struct mbox *mbox)
     assert(!mbox->queue.occupied && !mbox->pending.occupied && TAILQ_EMPTY(&mbox->behind_places));
     assert(mbox->places.n == 0);
     assert(TAILQ_EMPTY(&mbox->takers) && TAILQ_EMPTY(&mbox->watches));
+    mbox_entry_free(mbox->spare);
     pthread_mutex_destroy(&mbox->lock);
 }
 
@@ -72,22 +74,22 @@ void mbox_unref(struct mbox *mbox)
 
 static void rejudge_pending(struct mbox *mbox, struct mbox_ready *ready)
 {
-    struct msg *msg;
+    struct mbox_entry *entry;
 
     mbox_gather_pending(mbox);
-    msg = msgq_first(&mbox->pending);
-    while (msg) {
-        struct msg *next = msgq_next(&mbox->pending, msg);
-        int r = mbox_rejudge(mbox, msg);
+    entry = msgq_first(&mbox->pending);
+    while (entry) {
+        struct mbox_entry *next = msgq_next(&mbox->pending, entry);
+        int r = mbox_rejudge(mbox, entry);
 
         /* The first who must wait on holds up those behind it. */
         if (r == -EAGAIN && !mbox_is_rendezvous(mbox))
             return;
         if (r != -EAGAIN) {
-            mbox_pending_remove(mbox, msg);
-            mbox_finish_judged(mbox, msg, r, ready);
+            mbox_pending_remove(mbox, entry);
+            mbox_finish_judged(mbox, entry, r, ready);
         }
-        msg = next;
+        entry = next;
     }
 }
 
@@ -152,13 +154,13 @@ pid_t mbox_owner(struct mbox *mbox)
 /* Who waits, to send or to receive, gets @result. */
 static void end_waiting(struct mbox *mbox, int result, struct mbox_ready *ready)
 {
-    struct msg *msg;
+    struct mbox_entry *entry;
 
     mbox_gather_pending(mbox);
-    while ((msg = msgq_first(&mbox->pending))) {
-        mbox_pending_remove(mbox, msg);
-        mbox_poster_finish(msg, result, ready);
-        mbox_discard(msg);
+    while ((entry = msgq_first(&mbox->pending))) {
+        mbox_pending_remove(mbox, entry);
+        mbox_poster_finish(entry, result, ready);
+        mbox_entry_free(entry);
     }
     while (!TAILQ_EMPTY(&mbox->takers))
         mbox_taker_finish(mbox, TAILQ_FIRST(&mbox->takers), result, ready);
@@ -190,7 +192,7 @@ static bool is_occupied(struct mbox *mbox)
 
 static int remove_locked(struct mbox *mbox, bool force, struct mbox_ready *ready)
 {
-    struct msg *msg;
+    struct mbox_entry *entry;
 
     if (mbox->removed)
         return -EIDRM;
@@ -202,10 +204,10 @@ static int remove_locked(struct mbox *mbox, bool force, struct mbox_ready *ready
     mbox->stat.owner_pid = 0;
     HASH_CLEAR(hh, mbox->by_id);
     mbox->is_indexed = false;
-    while ((msg = msgq_first(&mbox->queue))) {
-        mbox_cursors_move_to_end(msg);
-        msgq_remove(&mbox->queue, msg);
-        mbox_discard(msg);
+    while ((entry = msgq_first(&mbox->queue))) {
+        mbox_cursors_move_to_end(entry);
+        msgq_remove(&mbox->queue, entry);
+        mbox_entry_free(entry);
     }
     end_waiting(mbox, -EIDRM, ready);
     mbox_wake(mbox, MBOX_REMOVED);

@@ -38,42 +38,44 @@ int mbox_get_stat(struct mbox *mbox, struct mbox_stat *ret_stat)
 
 struct msg *mbox_find(struct mbox *mbox, uint64_t id)
 {
-    struct msg *msg;
+    struct mbox_entry *entry;
+    struct msg *msg = NULL;
 
     pthread_mutex_lock(&mbox->lock);
-    msg = mbox_find_locked(mbox, id);
-    if (msg)
-        msg_ref(msg);
+    entry = mbox_find_locked(mbox, id);
+    if (entry)
+        msg = msg_ref(entry->msg);
     pthread_mutex_unlock(&mbox->lock);
     return msg;
 }
 
 struct msg *mbox_hold(struct mbox *mbox, uint64_t id, uid_t uid)
 {
-    struct msg *msg;
+    struct mbox_entry *entry;
+    struct msg *msg = NULL;
 
     pthread_mutex_lock(&mbox->lock);
-    msg = mbox_find_locked(mbox, id);
-    if (msg)
-        msg_hold(msg, &mbox->domain->quota, uid);
+    entry = mbox_find_locked(mbox, id);
+    if (entry)
+        msg = msg_hold(entry->msg, &mbox->domain->quota, uid);
     pthread_mutex_unlock(&mbox->lock);
     return msg;
 }
 
 int mbox_pick(struct mbox *mbox, uint64_t id, struct mbox_ready *ready)
 {
-    struct msg *msg;
+    struct mbox_entry *entry;
     int r = 0;
 
     pthread_mutex_lock(&mbox->lock);
-    msg = mbox_find_locked(mbox, id);
+    entry = mbox_find_locked(mbox, id);
     if (mbox->removed)
         r = -EIDRM;
-    else if (!msg)
+    else if (!entry)
         r = -ENOENT;
     if (r == 0) {
-        mbox_queue_remove(mbox, msg);
-        mbox_discard(msg);
+        mbox_queue_remove(mbox, entry);
+        mbox_entry_free(entry);
         mbox_count_received(mbox);
         mbox_settle_locked(mbox, MBOX_WRITABLE, ready);
     }
@@ -93,44 +95,44 @@ static bool has_taker_for(const struct mbox *mbox, const struct msg *msg)
     return false;
 }
 
-/* Return: 0: @msg may move to @to now; MBOX_DROPS_ITSELF: it is gone then; a negative errno. */
-static int make_room_for_move(struct mbox *to, const struct msg *msg)
+/* Return: 0: @entry may move to @to now; MBOX_DROPS_ITSELF: it is gone then; a negative errno. */
+static int make_room_for_move(struct mbox *to, const struct mbox_entry *entry)
 {
     if (to->removed)
         return -EIDRM;
     if (to->closed)
         return -EPIPE;
-    if (msg->size_bytes > to->limits.bytes)
+    if (entry->msg->size_bytes > to->limits.bytes)
         return -EMSGSIZE;
     if (mbox_is_rendezvous(to))
-        return has_taker_for(to, msg) ? 0 : -EAGAIN;
-    if (mbox_is_behind_others(to, msg->prio))
+        return has_taker_for(to, entry->msg) ? 0 : -EAGAIN;
+    if (mbox_is_behind_others(to, entry->msg->prio))
         return -EAGAIN;
-    return mbox_make_room(to, msg);
+    return mbox_make_room(to, entry);
 }
 
 static int move_locked(struct mbox *mbox, struct mbox *to, uint64_t id, struct mbox_ready *ready)
 {
-    struct msg *msg = mbox_find_locked(mbox, id);
+    struct mbox_entry *entry = mbox_find_locked(mbox, id);
     int r;
 
     if (mbox->removed)
         return -EIDRM;
-    if (!msg)
+    if (!entry)
         return -ENOENT;
-    r = make_room_for_move(to, msg);
+    r = make_room_for_move(to, entry);
     if (r < 0)
         return r;
-    mbox_queue_remove(mbox, msg);
+    mbox_queue_remove(mbox, entry);
     mbox_count_received(mbox);
-    msg->seq = ++to->last_seq;
+    entry->seq = ++to->last_seq;
     to->stat.n_sent++;
     to->stat.last_send = mbox->stat.last_receive;
     if (r == MBOX_DROPS_ITSELF) {
         to->stat.n_dropped++;
-        mbox_discard(msg);
+        mbox_entry_free(entry);
     } else {
-        mbox_queue_push(to, msg);
+        mbox_queue_push(to, entry);
     }
     mbox_settle_locked(mbox, MBOX_WRITABLE, ready);
     mbox_settle_locked(to, MBOX_READABLE, ready);

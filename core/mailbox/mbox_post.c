@@ -1,7 +1,7 @@
 /* Sending: a message is posted, or a place for one is reserved and then filled.
  *
- * The caller keeps its reference to the message; the mailbox takes one of its own. Each function takes the
- * mailbox's lock, save what its name says is locked. */
+ * The caller keeps its reference to the message; its entry, with one of its own, is made first, and belongs to the
+ * mailbox once it is posted. Each function takes the mailbox's lock, save what its name says is locked. */
 #include "mbox_settle.h"
 
 #include <assert.h>
@@ -27,41 +27,40 @@ static int check_size(const struct mbox *mbox, const struct msg *msg)
     return 0;
 }
 
-/* Leaves @op behind with @msg. Return: MBOX_PARKED; -EINTR. */
-static int park_post(struct mbox *mbox, struct msg *msg, struct mbox_op *op)
+/* Leaves @op behind with @entry. Return: MBOX_PARKED; -EINTR. */
+static int park_post(struct mbox *mbox, struct mbox_entry *entry, struct mbox_op *op)
 {
     if (op->cancelled)
         return -EINTR;
-    mbox_stamp(mbox, msg);
+    mbox_stamp(mbox, entry);
     mbox_op_move(op, MBOX_OP_WAITING);
-    op->msg = msg;
-    msg->poster = op;
-    msgq_push(&mbox->pending, msg);
+    op->entry = entry;
+    entry->poster = op;
+    msgq_push(&mbox->pending, entry);
     mbox->stat.n_senders_waiting++;
     mbox_want(mbox, MBOX_WRITABLE);
     return MBOX_PARKED;
 }
 
-/* Undoes park_post. */
+/* Undoes park_post; the entry is its caller's again. */
 static void unpark_post(struct mbox *mbox, struct mbox_op *op)
 {
-    struct msg *msg = op->msg;
+    struct mbox_entry *entry = op->entry;
 
-    mbox_pending_remove(mbox, msg);
-    msg->poster = NULL;
-    op->msg = NULL;
+    mbox_pending_remove(mbox, entry);
+    entry->poster = NULL;
+    op->entry = NULL;
     mbox_op_move(op, MBOX_OP_IDLE);
-    mbox_discard(msg);
 }
 
-/* A rendezvous: mbox_settle_locked() will hand @msg to the receiver that waits, if there is one. There is
+/* A rendezvous: mbox_settle_locked() will hand @entry to the receiver that waits, if there is one. There is
  * nothing to drop, so with drop-oldest too a sender waits. */
-static int post_rendezvous(struct mbox *mbox, struct msg *msg, struct mbox_op *op)
+static int post_rendezvous(struct mbox *mbox, struct mbox_entry *entry, struct mbox_op *op)
 {
     bool meets = !TAILQ_EMPTY(&mbox->takers);
 
-    if (msg->is_place) {
-        mbox_let_in(mbox, msg, 0);
+    if (entry->is_place) {
+        mbox_let_in(mbox, entry, 0);
         return 0;
     }
     if (!meets && mbox->limits.overflow == MBOX_OVERFLOW_REJECT) {
@@ -70,67 +69,64 @@ static int post_rendezvous(struct mbox *mbox, struct msg *msg, struct mbox_op *o
     }
     if (!op || (op->nonblock && !meets))
         return -EAGAIN;
-    return park_post(mbox, msg, op);
+    return park_post(mbox, entry, op);
 }
 
-static int post_queue(struct mbox *mbox, struct msg *msg, struct mbox_op *op)
+static int post_queue(struct mbox *mbox, struct mbox_entry *entry, struct mbox_op *op)
 {
     int r = -EAGAIN;
 
     /* Behind those who wait already, unless it is more urgent. */
-    if (!mbox_is_behind_others(mbox, msg->prio))
-        r = mbox_make_room(mbox, msg);
+    if (!mbox_is_behind_others(mbox, entry->msg->prio))
+        r = mbox_make_room(mbox, entry);
     if (r == -EAGAIN && op && !op->nonblock)
-        return park_post(mbox, msg, op);
+        return park_post(mbox, entry, op);
     if (r < 0)
         return r;
-    mbox_let_in(mbox, msg, r);
+    mbox_let_in(mbox, entry, r);
     return 0;
 }
 
-/* Posts @msg, which is charged to its sender. Return: as mbox_post. */
-static int post_charged(struct mbox *mbox, struct msg *msg, struct mbox_op *op)
+/* Posts @entry, which is charged to its sender. Return: as mbox_post. */
+static int post_charged(struct mbox *mbox, struct mbox_entry *entry, struct mbox_op *op)
 {
-    int r = msg_charge(msg, &mbox->domain->quota);
+    int r = mbox_entry_charge(entry, &mbox->domain->quota);
 
     if (r < 0)
         return r;
-    msg_ref(msg);
     if (mbox->backend)
-        r = park_post(mbox, msg, op);
-    else
-        r = mbox_is_rendezvous(mbox) ? post_rendezvous(mbox, msg, op) : post_queue(mbox, msg, op);
-    if (r < 0)
-        mbox_discard(msg);
-    return r;
+        return park_post(mbox, entry, op);
+    return mbox_is_rendezvous(mbox) ? post_rendezvous(mbox, entry, op)
+                                    : post_queue(mbox, entry, op);
 }
 
 /* What is in a backend is charged to whoever the backend belongs to; only who waits is charged here. */
-static int post_to_backend(struct mbox *mbox, struct msg *msg, struct mbox_op *op)
+static int post_to_backend(struct mbox *mbox, struct mbox_entry *entry, struct mbox_op *op)
 {
-    int r = mbox->pending.occupied ? -EAGAIN : mbox->backend->ops->put(mbox->backend, msg);
+    int r = mbox->pending.occupied ? -EAGAIN : mbox->backend->ops->put(mbox->backend, entry->msg);
 
+    if (r == -EAGAIN && op && !op->nonblock)
+        return post_charged(mbox, entry, op);
     if (r == 0) {
-        msg->arrived = mbox_now();
-        mbox_count_sent(mbox, msg);
+        entry->msg->arrived = mbox_now();
+        mbox_count_sent(mbox, entry);
+        mbox_entry_free(entry);
     }
-    return r == -EAGAIN && op && !op->nonblock ? post_charged(mbox, msg, op) : r;
+    return r;
 }
 
-int mbox_post(struct mbox *mbox, struct msg *msg, struct mbox_op *op, struct mbox_ready *ready)
+/* Return: as mbox_post; on failure @entry is the caller's still. */
+static int post_locked(struct mbox *mbox, struct mbox_entry *entry, struct mbox_op *op,
+                       struct mbox_ready *ready)
 {
-    int r;
+    int r = check_sender(mbox, entry->msg);
 
-    pthread_mutex_lock(&mbox->lock);
-    if (op)
-        op->has_place = false;
-    r = check_sender(mbox, msg);
     if (r == 0)
-        r = check_size(mbox, msg);
+        r = check_size(mbox, entry->msg);
     if (r == 0)
         mbox_catch_up(mbox, ready);
     if (r == 0)
-        r = mbox->backend ? post_to_backend(mbox, msg, op) : post_charged(mbox, msg, op);
+        r = mbox->backend ? post_to_backend(mbox, entry, op) : post_charged(mbox, entry, op);
     if (r >= 0)
         mbox_settle_locked(mbox, MBOX_READABLE, ready);
     if (r == MBOX_PARKED && op) {
@@ -141,25 +137,44 @@ int mbox_post(struct mbox *mbox, struct msg *msg, struct mbox_op *op, struct mbo
             r = refused;
         }
     }
-    pthread_mutex_unlock(&mbox->lock);
     return r;
+}
+
+int mbox_post_entry(struct mbox *mbox, struct mbox_entry *entry, struct mbox_op *op,
+                    struct mbox_ready *ready)
+{
+    int r;
+
+    if (!entry)
+        return -ENOMEM;
+    pthread_mutex_lock(&mbox->lock);
+    if (op)
+        op->has_place = false;
+    r = post_locked(mbox, entry, op, ready);
+    pthread_mutex_unlock(&mbox->lock);
+    if (r < 0)
+        mbox_entry_free(entry);
+    return r;
+}
+
+int mbox_post(struct mbox *mbox, struct msg *msg, struct mbox_op *op, struct mbox_ready *ready)
+{
+    return mbox_post_entry(mbox, mbox_entry_new(msg), op, ready);
 }
 
 int mbox_reserve(struct mbox *mbox, struct msg_sender sender, struct mbox_op *op,
                  struct mbox_ready *ready)
 {
-    struct msg *place = msg_alloc(0, 0, sender);
-    int r;
+    struct msg *msg = msg_alloc(0, 0, sender);
+    struct mbox_entry *place = msg ? mbox_entry_new(msg) : NULL;
 
-    if (!place)
-        return -ENOMEM;
-    place->is_place = true;
-    r = mbox_post(mbox, place, op, ready);
-    msg_unref(place);
-    return r;
+    if (place)
+        place->is_place = true;
+    msg_unref(msg);
+    return mbox_post_entry(mbox, place, op, ready);
 }
 
-static int post_reserved_locked(struct mbox *mbox, struct msg *msg, struct mbox_op *op)
+static int post_reserved_locked(struct mbox *mbox, struct mbox_entry *entry, struct mbox_op *op)
 {
     int r = 0;
 
@@ -169,26 +184,29 @@ static int post_reserved_locked(struct mbox *mbox, struct msg *msg, struct mbox_
         return -EPIPE;
     if (mbox_is_rendezvous(mbox)) {
         op->has_place = true;
-        return park_post(mbox, msg, op);
+        return park_post(mbox, entry, op);
     }
     if (mbox->limits.overflow == MBOX_OVERFLOW_DROP_OLDEST)
-        r = mbox_drop_until_within(mbox, msg);
-    mbox_let_in(mbox, msg, r);
+        r = mbox_drop_until_within(mbox, entry);
+    mbox_let_in(mbox, entry, r);
     return 0;
 }
 
 int mbox_post_reserved(struct mbox *mbox, struct msg *msg, struct mbox_op *op,
                        struct mbox_ready *ready)
 {
+    struct mbox_entry *entry;
     int r;
 
     assert(op);
     pthread_mutex_lock(&mbox->lock);
-    places_give_back(&mbox->places, msg->sender.uid);
-    msg_adopt_charge(msg_ref(msg), &mbox->domain->quota);
-    r = post_reserved_locked(mbox, msg, op);
+    entry = places_give_back(&mbox->places, msg->sender.uid);
+    entry->is_place = false;
+    mbox_entry_set(entry, msg);
+    mbox_entry_adopt_charge(entry, &mbox->domain->quota);
+    r = post_reserved_locked(mbox, entry, op);
     if (r < 0)
-        mbox_discard(msg);
+        mbox_entry_free(entry);
     if (!mbox->removed)
         mbox_settle_locked(mbox, MBOX_READABLE, ready);
     pthread_mutex_unlock(&mbox->lock);
@@ -198,7 +216,7 @@ int mbox_post_reserved(struct mbox *mbox, struct msg *msg, struct mbox_op *op,
 void mbox_unreserve(struct mbox *mbox, struct msg_sender sender, struct mbox_ready *ready)
 {
     pthread_mutex_lock(&mbox->lock);
-    places_give_back(&mbox->places, sender.uid);
+    mbox_entry_free(places_give_back(&mbox->places, sender.uid));
     quota_release(&mbox->domain->quota, sender.uid, MSG_MIN_CHARGE_BYTES);
     if (!mbox->removed)
         mbox_settle_locked(mbox, MBOX_WRITABLE, ready);

@@ -1,18 +1,12 @@
 /* The messages that are in a mailbox, in a queue with an index by id, and the bounds that they keep to.
  *
- * The queue owns one reference to each message in it. The index is made when somebody first asks for a
+ * The queue owns the entries in it. The index is made when somebody first asks for a
  * message by its id, and forgotten when the queue is empty. All under the mailbox's lock. */
 #include "mbox_queue.h"
 
 #include <errno.h>
 
 #include "mbox_cursor.h"
-
-void mbox_discard(struct msg *msg)
-{
-    msg_discharge(msg);
-    msg_unref(msg);
-}
 
 /* Whether the bounds allow @n messages of @n_bytes bytes in all. */
 static bool is_within(const struct mbox *mbox, uint64_t n, uint64_t n_bytes)
@@ -31,42 +25,43 @@ bool mbox_fits(const struct mbox *mbox, size_t size_bytes)
     return fits_beside(mbox, size_bytes, places_count(&mbox->places, mbox->limits.messages));
 }
 
-bool mbox_finds_room(const struct mbox *mbox, const struct msg *msg)
+bool mbox_finds_room(const struct mbox *mbox, const struct mbox_entry *entry)
 {
-    return fits_beside(mbox, msg->size_bytes,
-                       places_count_for(&mbox->places, mbox->limits.messages, msg->sender.uid));
+    return fits_beside(
+        mbox, entry->msg->size_bytes,
+        places_count_for(&mbox->places, mbox->limits.messages, entry->msg->sender.uid));
 }
 
-static void index_add(struct mbox *mbox, struct msg *msg)
+static void index_add(struct mbox *mbox, struct mbox_entry *entry)
 {
     if (!mbox->is_indexed)
         return;
-    HASH_ADD(hh, mbox->by_id, id, sizeof(msg->id), msg);
+    HASH_ADD_KEYPTR(hh, mbox->by_id, &entry->msg->id, sizeof(entry->msg->id), entry);
     /* Without memory for the index there is none; it is made again when it is wanted. */
-    if (!hash_added(msg, hh)) {
+    if (!hash_added(entry, hh)) {
         HASH_CLEAR(hh, mbox->by_id);
         mbox->is_indexed = false;
     }
 }
 
-void mbox_queue_push(struct mbox *mbox, struct msg *msg)
+void mbox_queue_push(struct mbox *mbox, struct mbox_entry *entry)
 {
-    msgq_push(&mbox->queue, msg);
-    index_add(mbox, msg);
+    msgq_push(&mbox->queue, entry);
+    index_add(mbox, entry);
 }
 
-void mbox_queue_put_back(struct mbox *mbox, struct msg *msg)
+void mbox_queue_put_back(struct mbox *mbox, struct mbox_entry *entry)
 {
-    msgq_put_back(&mbox->queue, msg);
-    index_add(mbox, msg);
+    msgq_put_back(&mbox->queue, entry);
+    index_add(mbox, entry);
 }
 
-void mbox_queue_remove(struct mbox *mbox, struct msg *msg)
+void mbox_queue_remove(struct mbox *mbox, struct mbox_entry *entry)
 {
-    mbox_cursors_move_on(mbox, msg);
-    msgq_remove(&mbox->queue, msg);
+    mbox_cursors_move_on(mbox, entry);
+    msgq_remove(&mbox->queue, entry);
     if (mbox->is_indexed)
-        HASH_DELETE(hh, mbox->by_id, msg);
+        HASH_DELETE(hh, mbox->by_id, entry);
     /* Who only sends and receives does not pay for an index for ever. */
     if (!mbox->queue.occupied)
         mbox->is_indexed = false;
@@ -74,29 +69,29 @@ void mbox_queue_remove(struct mbox *mbox, struct msg *msg)
 
 static void build_index(struct mbox *mbox)
 {
-    struct msg *msg = msgq_first(&mbox->queue);
+    struct mbox_entry *entry = msgq_first(&mbox->queue);
 
-    mbox->is_indexed = msg;
-    while (msg && mbox->is_indexed) {
-        index_add(mbox, msg);
-        msg = msgq_next(&mbox->queue, msg);
+    mbox->is_indexed = entry;
+    while (entry && mbox->is_indexed) {
+        index_add(mbox, entry);
+        entry = msgq_next(&mbox->queue, entry);
     }
 }
 
-struct msg *mbox_find_locked(struct mbox *mbox, uint64_t id)
+struct mbox_entry *mbox_find_locked(struct mbox *mbox, uint64_t id)
 {
-    struct msg *msg;
+    struct mbox_entry *entry;
 
     if (!mbox->is_indexed)
         build_index(mbox);
     if (mbox->is_indexed) {
-        HASH_FIND(hh, mbox->by_id, &id, sizeof(id), msg);
-        return msg;
+        HASH_FIND(hh, mbox->by_id, &id, sizeof(id), entry);
+        return entry;
     }
-    msg = msgq_first(&mbox->queue);
-    while (msg && msg->id != id)
-        msg = msgq_next(&mbox->queue, msg);
-    return msg;
+    entry = msgq_first(&mbox->queue);
+    while (entry && entry->msg->id != id)
+        entry = msgq_next(&mbox->queue, entry);
+    return entry;
 }
 
 /* One call drops no more messages than this, which takes about a millisecond. Where that is not enough
@@ -104,36 +99,36 @@ struct msg *mbox_find_locked(struct mbox *mbox, uint64_t id)
  * bounds, and the next calls go on. */
 #define DROPS_MAX 4096
 
-int mbox_drop_until_within(struct mbox *mbox, const struct msg *newcomer)
+int mbox_drop_until_within(struct mbox *mbox, const struct mbox_entry *newcomer)
 {
     uint64_t n_more = newcomer ? 1 : 0;
-    uint64_t n_bytes_more = newcomer ? newcomer->size_bytes : 0;
+    uint64_t n_bytes_more = newcomer ? newcomer->msg->size_bytes : 0;
 
     for (unsigned int n = 0; n < DROPS_MAX && mbox->queue.occupied; n++) {
-        struct msg *least = msgq_least(&mbox->queue);
+        struct mbox_entry *least = msgq_least(&mbox->queue);
 
         if (is_within(mbox, mbox->queue.n_messages + n_more, mbox->queue.n_bytes + n_bytes_more))
             break;
-        if (newcomer && least->prio > newcomer->prio)
+        if (newcomer && least->msg->prio > newcomer->msg->prio)
             return MBOX_DROPS_ITSELF;
         mbox_queue_remove(mbox, least);
-        mbox_discard(least);
+        mbox_entry_free(least);
         mbox->stat.n_dropped++;
     }
     return 0;
 }
 
-void mbox_stamp(struct mbox *mbox, struct msg *msg)
+void mbox_stamp(struct mbox *mbox, struct mbox_entry *entry)
 {
-    msg->id = atomic_fetch_add_explicit(&mbox->domain->last_id, 1, memory_order_relaxed) + 1;
-    msg->seq = ++mbox->last_seq;
-    msg->arrived = mbox_now();
+    entry->msg->id = atomic_fetch_add_explicit(&mbox->domain->last_id, 1, memory_order_relaxed) + 1;
+    entry->seq = ++mbox->last_seq;
+    entry->msg->arrived = mbox_now();
 }
 
-void mbox_count_sent(struct mbox *mbox, const struct msg *msg)
+void mbox_count_sent(struct mbox *mbox, const struct mbox_entry *entry)
 {
     mbox->stat.n_sent++;
-    mbox->stat.last_send = msg->arrived;
+    mbox->stat.last_send = entry->msg->arrived;
 }
 
 void mbox_count_received(struct mbox *mbox)
@@ -142,39 +137,38 @@ void mbox_count_received(struct mbox *mbox)
     mbox->stat.last_receive = mbox_now();
 }
 
-static void enqueue(struct mbox *mbox, struct msg *msg)
+static void enqueue(struct mbox *mbox, struct mbox_entry *entry)
 {
-    mbox_stamp(mbox, msg);
-    mbox_count_sent(mbox, msg);
-    mbox_queue_push(mbox, msg);
+    mbox_stamp(mbox, entry);
+    mbox_count_sent(mbox, entry);
+    mbox_queue_push(mbox, entry);
 }
 
-void mbox_let_in(struct mbox *mbox, struct msg *msg, int room)
+void mbox_let_in(struct mbox *mbox, struct mbox_entry *entry, int room)
 {
     if (room == MBOX_DROPS_ITSELF) {
-        mbox_stamp(mbox, msg);
-        mbox_count_sent(mbox, msg);
+        mbox_stamp(mbox, entry);
+        mbox_count_sent(mbox, entry);
         mbox->stat.n_dropped++;
-        mbox_discard(msg);
-    } else if (msg->is_place) {
-        places_take(&mbox->places, msg->sender.uid);
-        msg_leave_charge(msg);
-        msg_unref(msg);
+        mbox_entry_free(entry);
+    } else if (entry->is_place) {
+        mbox_entry_leave_charge(entry);
+        places_take(&mbox->places, entry);
     } else {
-        enqueue(mbox, msg);
+        enqueue(mbox, entry);
     }
 }
 
-int mbox_make_room(struct mbox *mbox, const struct msg *msg)
+int mbox_make_room(struct mbox *mbox, const struct mbox_entry *entry)
 {
-    if (mbox_finds_room(mbox, msg))
+    if (mbox_finds_room(mbox, entry))
         return 0;
     switch (mbox->limits.overflow) {
     case MBOX_OVERFLOW_REJECT:
         mbox->stat.n_rejected++;
         return -ENOBUFS;
     case MBOX_OVERFLOW_DROP_OLDEST:
-        return msg->is_place ? 0 : mbox_drop_until_within(mbox, msg);
+        return entry->is_place ? 0 : mbox_drop_until_within(mbox, entry);
     case MBOX_OVERFLOW_BLOCK:
         break;
     }

@@ -22,49 +22,46 @@ static inline struct timespec mbox_now(void)
     return ts;
 }
 
-/* Ends the life of @msg, which is linked nowhere any more, in the mailbox: its charge and one reference. */
-void mbox_discard(struct msg *msg);
-
 /* Return: whether a message of @size_bytes finds room if its sender holds no place. */
 bool mbox_fits(const struct mbox *mbox, size_t size_bytes);
 
-/* Return: whether @msg finds room, by the places that others than its sender hold. */
-bool mbox_finds_room(const struct mbox *mbox, const struct msg *msg);
+/* Return: whether @entry finds room, by the places that others than its sender hold. */
+bool mbox_finds_room(const struct mbox *mbox, const struct mbox_entry *entry);
 
-/* Adds @msg to the queue, behind all of its priority. */
-void mbox_queue_push(struct mbox *mbox, struct msg *msg);
+/* Adds @entry to the queue, behind all of its priority. */
+void mbox_queue_push(struct mbox *mbox, struct mbox_entry *entry);
 
-/* Puts @msg back into the queue, where it was. */
-void mbox_queue_put_back(struct mbox *mbox, struct msg *msg);
+/* Puts @entry back into the queue, where it was. */
+void mbox_queue_put_back(struct mbox *mbox, struct mbox_entry *entry);
 
-/* Takes @msg out of the queue; its reference is the caller's. */
-void mbox_queue_remove(struct mbox *mbox, struct msg *msg);
+/* Takes @entry out of the queue; it is the caller's. */
+void mbox_queue_remove(struct mbox *mbox, struct mbox_entry *entry);
 
 /* Return: message @id of the queue; NULL. */
-struct msg *mbox_find_locked(struct mbox *mbox, uint64_t id);
+struct mbox_entry *mbox_find_locked(struct mbox *mbox, uint64_t id);
 
 /* The newcomer is itself what drop-oldest drops. */
 #define MBOX_DROPS_ITSELF 1
 
 /* Drops the least urgent, oldest messages until the bounds allow @newcomer too, which may be NULL.
  * Return: 0; MBOX_DROPS_ITSELF: all that is left is more urgent than @newcomer. */
-int mbox_drop_until_within(struct mbox *mbox, const struct msg *newcomer);
+int mbox_drop_until_within(struct mbox *mbox, const struct mbox_entry *newcomer);
 
-/* Gives @msg its id, its place in the order, and its time. */
-void mbox_stamp(struct mbox *mbox, struct msg *msg);
+/* Gives @entry its id, its place in the order, and its time. */
+void mbox_stamp(struct mbox *mbox, struct mbox_entry *entry);
 
-/* Counts @msg as sent, at the time that it was stamped with. */
-void mbox_count_sent(struct mbox *mbox, const struct msg *msg);
+/* Counts @entry as sent, at the time that it was stamped with. */
+void mbox_count_sent(struct mbox *mbox, const struct mbox_entry *entry);
 
 /* Counts one message as received now. */
 void mbox_count_received(struct mbox *mbox);
 
-/* Lets @msg in: a message into the queue, a place as a count (its charge goes on). @room is 0, or
+/* Lets @entry in: a message into the queue, a place as a count (its charge goes on). @room is 0, or
  * MBOX_DROPS_ITSELF: then it was sent, and is gone. */
-void mbox_let_in(struct mbox *mbox, struct msg *msg, int room);
+void mbox_let_in(struct mbox *mbox, struct mbox_entry *entry, int room);
 
-/* In a mailbox that is no rendezvous: makes room for @msg where that is the policy.
+/* In a mailbox that is no rendezvous: makes room for @entry where that is the policy.
  * Return: 0: it may go in now; MBOX_DROPS_ITSELF; -EAGAIN: it must wait; -ENOBUFS. */
-int mbox_make_room(struct mbox *mbox, const struct msg *msg);
+int mbox_make_room(struct mbox *mbox, const struct mbox_entry *entry);
 
 #endif

@@ -14,8 +14,8 @@
  *   - while receivers wait, no message that they could have is in the queue;
  *   - while senders wait, the first of them finds no room (so a later one never overtakes it, save
  *     by priority, or where only places leave it no room: places.h);
- *   - each message in queue or pending is charged to its sender, and one reference; so is one in
- *     flight, unless its receiver has given the charge back (msg_discharge).
+ *   - each message in queue or pending is charged to its sender; so is one in flight, unless its receiver has
+ *     given the charge back (mbox_entry_discharge).
  * mbox_settle_locked() restores the first two after any change.
  *
  * With a backend, the ways are: post ──> backend ──> in flight, and back to the queue, which goes first.
@@ -50,14 +50,14 @@ static void op_finish(struct mbox_op *op, int result, struct mbox_ready *ready)
     TAILQ_INSERT_TAIL(ready, op, link);
 }
 
-void mbox_poster_finish(struct msg *msg, int result, struct mbox_ready *ready)
+void mbox_poster_finish(struct mbox_entry *entry, int result, struct mbox_ready *ready)
 {
-    struct mbox_op *op = msg->poster;
+    struct mbox_op *op = entry->poster;
 
     if (!op)
         return;
-    msg->poster = NULL;
-    op->msg = NULL;
+    entry->poster = NULL;
+    op->entry = NULL;
     op_finish(op, result, ready);
 }
 
@@ -95,25 +95,25 @@ bool mbox_has_pending(const struct mbox *mbox)
     return mbox->pending.occupied || !TAILQ_EMPTY(&mbox->behind_places);
 }
 
-void mbox_pending_remove(struct mbox *mbox, struct msg *msg)
+void mbox_pending_remove(struct mbox *mbox, struct mbox_entry *entry)
 {
-    if (msg->is_behind_places)
-        TAILQ_REMOVE(&mbox->behind_places, msg, link);
+    if (entry->is_behind_places)
+        TAILQ_REMOVE(&mbox->behind_places, entry, link);
     else
-        msgq_remove(&mbox->pending, msg);
-    msg->is_behind_places = false;
+        msgq_remove(&mbox->pending, entry);
+    entry->is_behind_places = false;
     mbox->stat.n_senders_waiting--;
 }
 
-/* Takes @msg, the first of source(), out of it and into flight. */
-static void launch(struct mbox *mbox, struct msg *msg)
+/* Takes @entry, the first of source(), out of it and into flight. */
+static void launch(struct mbox *mbox, struct mbox_entry *entry)
 {
     if (source(mbox) == &mbox->queue)
-        mbox_queue_remove(mbox, msg);
+        mbox_queue_remove(mbox, entry);
     else
-        mbox_pending_remove(mbox, msg);
-    if (msg->poster)
-        mbox_op_move(msg->poster, MBOX_OP_IN_FLIGHT);
+        mbox_pending_remove(mbox, entry);
+    if (entry->poster)
+        mbox_op_move(entry->poster, MBOX_OP_IN_FLIGHT);
     else
         mbox_count_received(mbox);
 }
@@ -124,27 +124,39 @@ void mbox_want(struct mbox *mbox, unsigned int events)
         mbox->backend->ops->want(mbox->backend, events);
 }
 
-int mbox_next_message(struct mbox *mbox, const struct mbox_op *op, struct msg **ret_msg)
+/* Takes the next message from the backend. What may fail for want of memory comes first: then the message is still
+ * there. Return: as mbox_next_message. */
+static int take_from_backend(struct mbox *mbox, const struct mbox_op *op,
+                             struct mbox_entry **ret_entry)
 {
-    struct msg *msg = msgq_first(source(mbox));
-    int r = 0;
+    struct mbox_entry *entry = mbox->spare ? mbox->spare : mbox_entry_new(NULL);
+    int r;
 
-    if (msg && msg->size_bytes > op->max_bytes)
+    mbox->spare = entry;
+    if (!entry)
+        return -ENOMEM;
+    r = mbox->backend->ops->get(mbox->backend, op, &entry->msg);
+    if (r < 0)
+        return r;
+    mbox->spare = NULL;
+    if (entry->msg->id == 0)
+        mbox_stamp(mbox, entry);
+    mbox_count_received(mbox);
+    *ret_entry = entry;
+    return 0;
+}
+
+int mbox_next_message(struct mbox *mbox, const struct mbox_op *op, struct mbox_entry **ret_entry)
+{
+    struct mbox_entry *entry = msgq_first(source(mbox));
+
+    if (entry && entry->msg->size_bytes > op->max_bytes)
         return -EMSGSIZE;
-    if (msg) {
-        launch(mbox, msg);
-    } else if (mbox->backend) {
-        r = mbox->backend->ops->get(mbox->backend, op, &msg);
-        if (r == 0 && msg->id == 0)
-            mbox_stamp(mbox, msg);
-        if (r == 0)
-            mbox_count_received(mbox);
-    } else {
-        r = -EAGAIN;
-    }
-    if (r == 0)
-        *ret_msg = msg;
-    return r;
+    if (!entry)
+        return mbox->backend ? take_from_backend(mbox, op, ret_entry) : -EAGAIN;
+    launch(mbox, entry);
+    *ret_entry = entry;
+    return 0;
 }
 
 bool mbox_tells_each(const struct mbox *mbox)
@@ -160,92 +172,92 @@ static bool serve_takers(struct mbox *mbox, struct mbox_ready *ready)
     bool served = false;
 
     for (op = TAILQ_FIRST(&mbox->takers); op; op = next) {
-        struct msg *msg = NULL;
-        int r = mbox_next_message(mbox, op, &msg);
+        struct mbox_entry *entry = NULL;
+        int r = mbox_next_message(mbox, op, &entry);
 
         next = TAILQ_NEXT(op, link);
         if (r == -EAGAIN && mbox_tells_each(mbox))
             continue;
         if (r == -EAGAIN)
             break;
-        op->msg = msg;
+        op->entry = entry;
         mbox_taker_finish(mbox, op, r, ready);
         served = served || r == 0;
     }
     return served;
 }
 
-/* Return: 0: @msg, which waits first, goes in now, and its charge is over where it is copied elsewhere;
+/* Return: 0: @entry, which waits first, goes in now, and its charge is over where it is copied elsewhere;
  * -EAGAIN: it waits on; what a backend says. */
-static int admit_first(struct mbox *mbox, struct msg *msg)
+static int admit_first(struct mbox *mbox, struct mbox_entry *entry)
 {
     if (mbox->backend)
-        return mbox->backend->ops->put(mbox->backend, msg);
-    return mbox_finds_room(mbox, msg) ? 0 : -EAGAIN;
+        return mbox->backend->ops->put(mbox->backend, entry->msg);
+    return mbox_finds_room(mbox, entry) ? 0 : -EAGAIN;
 }
 
-/* Whether only places leave @msg no room. */
-static bool is_held_up_by_places(const struct mbox *mbox, const struct msg *msg)
+/* Whether only places leave @entry no room. */
+static bool is_held_up_by_places(const struct mbox *mbox, const struct mbox_entry *entry)
 {
-    return mbox_fits(mbox, msg->size_bytes) && !mbox_finds_room(mbox, msg);
+    return mbox_fits(mbox, entry->msg->size_bytes) && !mbox_finds_room(mbox, entry);
 }
 
-/* @msg, which waits first, need not hold up those behind it. */
-static void put_behind_places(struct mbox *mbox, struct msg *msg)
+/* @entry, which waits first, need not hold up those behind it. */
+static void put_behind_places(struct mbox *mbox, struct mbox_entry *entry)
 {
-    msgq_remove(&mbox->pending, msg);
-    TAILQ_INSERT_TAIL(&mbox->behind_places, msg, link);
-    msg->is_behind_places = true;
+    msgq_remove(&mbox->pending, entry);
+    TAILQ_INSERT_TAIL(&mbox->behind_places, entry, link);
+    entry->is_behind_places = true;
 }
 
-static bool is_before(const struct msg *a, const struct msg *b)
+static bool is_before(const struct mbox_entry *a, const struct mbox_entry *b)
 {
-    return a->prio > b->prio || (a->prio == b->prio && a->seq < b->seq);
+    return a->msg->prio > b->msg->prio || (a->msg->prio == b->msg->prio && a->seq < b->seq);
 }
 
 /* In a mailbox without a backend. Return: of those who wait, who comes next, if there is room; NULL: nobody. */
-static struct msg *first_pending(struct mbox *mbox)
+static struct mbox_entry *first_pending(struct mbox *mbox)
 {
-    struct msg *behind;
-    struct msg *msg;
+    struct mbox_entry *behind;
+    struct mbox_entry *entry;
 
-    while ((msg = msgq_first(&mbox->pending)) && is_held_up_by_places(mbox, msg))
-        put_behind_places(mbox, msg);
+    while ((entry = msgq_first(&mbox->pending)) && is_held_up_by_places(mbox, entry))
+        put_behind_places(mbox, entry);
     behind = TAILQ_FIRST(&mbox->behind_places);
-    if (!msg || !behind)
-        return msg ? msg : behind;
-    return is_before(behind, msg) && !is_held_up_by_places(mbox, behind) ? behind : msg;
+    if (!entry || !behind)
+        return entry ? entry : behind;
+    return is_before(behind, entry) && !is_held_up_by_places(mbox, behind) ? behind : entry;
 }
 
 bool mbox_is_behind_others(const struct mbox *mbox, unsigned int prio)
 {
-    const struct msg *behind = TAILQ_FIRST(&mbox->behind_places);
+    const struct mbox_entry *behind = TAILQ_FIRST(&mbox->behind_places);
 
     if (msgq_has_at_least(&mbox->pending, prio))
         return true;
-    return behind && behind->prio >= prio && !is_held_up_by_places(mbox, behind);
+    return behind && behind->msg->prio >= prio && !is_held_up_by_places(mbox, behind);
 }
 
 /* Lets in, in their order, the senders for whom there is room now. */
 static void admit_pending(struct mbox *mbox, struct mbox_ready *ready)
 {
-    struct msg *msg;
+    struct mbox_entry *entry;
 
     while (!mbox_is_rendezvous(mbox) &&
-           (msg = mbox->backend ? msgq_first(&mbox->pending) : first_pending(mbox))) {
-        int r = admit_first(mbox, msg);
+           (entry = mbox->backend ? msgq_first(&mbox->pending) : first_pending(mbox))) {
+        int r = admit_first(mbox, entry);
 
         if (r == -EAGAIN)
             break;
-        mbox_pending_remove(mbox, msg);
-        mbox_poster_finish(msg, r, ready);
+        mbox_pending_remove(mbox, entry);
+        mbox_poster_finish(entry, r, ready);
         if (!mbox->backend) {
-            mbox_let_in(mbox, msg, 0);
+            mbox_let_in(mbox, entry, 0);
             continue;
         }
         if (r == 0)
-            mbox_count_sent(mbox, msg);
-        mbox_discard(msg);
+            mbox_count_sent(mbox, entry);
+        mbox_entry_free(entry);
     }
 }
 
@@ -307,23 +319,23 @@ int mbox_check_wait(struct mbox *mbox, const struct mbox_op *op)
 
 void mbox_gather_pending(struct mbox *mbox)
 {
-    struct msg *msg;
+    struct mbox_entry *entry;
 
-    TAILQ_FOREACH(msg, &mbox->behind_places, link)
-        msg->is_behind_places = false;
+    TAILQ_FOREACH(entry, &mbox->behind_places, link)
+        entry->is_behind_places = false;
     msgq_put_all_back(&mbox->pending, &mbox->behind_places);
 }
 
-int mbox_rejudge(struct mbox *mbox, const struct msg *msg)
+int mbox_rejudge(struct mbox *mbox, const struct mbox_entry *entry)
 {
     /* What has its place goes in, however full the mailbox is; in a rendezvous it waits. */
-    if (msg->poster && msg->poster->has_place)
+    if (entry->poster && entry->poster->has_place)
         return mbox_is_rendezvous(mbox) ? -EAGAIN : 0;
-    if (msg->size_bytes > mbox->limits.bytes)
+    if (entry->msg->size_bytes > mbox->limits.bytes)
         return -EMSGSIZE;
     if (!mbox_is_rendezvous(mbox))
-        return mbox_make_room(mbox, msg);
-    if (msg->is_place)
+        return mbox_make_room(mbox, entry);
+    if (entry->is_place)
         return 0;
     if (mbox->limits.overflow == MBOX_OVERFLOW_REJECT) {
         mbox->stat.n_rejected++;
@@ -332,13 +344,14 @@ int mbox_rejudge(struct mbox *mbox, const struct msg *msg)
     return -EAGAIN;
 }
 
-void mbox_finish_judged(struct mbox *mbox, struct msg *msg, int r, struct mbox_ready *ready)
+void mbox_finish_judged(struct mbox *mbox, struct mbox_entry *entry, int r,
+                        struct mbox_ready *ready)
 {
-    mbox_poster_finish(msg, r > 0 ? 0 : r, ready);
+    mbox_poster_finish(entry, r > 0 ? 0 : r, ready);
     if (r >= 0)
-        mbox_let_in(mbox, msg, r);
+        mbox_let_in(mbox, entry, r);
     else
-        mbox_discard(msg);
+        mbox_entry_free(entry);
 }
 
 void mbox_lock_two(struct mbox *a, struct mbox *b)

@@ -9,8 +9,8 @@
 /* Moves @op to state @to, which is one of the moves at enum mbox_op_state. */
 void mbox_op_move(struct mbox_op *op, enum mbox_op_state to);
 
-/* Ends the send that waits for @msg, if one does. */
-void mbox_poster_finish(struct msg *msg, int result, struct mbox_ready *ready);
+/* Ends the send that waits for @entry, if one does. */
+void mbox_poster_finish(struct mbox_entry *entry, int result, struct mbox_ready *ready);
 
 /* Ends the wait of receiver @op. */
 void mbox_taker_finish(struct mbox *mbox, struct mbox_op *op, int result, struct mbox_ready *ready);
@@ -21,8 +21,8 @@ void mbox_wake(struct mbox *mbox, unsigned int events);
 /* Return: whether a sender waits. */
 bool mbox_has_pending(const struct mbox *mbox);
 
-/* Takes @msg from among those whose senders wait; its reference is the caller's. */
-void mbox_pending_remove(struct mbox *mbox, struct msg *msg);
+/* Takes @entry from among those whose senders wait; it is the caller's. */
+void mbox_pending_remove(struct mbox *mbox, struct mbox_entry *entry);
 
 /* Tells a backend that somebody is going to wait for @events. */
 void mbox_want(struct mbox *mbox, unsigned int events);
@@ -30,7 +30,7 @@ void mbox_want(struct mbox *mbox, unsigned int events);
 /* Hands out the next message.
  * Return: 0: it is in flight; -EAGAIN: there is none; -EMSGSIZE: it is longer than @op takes, and
  * stays; what a backend says. */
-int mbox_next_message(struct mbox *mbox, const struct mbox_op *op, struct msg **ret_msg);
+int mbox_next_message(struct mbox *mbox, const struct mbox_op *op, struct mbox_entry **ret_entry);
 
 /* Return: whether each receiver is told by what it has seen (mbox_backend_ops.tells_each). */
 bool mbox_tells_each(const struct mbox *mbox);
@@ -56,12 +56,13 @@ int mbox_check_wait(struct mbox *mbox, const struct mbox_op *op);
 /* Puts all messages whose senders wait in one queue again. */
 void mbox_gather_pending(struct mbox *mbox);
 
-/* Return: what becomes of the waiting @msg now that the limits may have changed, as mbox_make_room;
+/* Return: what becomes of the waiting @entry now that the limits may have changed, as mbox_make_room;
  * -EMSGSIZE: it is too long now. */
-int mbox_rejudge(struct mbox *mbox, const struct msg *msg);
+int mbox_rejudge(struct mbox *mbox, const struct mbox_entry *entry);
 
-/* Ends the wait of the sender of @msg, which is in no queue: with @r, as mbox_rejudge() has it. */
-void mbox_finish_judged(struct mbox *mbox, struct msg *msg, int r, struct mbox_ready *ready);
+/* Ends the wait of the sender of @entry, which is in no queue: with @r, as mbox_rejudge() has it. */
+void mbox_finish_judged(struct mbox *mbox, struct mbox_entry *entry, int r,
+                        struct mbox_ready *ready);
 
 /* Locks both, in the order of their addresses. */
 void mbox_lock_two(struct mbox *a, struct mbox *b);

@@ -1,13 +1,13 @@
 /* Receiving: a message is taken into flight, and then committed or returned to where it was.
  *
- * One in flight, with its reference, is the receiver's. Each public function takes the mailbox's lock. */
+ * An entry in flight is the receiver's. Each public function takes the mailbox's lock. */
 #include "mbox_settle.h"
 
 #include <errno.h>
 
 #include "mbox_queue.h"
 
-static int take_locked(struct mbox *mbox, struct mbox_op *op, struct msg **ret_msg,
+static int take_locked(struct mbox *mbox, struct mbox_op *op, struct mbox_entry **ret_entry,
                        struct mbox_ready *ready)
 {
     int r;
@@ -18,7 +18,7 @@ static int take_locked(struct mbox *mbox, struct mbox_op *op, struct msg **ret_m
     if (mbox->backend && !mbox_tells_each(mbox) && !TAILQ_EMPTY(&mbox->takers))
         r = -EAGAIN;
     else
-        r = mbox_next_message(mbox, op, ret_msg);
+        r = mbox_next_message(mbox, op, ret_entry);
     if (r == 0)
         mbox_settle_locked(mbox, MBOX_WRITABLE, ready);
     if (r == -EAGAIN && mbox->closed)
@@ -36,77 +36,78 @@ static int take_locked(struct mbox *mbox, struct mbox_op *op, struct msg **ret_m
     return MBOX_PARKED;
 }
 
-int mbox_take(struct mbox *mbox, struct mbox_op *op, struct msg **ret_msg, struct mbox_ready *ready)
+int mbox_take(struct mbox *mbox, struct mbox_op *op, struct mbox_entry **ret_entry,
+              struct mbox_ready *ready)
 {
     int r;
 
     pthread_mutex_lock(&mbox->lock);
-    r = take_locked(mbox, op, ret_msg, ready);
+    r = take_locked(mbox, op, ret_entry, ready);
     pthread_mutex_unlock(&mbox->lock);
     return r;
 }
 
-void mbox_commit(struct mbox *mbox, struct msg *msg, struct mbox_ready *ready)
+void mbox_commit(struct mbox *mbox, struct mbox_entry *entry, struct mbox_ready *ready)
 {
     /* Only who has it in flight changes this. */
-    if (!msg->poster)
+    if (!entry->poster)
         return;
     pthread_mutex_lock(&mbox->lock);
-    mbox_count_sent(mbox, msg);
+    mbox_count_sent(mbox, entry);
     mbox_count_received(mbox);
-    mbox_poster_finish(msg, 0, ready);
+    mbox_poster_finish(entry, 0, ready);
     pthread_mutex_unlock(&mbox->lock);
 }
 
 /* The message of a rendezvous was not delivered: its sender waits on, or learns why not. Others who
  * wait for a message get it first. */
-static void return_to_poster(struct mbox *mbox, struct msg *msg, struct mbox_ready *ready)
+static void return_to_poster(struct mbox *mbox, struct mbox_entry *entry, struct mbox_ready *ready)
 {
-    struct mbox_op *op = msg->poster;
+    struct mbox_op *op = entry->poster;
     int r = -EAGAIN;
 
-    msg_recharge(msg, &mbox->domain->quota, msg->sender.uid);
+    mbox_entry_recharge(entry, &mbox->domain->quota, entry->msg->sender.uid);
     if (op->cancelled)
         r = -EINTR;
     else if (!mbox_is_rendezvous(mbox))
-        r = mbox_rejudge(mbox, msg);
+        r = mbox_rejudge(mbox, entry);
     if (r != -EAGAIN || (op->nonblock && TAILQ_EMPTY(&mbox->takers))) {
-        mbox_finish_judged(mbox, msg, r, ready);
+        mbox_finish_judged(mbox, entry, r, ready);
         return;
     }
     mbox_op_move(op, MBOX_OP_WAITING);
-    msgq_put_back(&mbox->pending, msg);
+    msgq_put_back(&mbox->pending, entry);
     mbox->stat.n_senders_waiting++;
     mbox_settle_locked(mbox, MBOX_READABLE, ready);
     r = mbox_check_wait(mbox, op);
     if (r < 0) {
-        mbox_pending_remove(mbox, msg);
-        mbox_finish_judged(mbox, msg, r, ready);
+        mbox_pending_remove(mbox, entry);
+        mbox_finish_judged(mbox, entry, r, ready);
     }
 }
 
-/* Puts @msg back where it was, as if it had never been taken. */
-static void return_to_queue(struct mbox *mbox, struct msg *msg)
+/* Puts @entry back where it was, as if it had never been taken. */
+static void return_to_queue(struct mbox *mbox, struct mbox_entry *entry)
 {
-    msg_recharge(msg, &mbox->domain->quota, msg->sender.uid);
+    mbox_entry_recharge(entry, &mbox->domain->quota, entry->msg->sender.uid);
     mbox->stat.n_received--;
-    mbox_queue_put_back(mbox, msg);
+    mbox_queue_put_back(mbox, entry);
     if (mbox->limits.overflow == MBOX_OVERFLOW_DROP_OLDEST && !mbox_is_rendezvous(mbox))
         mbox_drop_until_within(mbox, NULL);
 }
 
-void mbox_abort(struct mbox *mbox, struct msg *msg, struct mbox_ready *ready)
+void mbox_abort(struct mbox *mbox, struct mbox_entry *entry, struct mbox_ready *ready)
 {
     pthread_mutex_lock(&mbox->lock);
-    if ((mbox->removed || mbox->closed) && msg->poster) {
-        mbox_poster_finish(msg, mbox->removed ? -EIDRM : -EPIPE, ready);
-        mbox_discard(msg);
+    if ((mbox->removed || mbox->closed) && entry->poster) {
+        mbox_poster_finish(entry, mbox->removed ? -EIDRM : -EPIPE, ready);
+        mbox_entry_free(entry);
     } else if (mbox->removed) {
-        mbox_discard(msg);
-    } else if (msg->poster) {
-        return_to_poster(mbox, msg, ready);
+        mbox_entry_free(entry);
+    } else if (entry->poster) {
+        return_to_poster(mbox, entry, ready);
     } else {
-        return_to_queue(mbox, msg);
+        return_to_queue(mbox, entry);
     }
     if (!mbox->removed)
         mbox_settle_locked(mbox, MBOX_READABLE, ready);

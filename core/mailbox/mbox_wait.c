@@ -10,12 +10,12 @@
 
 static void cancel_waiting(struct mbox *mbox, struct mbox_op *op, struct mbox_ready *ready)
 {
-    struct msg *msg = op->msg;
+    struct mbox_entry *entry = op->entry;
 
-    if (msg) {
-        mbox_pending_remove(mbox, msg);
-        mbox_poster_finish(msg, -EINTR, ready);
-        mbox_discard(msg);
+    if (entry) {
+        mbox_pending_remove(mbox, entry);
+        mbox_poster_finish(entry, -EINTR, ready);
+        mbox_entry_free(entry);
         /* It may have held up others, for whom there is room. */
         mbox_settle_locked(mbox, MBOX_READABLE | MBOX_WRITABLE, ready);
     } else {

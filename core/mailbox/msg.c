@@ -168,55 +168,6 @@ void msg_unref(struct msg *msg)
     free_memory(msg);
 }
 
-int msg_charge(struct msg *msg, struct quota *quota)
-{
-    int r = quota_charge_begin(&msg->charge, quota, msg->sender.uid, msg_charge_bytes(msg));
-
-    msg->is_charged = r == 0;
-    return r;
-}
-
-void msg_adopt_charge(struct msg *msg, struct quota *quota)
-{
-    quota_charge_adopt(&msg->charge, quota, msg->sender.uid, msg_charge_bytes(msg));
-    msg->is_charged = true;
-}
-
-void msg_leave_charge(struct msg *msg)
-{
-    msg->charge = (struct quota_charge){ 0 };
-    msg->is_charged = false;
-}
-
-void msg_discharge(struct msg *msg)
-{
-    if (!msg->is_charged)
-        return;
-    msg->is_charged = false;
-    quota_charge_hand_on(&msg->charge);
-}
-
-int msg_charge_keeper(struct msg *msg, struct quota *quota, uid_t uid)
-{
-    int r;
-
-    if (msg->is_charged) {
-        quota_charge_move(&msg->charge, uid);
-        return 0;
-    }
-    r = quota_charge_begin(&msg->charge, quota, uid, msg_charge_bytes(msg));
-    msg->is_charged = r == 0;
-    return r;
-}
-
-void msg_recharge(struct msg *msg, struct quota *quota, uid_t uid)
-{
-    quota_charge_restore(&msg->charge, quota, uid, msg_charge_bytes(msg));
-    if (msg->is_charged)
-        quota_charge_drop(&msg->charge);
-    msg->is_charged = true;
-}
-
 struct msg *msg_hold(struct msg *msg, struct quota *quota, uid_t uid)
 {
     quota_charge_hold(&msg->charge, quota, uid);

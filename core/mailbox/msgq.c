@@ -7,86 +7,87 @@ void msgq_init(struct msgq *q)
         TAILQ_INIT(&q->levels[i]);
 }
 
-static void count_in(struct msgq *q, const struct msg *msg)
+static void count_in(struct msgq *q, const struct mbox_entry *entry)
 {
-    q->occupied |= UINT32_C(1) << msg->prio;
+    q->occupied |= UINT32_C(1) << entry->msg->prio;
     q->n_messages++;
-    q->n_bytes += msg->size_bytes;
+    q->n_bytes += entry->msg->size_bytes;
 }
 
-void msgq_push(struct msgq *q, struct msg *msg)
+void msgq_push(struct msgq *q, struct mbox_entry *entry)
 {
-    TAILQ_INSERT_TAIL(&q->levels[msg->prio], msg, link);
-    count_in(q, msg);
+    TAILQ_INSERT_TAIL(&q->levels[entry->msg->prio], entry, link);
+    count_in(q, entry);
 }
 
-/* @next: a message of the same priority that is not behind @msg's place; NULL: all are before it.
+/* @next: a message of the same priority that is not behind @entry's place; NULL: all are before it.
  * Return: the one that is behind it now. */
-static struct msg *put_back_from(struct msgq *q, struct msg *msg, struct msg *next)
+static struct mbox_entry *put_back_from(struct msgq *q, struct mbox_entry *entry,
+                                        struct mbox_entry *next)
 {
-    while (next && next->seq < msg->seq)
+    while (next && next->seq < entry->seq)
         next = TAILQ_NEXT(next, link);
     if (next)
-        TAILQ_INSERT_BEFORE(next, msg, link);
+        TAILQ_INSERT_BEFORE(next, entry, link);
     else
-        TAILQ_INSERT_TAIL(&q->levels[msg->prio], msg, link);
-    count_in(q, msg);
+        TAILQ_INSERT_TAIL(&q->levels[entry->msg->prio], entry, link);
+    count_in(q, entry);
     return next;
 }
 
-void msgq_put_back(struct msgq *q, struct msg *msg)
+void msgq_put_back(struct msgq *q, struct mbox_entry *entry)
 {
-    put_back_from(q, msg, TAILQ_FIRST(&q->levels[msg->prio]));
+    put_back_from(q, entry, TAILQ_FIRST(&q->levels[entry->msg->prio]));
 }
 
-void msgq_put_all_back(struct msgq *q, struct msgq_level *others)
+void msgq_put_all_back(struct msgq *q, struct mbox_entries *others)
 {
-    struct msg *next[MSG_N_PRIOS];
-    struct msg *msg;
+    struct mbox_entry *next[MSG_N_PRIOS];
+    struct mbox_entry *entry;
 
     for (size_t i = 0; i < MSG_N_PRIOS; i++)
         next[i] = TAILQ_FIRST(&q->levels[i]);
-    while ((msg = TAILQ_FIRST(others))) {
-        TAILQ_REMOVE(others, msg, link);
-        next[msg->prio] = put_back_from(q, msg, next[msg->prio]);
+    while ((entry = TAILQ_FIRST(others))) {
+        TAILQ_REMOVE(others, entry, link);
+        next[entry->msg->prio] = put_back_from(q, entry, next[entry->msg->prio]);
     }
 }
 
-void msgq_remove(struct msgq *q, struct msg *msg)
+void msgq_remove(struct msgq *q, struct mbox_entry *entry)
 {
-    struct msgq_level *level = &q->levels[msg->prio];
+    struct mbox_entries *level = &q->levels[entry->msg->prio];
 
-    TAILQ_REMOVE(level, msg, link);
+    TAILQ_REMOVE(level, entry, link);
     if (TAILQ_EMPTY(level))
-        q->occupied &= ~(UINT32_C(1) << msg->prio);
+        q->occupied &= ~(UINT32_C(1) << entry->msg->prio);
     q->n_messages--;
-    q->n_bytes -= msg->size_bytes;
+    q->n_bytes -= entry->msg->size_bytes;
 }
 
 /* Return: the first message of the highest priority among @levels. */
-static struct msg *first_of(const struct msgq *q, uint32_t levels)
+static struct mbox_entry *first_of(const struct msgq *q, uint32_t levels)
 {
     return levels ? TAILQ_FIRST(&q->levels[31 - __builtin_clz(levels)]) : NULL;
 }
 
-struct msg *msgq_first(const struct msgq *q)
+struct mbox_entry *msgq_first(const struct msgq *q)
 {
     return first_of(q, q->occupied);
 }
 
-struct msg *msgq_next(const struct msgq *q, const struct msg *msg)
+struct mbox_entry *msgq_next(const struct msgq *q, const struct mbox_entry *entry)
 {
-    struct msg *next = TAILQ_NEXT(msg, link);
+    struct mbox_entry *next = TAILQ_NEXT(entry, link);
 
-    return next ? next : msgq_first_below(q, msg->prio);
+    return next ? next : msgq_first_below(q, entry->msg->prio);
 }
 
-struct msg *msgq_first_below(const struct msgq *q, unsigned int prio)
+struct mbox_entry *msgq_first_below(const struct msgq *q, unsigned int prio)
 {
     return first_of(q, q->occupied & ((UINT32_C(1) << prio) - 1));
 }
 
-struct msg *msgq_least(const struct msgq *q)
+struct mbox_entry *msgq_least(const struct msgq *q)
 {
     if (!q->occupied)
         return NULL;

@@ -1,16 +1,14 @@
 /* A queue of messages in delivery order: by priority, highest first, and within one priority by
  * sequence number. Push, peek and remove take constant time.
  *
- * It links messages through msg.link and holds no references. Not locked: the owner's lock. */
+ * It links their entries and holds no references. Not locked: the owner's lock. */
 #ifndef IPCFS_CORE_MSGQ_H
 #define IPCFS_CORE_MSGQ_H
 
-#include "msg.h"
-
-TAILQ_HEAD(msgq_level, msg);
+#include "entry.h"
 
 struct msgq {
-    struct msgq_level levels[MSG_N_PRIOS];
+    struct mbox_entries levels[MSG_N_PRIOS];
     uint32_t occupied; /* bit P: levels[P] is not empty */
     uint64_t n_messages;
     uint64_t n_bytes;
@@ -18,29 +16,29 @@ struct msgq {
 
 void msgq_init(struct msgq *q);
 
-/* Adds @msg behind all of its priority; msg->seq is the highest of them. */
-void msgq_push(struct msgq *q, struct msg *msg);
+/* Adds @entry behind all of its priority; entry->seq is the highest of them. */
+void msgq_push(struct msgq *q, struct mbox_entry *entry);
 
-/* Puts @msg back where msg->seq belongs. Takes as long as there are older ones in the queue. */
-void msgq_put_back(struct msgq *q, struct msg *msg);
+/* Puts @entry back where entry->seq belongs. Takes as long as there are older ones in the queue. */
+void msgq_put_back(struct msgq *q, struct mbox_entry *entry);
 
 /* Puts all of @others back, which are in the order of their seq where they have one priority. Takes as long as both have
  * messages together. */
-void msgq_put_all_back(struct msgq *q, struct msgq_level *others);
+void msgq_put_all_back(struct msgq *q, struct mbox_entries *others);
 
-void msgq_remove(struct msgq *q, struct msg *msg);
+void msgq_remove(struct msgq *q, struct mbox_entry *entry);
 
 /* Return: the message to be delivered next; NULL when there is none. */
-struct msg *msgq_first(const struct msgq *q);
+struct mbox_entry *msgq_first(const struct msgq *q);
 
-/* Return: the message delivered after @msg, which is in the queue; NULL when it is the last. */
-struct msg *msgq_next(const struct msgq *q, const struct msg *msg);
+/* Return: the message delivered after @entry, which is in the queue; NULL when it is the last. */
+struct mbox_entry *msgq_next(const struct msgq *q, const struct mbox_entry *entry);
 
 /* Return: the message delivered first of those whose priority is lower than @prio; NULL when there is none. */
-struct msg *msgq_first_below(const struct msgq *q, unsigned int prio);
+struct mbox_entry *msgq_first_below(const struct msgq *q, unsigned int prio);
 
 /* Return: the oldest message of the lowest priority; NULL when there is none. */
-struct msg *msgq_least(const struct msgq *q);
+struct mbox_entry *msgq_least(const struct msgq *q);
 
 /* Return: whether a message of @prio or higher is in the queue. */
 bool msgq_has_at_least(const struct msgq *q, unsigned int prio);

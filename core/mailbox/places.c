@@ -32,10 +32,18 @@ static struct places_user *add(struct places *places, uid_t uid)
     return NULL;
 }
 
-void places_take(struct places *places, uid_t uid)
+void places_init(struct places *places)
 {
+    *places = (struct places){ 0 };
+    TAILQ_INIT(&places->entries);
+}
+
+void places_take(struct places *places, struct mbox_entry *entry)
+{
+    uid_t uid = entry->msg->sender.uid;
     struct places_user *user = find(places, uid);
 
+    TAILQ_INSERT_TAIL(&places->entries, entry, link);
     places->n++;
     if (!user)
         user = add(places, uid);
@@ -43,15 +51,18 @@ void places_take(struct places *places, uid_t uid)
         user->n++;
 }
 
-void places_give_back(struct places *places, uid_t uid)
+struct mbox_entry *places_give_back(struct places *places, uid_t uid)
 {
+    struct mbox_entry *entry = TAILQ_FIRST(&places->entries);
     struct places_user *user = find(places, uid);
 
+    TAILQ_REMOVE(&places->entries, entry, link);
     places->n--;
-    if (!user || --user->n > 0)
-        return;
-    HASH_DEL(places->users, user);
-    free(user);
+    if (user && --user->n == 0) {
+        HASH_DEL(places->users, user);
+        free(user);
+    }
+    return entry;
 }
 
 uint64_t places_count(const struct places *places, uint64_t n_messages)

@@ -9,23 +9,24 @@
 #ifndef IPCFS_CORE_PLACES_H
 #define IPCFS_CORE_PLACES_H
 
-#include <stdbool.h>
-#include <stdint.h>
-#include <sys/types.h>
+#include "entry.h"
 
 struct places_user;
 
-/* Zeroed: there is none. */
 struct places {
-    uint64_t n;                /* how many are reserved */
-    struct places_user *users; /* who holds them, by uid */
+    uint64_t n;                  /* how many are reserved */
+    struct mbox_entries entries; /* theirs, as many: what will fill them needs no memory */
+    struct places_user *users;   /* who holds them, by uid */
 };
 
-/* User @uid has one more. Never fails: without memory to note who has it, it takes room as others' places do. */
-void places_take(struct places *places, uid_t uid);
+void places_init(struct places *places);
 
-/* User @uid has one less. */
-void places_give_back(struct places *places, uid_t uid);
+/* @entry, whose message's sender has one more, is kept. Never fails: without memory to note who has it, it takes room as
+ * others' places do. */
+void places_take(struct places *places, struct mbox_entry *entry);
+
+/* User @uid has one less. Return: an entry, which is the caller's. */
+struct mbox_entry *places_give_back(struct places *places, uid_t uid);
 
 /* Return: how many of the @n_messages that a mailbox may hold are taken from whoever holds no place. */
 uint64_t places_count(const struct places *places, uint64_t n_messages);

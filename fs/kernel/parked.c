@@ -51,7 +51,7 @@ struct ended parked_end(struct mbox_op *op)
         .size = parked->size,
         .max_bytes = op->max_bytes,
         .result = op->result,
-        .msg = op->msg,
+        .entry = op->entry,
     };
 
     parked_free(parked);
@@ -84,7 +84,7 @@ struct mbox_op *detached_op_new(void)
 
 int parked_take(struct file *file, fuse_req_t req, size_t size, const struct mbox_op *wanted,
                 void (*complete)(struct mbox_op *op, struct mbox_ready *ready),
-                struct msg **ret_msg, struct mbox_ready *ready)
+                struct mbox_entry **ret_entry, struct mbox_ready *ready)
 {
     struct parked *parked = parked_new(file, file->mbox, req, size, complete);
     int r;
@@ -93,7 +93,7 @@ int parked_take(struct file *file, fuse_req_t req, size_t size, const struct mbo
         return -ENOMEM;
     parked->op.max_bytes = wanted->max_bytes;
     parked->op.seen = wanted->seen;
-    r = mbox_take(file->mbox, &parked->op, ret_msg, ready);
+    r = mbox_take(file->mbox, &parked->op, ret_entry, ready);
     if (r != MBOX_PARKED)
         parked_free(parked);
     return r;

@@ -41,7 +41,7 @@ struct ended {
     size_t size;
     size_t max_bytes;
     int result;
-    struct msg *msg; /* received; in flight */
+    struct mbox_entry *entry; /* received; in flight */
 };
 
 /* Begins a completion: frees what was parked. */
@@ -57,6 +57,6 @@ struct mbox_op *detached_op_new(void);
  * Return: as mbox_take; -ENOMEM. */
 int parked_take(struct file *file, fuse_req_t req, size_t size, const struct mbox_op *wanted,
                 void (*complete)(struct mbox_op *op, struct mbox_ready *ready),
-                struct msg **ret_msg, struct mbox_ready *ready);
+                struct mbox_entry **ret_entry, struct mbox_ready *ready);
 
 #endif

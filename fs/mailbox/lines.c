@@ -29,7 +29,7 @@
 #include "fs/kernel/parked.h"
 
 /* What the start of a line costs beside its bytes. */
-#define START_CHARGE_BYTES sizeof(struct msg)
+#define START_CHARGE_BYTES (sizeof(struct msg) + sizeof(struct mbox_entry))
 
 /* How often what is refused is written again: flush(), flush() and close() of Python's, which tries twice. */
 #define N_REFUSED_AGAIN 3
@@ -50,8 +50,8 @@ struct lines_file {
     _Atomic pid_t last_pid;
     _Atomic bool nonblock; /* what the last write was */
     /* Under file.lock: */
-    TAILQ_HEAD(, msg) kept; /* the start of a line; in pieces where memory was short */
-    bool skips;             /* up to the next newline: the rest of a line that was refused */
+    struct mbox_entries kept; /* the start of a line; in pieces where memory was short */
+    bool skips;               /* up to the next newline: the rest of a line that was refused */
     struct refused refused;
 
     struct mbox_op *spare_op; /* the close's: what is sent then needs no memory */
@@ -63,7 +63,7 @@ struct lines_write {
     fuse_req_t req;
     struct msg_sender sender;
     bool nonblock;
-    struct msg *start; /* of the first line that is left to do; NULL: there is none */
+    struct mbox_entry *start; /* of the first line that is left to do; NULL: there is none */
     const char *data;
     size_t size;
     size_t done;
@@ -87,75 +87,85 @@ static void discharge(struct lines_file *lines, size_t n_bytes)
     quota_release(quota_of(lines), lines->file.opener.uid, n_bytes);
 }
 
-static void discharge_start(struct lines_file *lines, const struct msg *start)
+static void discharge_start(struct lines_file *lines, const struct mbox_entry *start)
 {
-    discharge(lines, START_CHARGE_BYTES + start->size_bytes);
+    discharge(lines, START_CHARGE_BYTES + start->msg->size_bytes);
 }
 
 /* @start may be NULL. */
-static void free_start(struct lines_file *lines, struct msg *start)
+static void free_start(struct lines_file *lines, struct mbox_entry *start)
 {
     if (start)
         discharge_start(lines, start);
-    msg_unref(start);
+    mbox_entry_free(start);
 }
 
 /* Appends the bytes at @data, which are charged. Return: 0; -ENOMEM: nothing has changed. */
-static int extend(struct msg **start, const void *data, size_t size)
+static int extend(struct mbox_entry *start, const void *data, size_t size)
 {
-    size_t before = (*start)->size_bytes;
-    int r = msg_resize(start, before + size);
+    size_t before = start->msg->size_bytes;
+    int r = msg_resize(&start->msg, before + size);
 
     if (r == 0)
-        memcpy((*start)->data + before, data, size);
+        memcpy(start->msg->data + before, data, size);
     return r;
 }
 
 /* Joins the pieces in @kept, as far as memory allows. Return: the first; NULL: there is none. */
-static struct msg *take_kept(struct lines_file *lines)
+static struct mbox_entry *take_kept(struct lines_file *lines)
 {
-    struct msg *start;
-    struct msg *next;
+    struct mbox_entry *start;
+    struct mbox_entry *next;
 
     pthread_mutex_lock(&lines->file.lock);
     start = TAILQ_FIRST(&lines->kept);
     if (start)
         TAILQ_REMOVE(&lines->kept, start, link);
     while (start && (next = TAILQ_FIRST(&lines->kept))) {
-        if (extend(&start, next->data, next->size_bytes) < 0)
+        if (extend(start, next->msg->data, next->msg->size_bytes) < 0)
             break;
         TAILQ_REMOVE(&lines->kept, next, link);
         discharge(lines, START_CHARGE_BYTES);
-        msg_unref(next);
+        mbox_entry_free(next);
     }
     pthread_mutex_unlock(&lines->file.lock);
     return start;
 }
 
 /* Keeps @start, behind what another write on the same file may have kept meanwhile. */
-static void keep(struct lines_file *lines, struct msg *start)
+static void keep(struct lines_file *lines, struct mbox_entry *start)
 {
     pthread_mutex_lock(&lines->file.lock);
     TAILQ_INSERT_TAIL(&lines->kept, start, link);
     pthread_mutex_unlock(&lines->file.lock);
 }
 
+/* Return: the start of a line, which is empty yet; NULL. */
+static struct mbox_entry *begin(struct msg_sender sender)
+{
+    struct msg *msg = msg_alloc(0, 0, sender);
+    struct mbox_entry *start = msg ? mbox_entry_new(msg) : NULL;
+
+    msg_unref(msg);
+    return start;
+}
+
 /* Adds @size bytes to @write's start. Return: 0; as quota_charge, and nothing has changed. */
 static int append(struct lines_write *write, const char *data, size_t size)
 {
-    struct msg *start = write->start;
+    struct mbox_entry *start = write->start;
     size_t cost = start ? size : START_CHARGE_BYTES + size;
     int r = charge(write->lines, cost);
 
     if (r < 0)
         return r;
     if (!start)
-        start = msg_alloc(0, 0, write->sender);
-    r = start ? extend(&start, data, size) : -ENOMEM;
+        start = begin(write->sender);
+    r = start ? extend(start, data, size) : -ENOMEM;
     if (r < 0) {
         discharge(write->lines, cost);
         if (!write->start)
-            msg_unref(start);
+            mbox_entry_free(start);
         return r;
     }
     write->start = start;
@@ -164,7 +174,7 @@ static int append(struct lines_write *write, const char *data, size_t size)
 
 static size_t start_size(const struct lines_write *write)
 {
-    return write->start ? write->start->size_bytes : 0;
+    return write->start ? write->start->msg->size_bytes : 0;
 }
 
 /* Return: the end of the line that goes on at write->done, its newline included; NULL: it is not there. */
@@ -257,7 +267,7 @@ static int post_line(struct lines_write *write, const char *newline, struct mbox
     if (!msg)
         return -ENOMEM;
     if (n_start > 0)
-        memcpy(msg->data, write->start->data, n_start);
+        memcpy(msg->data, write->start->msg->data, n_start);
     memcpy(msg->data + n_start, rest, n_rest);
     r = mbox_post(write->lines->file.mbox, msg, op, ready);
     msg_unref(msg);
@@ -309,7 +319,7 @@ static void finish(struct lines_write *write, int result)
     if (result == -EMSGSIZE)
         refuse_line(write);
     if (write->start) {
-        write->start->sender = write->sender;
+        write->start->msg->sender = write->sender;
         keep(write->lines, write->start);
     }
     if (write->copy)
@@ -447,7 +457,7 @@ static bool has_kept(struct lines_file *lines)
 }
 
 /* Posts what nobody waits for: where there is no room it waits by itself. */
-static void post_detached(struct file *file, struct msg *msg, struct mbox_ready *ready)
+static void post_detached(struct file *file, struct mbox_entry *start, struct mbox_ready *ready)
 {
     struct lines_file *lines = (struct lines_file *)file;
     /* The file's own is for the last of it, for which there must be one. */
@@ -457,26 +467,29 @@ static void post_detached(struct file *file, struct msg *msg, struct mbox_ready 
         op = lines->spare_op;
         lines->spare_op = NULL;
     }
-    if (mbox_post(file->mbox, msg, op, ready) != MBOX_PARKED)
+    if (mbox_post_entry(file->mbox, start, op, ready) != MBOX_PARKED)
         free(op);
 }
 
-/* Return: 0; MBOX_PARKED: @req will be answered; a negative errno. */
-static int post_rest(struct file *file, fuse_req_t req, struct msg *msg, struct mbox_ready *ready)
+/* Posts @start, which is used up. Return: 0; MBOX_PARKED: @req will be answered; a negative errno. */
+static int post_rest(struct file *file, fuse_req_t req, struct mbox_entry *start,
+                     struct mbox_ready *ready)
 {
     struct lines_file *lines = (struct lines_file *)file;
     struct parked *parked;
     int r;
 
     if (!caller_can_wait(fuse_req_ctx(req)->pid)) {
-        post_detached(file, msg, ready);
+        post_detached(file, start, ready);
         return 0;
     }
     parked = parked_new(file, file->mbox, req, 0, parked_answer);
-    if (!parked)
+    if (!parked) {
+        mbox_entry_free(start);
         return -ENOMEM;
+    }
     parked->op.nonblock = lines->nonblock;
-    r = mbox_post(file->mbox, msg, &parked->op, ready);
+    r = mbox_post_entry(file->mbox, start, &parked->op, ready);
     if (r != MBOX_PARKED)
         parked_free(parked);
     return r;
@@ -486,19 +499,18 @@ static void close_found_out(struct file *file, fuse_req_t req, int is_last)
 {
     struct lines_file *lines = (struct lines_file *)file;
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
-    struct msg *msg = NULL;
+    struct mbox_entry *start = NULL;
     int r = is_last < 0 ? is_last : 0;
 
     if (is_last > 0)
-        msg = take_kept(lines);
-    if (msg) {
+        start = take_kept(lines);
+    if (start) {
         /* As a message it counts anew, and not for more. */
-        discharge_start(lines, msg);
-        r = post_rest(file, req, msg, &ready);
+        discharge_start(lines, start);
+        r = post_rest(file, req, start, &ready);
     }
     if (r != MBOX_PARKED)
         fuse_reply_err(req, -r);
-    msg_unref(msg);
     mbox_ready_run(&ready);
 }
 
@@ -518,12 +530,11 @@ static void lines_release(struct file *file)
 {
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
     struct lines_file *lines = (struct lines_file *)file;
-    struct msg *msg;
+    struct mbox_entry *start;
 
-    while ((msg = take_kept(lines))) {
-        discharge_start(lines, msg);
-        post_detached(file, msg, &ready);
-        msg_unref(msg);
+    while ((start = take_kept(lines))) {
+        discharge_start(lines, start);
+        post_detached(file, start, &ready);
     }
     mbox_ready_run(&ready);
 }
@@ -532,11 +543,11 @@ static void lines_release(struct file *file)
 static void lines_close(struct file *file)
 {
     struct lines_file *lines = (struct lines_file *)file;
-    struct msg *msg;
+    struct mbox_entry *start;
 
-    while ((msg = TAILQ_FIRST(&lines->kept))) {
-        TAILQ_REMOVE(&lines->kept, msg, link);
-        free_start(lines, msg);
+    while ((start = TAILQ_FIRST(&lines->kept))) {
+        TAILQ_REMOVE(&lines->kept, start, link);
+        free_start(lines, start);
     }
     free(lines->spare_op);
 }

@@ -25,14 +25,14 @@ void readers_unlock(struct readers *readers)
 }
 
 static int take_parked(struct readers *readers, struct parked *parked, const struct mbox_op *wanted,
-                       struct msg **ret_msg, struct mbox_ready *ready)
+                       struct mbox_entry **ret_entry, struct mbox_ready *ready)
 {
     int r;
 
     parked->op.max_bytes = wanted->max_bytes;
     parked->op.seen = wanted->seen;
     TAILQ_INSERT_TAIL(&readers->waiting, parked, link);
-    r = mbox_take(parked->mbox, &parked->op, ret_msg, ready);
+    r = mbox_take(parked->mbox, &parked->op, ret_entry, ready);
     if (r != MBOX_PARKED) {
         TAILQ_REMOVE(&readers->waiting, parked, link);
         parked_free(parked);
@@ -43,16 +43,16 @@ static int take_parked(struct readers *readers, struct parked *parked, const str
 int readers_take(struct readers *readers, struct file *file, fuse_req_t req, size_t size, int flags,
                  const struct mbox_op *wanted,
                  void (*complete)(struct mbox_op *op, struct mbox_ready *ready),
-                 struct msg **ret_msg, struct mbox_ready *ready)
+                 struct mbox_entry **ret_entry, struct mbox_ready *ready)
 {
     struct mbox_op now = { .nonblock = true, .max_bytes = wanted->max_bytes, .seen = wanted->seen };
     struct parked *parked;
-    int r = mbox_take(file->mbox, &now, ret_msg, ready);
+    int r = mbox_take(file->mbox, &now, ret_entry, ready);
 
     if (r != -EAGAIN || flags & O_NONBLOCK)
         return r;
     parked = parked_new(file, file->mbox, req, size, complete);
-    return parked ? take_parked(readers, parked, wanted, ret_msg, ready) : -ENOMEM;
+    return parked ? take_parked(readers, parked, wanted, ret_entry, ready) : -ENOMEM;
 }
 
 struct ended readers_return(struct readers *readers, struct mbox_op *op)

@@ -27,7 +27,7 @@ void readers_unlock(struct readers *readers);
 int readers_take(struct readers *readers, struct file *file, fuse_req_t req, size_t size, int flags,
                  const struct mbox_op *wanted,
                  void (*complete)(struct mbox_op *op, struct mbox_ready *ready),
-                 struct msg **ret_msg, struct mbox_ready *ready);
+                 struct mbox_entry **ret_entry, struct mbox_ready *ready);
 
 /* Takes the turn for a completion. Return: as parked_end. */
 struct ended readers_return(struct readers *readers, struct mbox_op *op);

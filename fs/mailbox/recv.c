@@ -33,23 +33,24 @@ static struct quota *quota_of(const struct recv_file *recv)
 /* Answers with what is left of the message. What does not arrive stays. */
 static void answer_rest(struct recv_file *recv, const struct reading *reading)
 {
-    struct msg *msg = recv->msg;
+    struct mbox_entry *entry = recv->entry;
+    const struct msg *msg = entry->msg;
     size_t left = msg->size_bytes - recv->offset;
     size_t n = reading->size < left ? reading->size : left;
 
     /* Before the answer: its receiver may send at once. */
     if (n == left)
-        msg_discharge(msg);
+        mbox_entry_discharge(entry);
     if (fuse_reply_buf(reading->req, (const char *)msg->data + recv->offset, n) < 0) {
         if (n == left)
-            msg_recharge(msg, quota_of(recv), recv->file.opener.uid);
+            mbox_entry_recharge(entry, quota_of(recv), recv->file.opener.uid);
         return;
     }
     recv->offset += n;
     if (n < left)
         return;
-    msg_unref(msg);
-    recv->msg = NULL;
+    mbox_entry_free(entry);
+    recv->entry = NULL;
     recv->at_end = true;
 }
 
@@ -62,7 +63,7 @@ static void answer_end(struct recv_file *recv, const struct reading *reading)
 /* Answers with what the file has. Return: false: nothing, and it is not answered. */
 static bool answer_unread(struct recv_file *recv, const struct reading *reading)
 {
-    if (recv->msg)
+    if (recv->entry)
         answer_rest(recv, reading);
     else if (reading->is_later_part || (recv->at_end && !is_packet(reading)))
         answer_end(recv, reading);
@@ -71,54 +72,57 @@ static bool answer_unread(struct recv_file *recv, const struct reading *reading)
     return true;
 }
 
-/* @msg is about to arrive, or the first @n bytes of it. Return: 0; a negative errno: nobody has room for
+/* A message is about to arrive, or the first @n bytes of it. Return: 0; a negative errno: nobody has room for
  * what is left of it. */
-static int charge_rest(struct recv_file *recv, struct msg *msg, size_t n)
+static int charge_rest(struct recv_file *recv, struct mbox_entry *entry, size_t n)
 {
-    if (n < msg->size_bytes)
-        return msg_charge_keeper(msg, quota_of(recv), recv->file.opener.uid);
-    msg_discharge(msg);
+    if (n < entry->msg->size_bytes)
+        return mbox_entry_charge_keeper(entry, quota_of(recv), recv->file.opener.uid);
+    mbox_entry_discharge(entry);
     return 0;
 }
 
-/* @n bytes of @msg have arrived. */
-static void keep_rest(struct recv_file *recv, struct msg *msg, size_t n, struct mbox_ready *ready)
+/* @n bytes of @entry have arrived. */
+static void keep_rest(struct recv_file *recv, struct mbox_entry *entry, size_t n,
+                      struct mbox_ready *ready)
 {
-    if (n < msg->size_bytes) {
-        recv->msg = msg_ref(msg);
+    if (n < entry->msg->size_bytes) {
+        recv->entry = entry;
         recv->offset = n;
     } else {
         recv->at_end = n > 0 || !recv->goes_on;
     }
-    if (!recv->msg && !recv->at_end)
+    if (!recv->entry && !recv->at_end)
         return;
     /* There is something for those who wait. */
     readers_call(&recv->readers, ready);
     file_wake(&recv->file);
 }
 
-/* Answers with @msg, which is in flight: it leaves the mailbox only if the kernel takes the answer. */
-static void deliver(struct recv_file *recv, const struct reading *reading, struct msg *msg,
+/* Answers with @entry, which is in flight: it leaves the mailbox only if the kernel takes the answer. */
+static void deliver(struct recv_file *recv, const struct reading *reading, struct mbox_entry *entry,
                     struct mbox_ready *ready)
 {
     struct mbox *mbox = recv->file.mbox;
+    const struct msg *msg = entry->msg;
     size_t n = reading->size < msg->size_bytes ? reading->size : msg->size_bytes;
-    int r = charge_rest(recv, msg, n);
+    int r = charge_rest(recv, entry, n);
 
     if (r < 0)
         fuse_reply_err(reading->req, -r);
     else
         r = fuse_reply_buf(reading->req, (const char *)msg->data, n);
     if (r < 0) {
-        mbox_abort(mbox, msg, ready);
+        mbox_abort(mbox, entry, ready);
         return;
     }
     recv->seen = msg->id;
     recv->at_end = false;
     if (!is_packet(reading))
-        keep_rest(recv, msg, n, ready);
-    mbox_commit(mbox, msg, ready);
-    msg_unref(msg);
+        keep_rest(recv, entry, n, ready);
+    mbox_commit(mbox, entry, ready);
+    if (recv->entry != entry)
+        mbox_entry_free(entry);
 }
 
 /* Where nobody is left who could send, what was sent is followed by an end of file. */
@@ -139,17 +143,17 @@ static void serve(struct recv_file *recv, const struct reading *reading, struct 
         .max_bytes = is_packet(reading) ? reading->size : SIZE_MAX,
         .seen = recv->seen,
     };
-    struct msg *msg;
+    struct mbox_entry *entry;
     int r;
 
     if (answer_unread(recv, reading))
         return;
     r = readers_take(&recv->readers, &recv->file, reading->req, reading->size, reading->flags,
-                     &wanted, complete, &msg, ready);
+                     &wanted, complete, &entry, ready);
     if (r < 0)
         answer_failure(reading->req, r);
     else if (r == 0)
-        deliver(recv, reading, msg, ready);
+        deliver(recv, reading, entry, ready);
 }
 
 static void complete(struct mbox_op *op, struct mbox_ready *ready)
@@ -162,12 +166,12 @@ static void complete(struct mbox_op *op, struct mbox_ready *ready)
         .flags = ended.max_bytes != SIZE_MAX ? O_DIRECT : 0,
     };
 
-    if (ended.result == 0 && !is_packet(&reading) && (recv->msg || recv->at_end)) {
+    if (ended.result == 0 && !is_packet(&reading) && (recv->entry || recv->at_end)) {
         /* Another was quicker, and what it has left comes first. */
-        mbox_abort(recv->file.mbox, ended.msg, ready);
+        mbox_abort(recv->file.mbox, ended.entry, ready);
         serve(recv, &reading, ready);
     } else if (ended.result == 0) {
-        deliver(recv, &reading, ended.msg, ready);
+        deliver(recv, &reading, ended.entry, ready);
     } else if (readers_was_called(&ended)) {
         serve(recv, &reading, ready);
     } else {
@@ -199,7 +203,7 @@ bool recv_has_unread(struct file *file)
     bool has_unread;
 
     readers_lock(&recv->readers);
-    has_unread = recv->msg || recv->at_end;
+    has_unread = recv->entry || recv->at_end;
     readers_unlock(&recv->readers);
     return has_unread;
 }
@@ -208,7 +212,7 @@ void recv_close(struct file *file)
 {
     struct recv_file *recv = (struct recv_file *)file;
 
-    msg_unref(recv->msg);
+    mbox_entry_free(recv->entry);
     readers_deinit(&recv->readers);
 }
 

@@ -11,10 +11,10 @@ struct recv_file {
     bool goes_on; /* the end of file comes once, and then the next message */
     struct readers readers;
     /* With the turn: */
-    struct msg *msg; /* a reference: what was taken and is not read to its end; NULL: nothing */
-    size_t offset;   /* where the next read goes on */
-    bool at_end;     /* what was taken is read, and an end of file is next */
-    uint64_t seen;   /* the id of the last message */
+    struct mbox_entry *entry; /* what was taken and is not read to its end; NULL: nothing */
+    size_t offset;            /* where the next read goes on */
+    bool at_end;              /* what was taken is read, and an end of file is next */
+    uint64_t seen;            /* the id of the last message */
 };
 
 /* For struct file_ops, of a file that starts with a struct recv_file. */

@@ -39,8 +39,8 @@ struct stream_file {
     struct file file;
     struct readers readers;
     /* With the turn: */
-    struct msg *msg;      /* a reference: what is not read to its end; NULL: nothing */
-    union rendering rest; /* its */
+    struct mbox_entry *entry; /* what is not read to its end; NULL: nothing */
+    union rendering rest;     /* its */
 };
 
 static const struct stream_ops *ops_of(const struct stream_file *stream)
@@ -59,18 +59,18 @@ struct batch {
     char *data;
     size_t size; /* of data: what the reader asked for */
     size_t used;
-    TAILQ_HEAD(, msg) msgs; /* in flight */
-    bool is_cut;            /* there is one, and of that a rest */
+    struct mbox_entries entries; /* in flight */
+    bool is_cut;                 /* there is one, and of that a rest */
     union rendering rest;
     struct mbox_ready *ready;
 };
 
-/* @msg is longer than the read: takes what there is of it. Return: 0; a negative errno: nobody has room
+/* @entry's message is longer than the read: takes what there is of it. Return: 0; a negative errno: nobody has room
  * for what is left. */
-static int cut(struct batch *batch, struct msg *msg, const union rendering *rest, size_t n)
+static int cut(struct batch *batch, struct mbox_entry *entry, const union rendering *rest, size_t n)
 {
     struct stream_file *stream = batch->stream;
-    int r = msg_charge_keeper(msg, quota_of(stream), stream->file.opener.uid);
+    int r = mbox_entry_charge_keeper(entry, quota_of(stream), stream->file.opener.uid);
 
     if (r < 0)
         return r;
@@ -80,24 +80,24 @@ static int cut(struct batch *batch, struct msg *msg, const union rendering *rest
     return 0;
 }
 
-/* Adds @msg, which is in flight, if there is room. Return: 0: there was; -ENOBUFS; as cut(). */
-static int add(struct batch *batch, struct msg *msg)
+/* Adds @entry, which is in flight, if there is room. Return: 0: there was; -ENOBUFS; as cut(). */
+static int add(struct batch *batch, struct mbox_entry *entry)
 {
     const struct stream_ops *ops = ops_of(batch->stream);
     union rendering rendering;
     int r = 0;
     size_t n;
 
-    ops->begin(&rendering, msg);
+    ops->begin(&rendering, entry->msg);
     n = ops->read(&rendering, batch->data + batch->used, batch->size - batch->used);
     if (ops->is_read(&rendering))
         batch->used += n;
     else if (batch->used == 0)
-        r = cut(batch, msg, &rendering, n);
+        r = cut(batch, entry, &rendering, n);
     else
         r = -ENOBUFS;
     if (r == 0)
-        TAILQ_INSERT_TAIL(&batch->msgs, msg, link);
+        TAILQ_INSERT_TAIL(&batch->entries, entry, link);
     return r;
 }
 
@@ -108,12 +108,12 @@ static void fill(struct batch *batch)
 
     while (!batch->is_cut && batch->used < batch->size) {
         struct mbox_op op = { .nonblock = true, .max_bytes = batch->size - batch->used };
-        struct msg *msg;
+        struct mbox_entry *entry;
 
-        if (mbox_take(mbox, &op, &msg, batch->ready) < 0)
+        if (mbox_take(mbox, &op, &entry, batch->ready) < 0)
             return;
-        if (add(batch, msg) < 0) {
-            mbox_abort(mbox, msg, batch->ready);
+        if (add(batch, entry) < 0) {
+            mbox_abort(mbox, entry, batch->ready);
             return;
         }
     }
@@ -122,12 +122,12 @@ static void fill(struct batch *batch)
 /* Before the answer: its receiver may send at once. */
 static void discharge(struct batch *batch)
 {
-    struct msg *msg;
+    struct mbox_entry *entry;
 
     if (batch->is_cut)
         return;
-    TAILQ_FOREACH(msg, &batch->msgs, link)
-        msg_discharge(msg);
+    TAILQ_FOREACH(entry, &batch->entries, link)
+        mbox_entry_discharge(entry);
 }
 
 /* The cut message has arrived in part: its rest is next, for those who wait too. */
@@ -135,7 +135,7 @@ static void keep_rest(struct batch *batch)
 {
     struct stream_file *stream = batch->stream;
 
-    stream->msg = msg_ref(TAILQ_FIRST(&batch->msgs));
+    stream->entry = TAILQ_FIRST(&batch->entries);
     stream->rest = batch->rest;
     readers_call(&stream->readers, batch->ready);
     file_wake(&stream->file);
@@ -143,36 +143,38 @@ static void keep_rest(struct batch *batch)
 
 static void settle(struct batch *batch, bool arrived)
 {
-    struct mbox *mbox = batch->stream->file.mbox;
-    struct msg *msg;
+    struct stream_file *stream = batch->stream;
+    struct mbox *mbox = stream->file.mbox;
+    struct mbox_entry *entry;
 
     if (arrived && batch->is_cut)
         keep_rest(batch);
-    while ((msg = TAILQ_FIRST(&batch->msgs))) {
-        TAILQ_REMOVE(&batch->msgs, msg, link);
+    while ((entry = TAILQ_FIRST(&batch->entries))) {
+        TAILQ_REMOVE(&batch->entries, entry, link);
         if (arrived) {
-            mbox_commit(mbox, msg, batch->ready);
-            msg_unref(msg);
+            mbox_commit(mbox, entry, batch->ready);
+            if (stream->entry != entry)
+                mbox_entry_free(entry);
         } else {
-            mbox_abort(mbox, msg, batch->ready);
+            mbox_abort(mbox, entry, batch->ready);
         }
     }
 }
 
-/* Answers @req with @msg, which is in flight, and with what else waits. */
-static void deliver(struct stream_file *stream, fuse_req_t req, struct msg *msg, size_t size,
-                    struct mbox_ready *ready)
+/* Answers @req with @entry, which is in flight, and with what else waits. */
+static void deliver(struct stream_file *stream, fuse_req_t req, struct mbox_entry *entry,
+                    size_t size, struct mbox_ready *ready)
 {
     struct batch batch = { .stream = stream, .size = size, .ready = ready };
     int r = -ENOMEM;
 
-    TAILQ_INIT(&batch.msgs);
+    TAILQ_INIT(&batch.entries);
     batch.data = malloc(size);
     if (batch.data)
-        r = add(&batch, msg);
+        r = add(&batch, entry);
     if (r < 0) {
         fuse_reply_err(req, -r);
-        mbox_abort(stream->file.mbox, msg, ready);
+        mbox_abort(stream->file.mbox, entry, ready);
     } else {
         fill(&batch);
         discharge(&batch);
@@ -190,17 +192,17 @@ static void answer_rest(struct stream_file *stream, fuse_req_t req, char *data, 
     bool is_read = ops->is_read(&rest);
 
     if (is_read)
-        msg_discharge(stream->msg);
+        mbox_entry_discharge(stream->entry);
     if (fuse_reply_buf(req, data, n) < 0) {
         if (is_read)
-            msg_recharge(stream->msg, quota_of(stream), stream->file.opener.uid);
+            mbox_entry_recharge(stream->entry, quota_of(stream), stream->file.opener.uid);
         return;
     }
     stream->rest = rest;
     if (!is_read)
         return;
-    msg_unref(stream->msg);
-    stream->msg = NULL;
+    mbox_entry_free(stream->entry);
+    stream->entry = NULL;
 }
 
 /* A mailbox that is gone is the end of the stream. */
@@ -218,14 +220,14 @@ static void receive(struct stream_file *stream, fuse_req_t req, size_t size, int
                     struct mbox_ready *ready)
 {
     const struct mbox_op wanted = { .max_bytes = SIZE_MAX };
-    struct msg *msg;
-    int r = readers_take(&stream->readers, &stream->file, req, size, flags, &wanted, complete, &msg,
-                         ready);
+    struct mbox_entry *entry;
+    int r = readers_take(&stream->readers, &stream->file, req, size, flags, &wanted, complete,
+                         &entry, ready);
 
     if (r < 0)
         answer_failure(req, r);
     else if (r == 0)
-        deliver(stream, req, msg, size, ready);
+        deliver(stream, req, entry, size, ready);
 }
 
 /* Answers, now or once there is a message. */
@@ -234,7 +236,7 @@ static void serve(struct stream_file *stream, fuse_req_t req, size_t size, int f
 {
     char *data;
 
-    if (!stream->msg) {
+    if (!stream->entry) {
         receive(stream, req, size, flags, ready);
         return;
     }
@@ -251,12 +253,12 @@ static void complete(struct mbox_op *op, struct mbox_ready *ready)
     struct stream_file *stream = (struct stream_file *)parked_of(op)->file;
     struct ended ended = readers_return(&stream->readers, op);
 
-    if (ended.result == 0 && stream->msg) {
+    if (ended.result == 0 && stream->entry) {
         /* Another was quicker, and what it has left comes first. */
-        mbox_abort(stream->file.mbox, ended.msg, ready);
+        mbox_abort(stream->file.mbox, ended.entry, ready);
         serve(stream, ended.req, ended.size, 0, ready);
     } else if (ended.result == 0) {
-        deliver(stream, ended.req, ended.msg, ended.size, ready);
+        deliver(stream, ended.req, ended.entry, ended.size, ready);
     } else if (readers_was_called(&ended)) {
         serve(stream, ended.req, ended.size, 0, ready);
     } else {
@@ -288,7 +290,7 @@ static bool stream_has_unread(struct file *file)
     bool has_unread;
 
     readers_lock(&stream->readers);
-    has_unread = stream->msg;
+    has_unread = stream->entry;
     readers_unlock(&stream->readers);
     return has_unread;
 }
@@ -297,7 +299,7 @@ static void stream_close(struct file *file)
 {
     struct stream_file *stream = (struct stream_file *)file;
 
-    msg_unref(stream->msg);
+    mbox_entry_free(stream->entry);
     readers_deinit(&stream->readers);
 }
 

@@ -19,7 +19,7 @@ struct call {
     bool ended;
     size_t size;
     int result;
-    struct msg *msg; /* received */
+    struct mbox_entry *entry; /* received */
 };
 
 static void release(struct mbox *mbox)
@@ -82,19 +82,19 @@ static unsigned int poll_box(void *box)
     return mbox_poll(&engine->mbox, NULL);
 }
 
-static void end(struct call *call, int result, struct msg *msg, struct mbox_ready *ready)
+static void end(struct call *call, int result, struct mbox_entry *entry, struct mbox_ready *ready)
 {
     call->ended = true;
     call->result = result;
     if (call->is_send || result < 0)
         return;
-    call->msg = msg;
-    mbox_commit(&call->engine->mbox, msg, ready);
+    call->entry = entry;
+    mbox_commit(&call->engine->mbox, entry, ready);
 }
 
 static void complete(struct mbox_op *op, struct mbox_ready *ready)
 {
-    end((struct call *)op, op->result, op->msg, ready);
+    end((struct call *)op, op->result, op->entry, ready);
 }
 
 static struct call *new_call(struct engine *engine, bool is_send, size_t max_bytes, bool nonblock)
@@ -130,11 +130,11 @@ static struct call *start_recv(void *box, size_t max_bytes, bool nonblock)
 {
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
     struct call *call = new_call(box, false, max_bytes, nonblock);
-    struct msg *msg = NULL;
-    int r = mbox_take(&call->engine->mbox, &call->op, &msg, &ready);
+    struct mbox_entry *entry = NULL;
+    int r = mbox_take(&call->engine->mbox, &call->op, &entry, &ready);
 
     if (r != MBOX_PARKED)
-        end(call, r, msg, &ready);
+        end(call, r, entry, &ready);
     mbox_ready_run(&ready);
     return call;
 }
@@ -159,11 +159,13 @@ static ssize_t finish(struct call *call, void *data)
     cr_assert(call->ended, "a call that should have ended waits");
     if (n == 0 && call->is_send)
         n = (ssize_t)call->size;
-    if (call->msg) {
-        n = (ssize_t)call->msg->size_bytes;
+    if (call->entry) {
+        const struct msg *msg = call->entry->msg;
+
+        n = (ssize_t)msg->size_bytes;
         if (data)
-            memcpy(data, call->msg->data, call->msg->size_bytes);
-        msg_unref(call->msg);
+            memcpy(data, msg->data, msg->size_bytes);
+        mbox_entry_free(call->entry);
     }
     free(call);
     return n;

@@ -89,19 +89,19 @@ static void post_one(void)
 static void take_one(void)
 {
     struct mbox_op op = { .nonblock = true, .max_bytes = SIZE_MAX };
-    struct msg *msg;
+    struct mbox_entry *entry;
 
-    if (mbox_take(&mbox, &op, &msg, &ready) == 0)
-        mbox_commit(&mbox, msg, &ready);
+    if (mbox_take(&mbox, &op, &entry, &ready) == 0)
+        mbox_commit(&mbox, entry, &ready);
 }
 
 static void take_and_abort(void)
 {
     struct mbox_op op = { .nonblock = true, .max_bytes = SIZE_MAX };
-    struct msg *msg;
+    struct mbox_entry *entry;
 
-    if (mbox_take(&mbox, &op, &msg, &ready) == 0)
-        mbox_abort(&mbox, msg, &ready);
+    if (mbox_take(&mbox, &op, &entry, &ready) == 0)
+        mbox_abort(&mbox, entry, &ready);
 }
 
 static void find_one(void)
@@ -213,11 +213,11 @@ static void complete(struct mbox_op *op, struct mbox_ready *more)
 
 static void park(unsigned int from, unsigned int to)
 {
-    struct msg *msg;
+    struct mbox_entry *entry;
 
     for (unsigned int i = from; i < to; i++) {
         ops[i] = (struct mbox_op){ .complete = complete, .max_bytes = SIZE_MAX };
-        cr_assert_eq(mbox_take(&mbox, &ops[i], &msg, &ready), MBOX_PARKED);
+        cr_assert_eq(mbox_take(&mbox, &ops[i], &entry, &ready), MBOX_PARKED);
     }
     middle_op = &ops[to / 2];
 }

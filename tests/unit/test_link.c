@@ -56,14 +56,14 @@ static int send_from(struct link_end *end, const char *text)
 static int receive_at(struct link_end *end, char *ret_first)
 {
     struct mbox_op op = { .nonblock = true, .max_bytes = SIZE_MAX };
-    struct msg *msg;
-    int r = mbox_take(&end->inbox, &op, &msg, &ready);
+    struct mbox_entry *entry;
+    int r = mbox_take(&end->inbox, &op, &entry, &ready);
 
     if (r < 0)
         return r;
-    *ret_first = (char)msg->data[0];
-    mbox_commit(&end->inbox, msg, &ready);
-    msg_unref(msg);
+    *ret_first = (char)entry->msg->data[0];
+    mbox_commit(&end->inbox, entry, &ready);
+    mbox_entry_free(entry);
     return 0;
 }
 

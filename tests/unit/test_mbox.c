@@ -72,11 +72,11 @@ static int post(const char *text)
     return post_prio(text, 0, NULL);
 }
 
-static int take(struct msg **ret_msg)
+static int take(struct mbox_entry **ret_entry)
 {
     struct mbox_op op = { .nonblock = true, .max_bytes = SIZE_MAX };
 
-    int r = mbox_take(&mbox, &op, ret_msg, &ready);
+    int r = mbox_take(&mbox, &op, ret_entry, &ready);
 
     mbox_ready_run(&ready);
     return r;
@@ -87,26 +87,26 @@ static bool is(const struct msg *msg, const char *text)
     return msg->size_bytes == strlen(text) && memcmp(msg->data, text, msg->size_bytes) == 0;
 }
 
-static void commit(struct msg *msg)
+static void commit(struct mbox_entry *entry)
 {
-    mbox_commit(&mbox, msg, &ready);
-    msg_unref(msg);
+    mbox_commit(&mbox, entry, &ready);
+    mbox_entry_free(entry);
     mbox_ready_run(&ready);
 }
 
-static void abort_delivery(struct msg *msg)
+static void abort_delivery(struct mbox_entry *entry)
 {
-    mbox_abort(&mbox, msg, &ready);
+    mbox_abort(&mbox, entry, &ready);
     mbox_ready_run(&ready);
 }
 
 static void expect_next(const char *text)
 {
-    struct msg *msg;
+    struct mbox_entry *entry;
 
-    cr_assert_eq(take(&msg), 0);
-    cr_assert(is(msg, text), "expected %s", text);
-    commit(msg);
+    cr_assert_eq(take(&entry), 0);
+    cr_assert(is(entry->msg, text), "expected %s", text);
+    commit(entry);
 }
 
 static void configure(const char *text)
@@ -126,47 +126,43 @@ static struct mbox_stat stat_of(void)
 MBOX_TEST(a_message_in_flight_leaves_its_room)
 {
     struct mbox_op waiting = waiting_op();
-    struct msg *msg;
+    struct mbox_entry *entry;
 
     configure("messages=1");
     cr_assert_eq(post("one"), 0);
     cr_assert_eq(post_prio("two", 0, &waiting), MBOX_PARKED);
-    cr_assert_eq(take(&msg), 0);
+    cr_assert_eq(take(&entry), 0);
     cr_assert_eq(n_completed, 1);
     cr_assert_eq(stat_of().n_messages, 1);
     cr_assert_eq(stat_of().n_received, 1);
-    commit(msg);
+    commit(entry);
     expect_next("two");
     cr_assert_eq(stat_of().n_received, 2);
     cr_assert_eq(quota_used(&domain.quota), 0);
 }
 
-MBOX_TEST(a_message_is_charged_until_its_last_reference_goes)
+MBOX_TEST(a_message_is_charged_until_its_receiver_lets_it_go)
 {
-    struct msg *msg;
-    struct msg *kept;
+    struct mbox_entry *entry;
 
     cr_assert_eq(post("one"), 0);
-    cr_assert_eq(take(&msg), 0);
-    kept = msg_ref(msg);
-    commit(msg);
+    cr_assert_eq(take(&entry), 0);
+    mbox_commit(&mbox, entry, &ready);
     cr_assert_eq(quota_used(&domain.quota), MSG_MIN_CHARGE_BYTES);
-    mbox_remove(&mbox, true, &ready);
-    cr_assert_eq(quota_used(&domain.quota), MSG_MIN_CHARGE_BYTES);
-    msg_unref(kept);
+    mbox_entry_free(entry);
     cr_assert_eq(quota_used(&domain.quota), 0);
 }
 
 MBOX_TEST(a_receiver_may_send_before_it_is_answered)
 {
-    struct msg *msg;
+    struct mbox_entry *entry;
 
     cr_assert_eq(post("one"), 0);
-    cr_assert_eq(take(&msg), 0);
+    cr_assert_eq(take(&entry), 0);
     cr_assert_eq(quota_used(&domain.quota), MSG_MIN_CHARGE_BYTES);
-    msg_discharge(msg);
+    mbox_entry_discharge(entry);
     cr_assert_eq(quota_used(&domain.quota), 0);
-    abort_delivery(msg);
+    abort_delivery(entry);
     cr_assert_eq(quota_used(&domain.quota), MSG_MIN_CHARGE_BYTES, "it is back");
     expect_next("one");
     cr_assert_eq(quota_used(&domain.quota), 0);
@@ -174,13 +170,13 @@ MBOX_TEST(a_receiver_may_send_before_it_is_answered)
 
 MBOX_TEST(an_undelivered_message_goes_back_however_full_the_quota_is)
 {
-    struct msg *msg;
+    struct mbox_entry *entry;
 
     cr_assert_eq(post("one"), 0);
-    cr_assert_eq(take(&msg), 0);
-    msg_discharge(msg);
+    cr_assert_eq(take(&entry), 0);
+    mbox_entry_discharge(entry);
     cr_assert_eq(quota_charge(&domain.quota, 7, 1 << 20), 0);
-    abort_delivery(msg);
+    abort_delivery(entry);
     cr_assert_eq(stat_of().n_messages, 1);
     quota_release(&domain.quota, 7, 1 << 20);
     expect_next("one");
@@ -188,19 +184,19 @@ MBOX_TEST(an_undelivered_message_goes_back_however_full_the_quota_is)
 
 MBOX_TEST(what_is_kept_counts_for_who_keeps_it_once_it_has_left)
 {
-    struct msg *msg;
+    struct mbox_entry *entry;
     struct msg *kept;
 
     cr_assert_eq(post("one"), 0);
     cr_assert_eq(quota_charge(&domain.quota, 8, 1 << 20), -ENOSPC);
-    cr_assert_eq(take(&msg), 0);
-    abort_delivery(msg);
-    kept = mbox_hold(&mbox, msg->id, 8);
+    cr_assert_eq(take(&entry), 0);
+    abort_delivery(entry);
+    kept = mbox_hold(&mbox, entry->msg->id, 8);
     cr_assert_eq(quota_charge(&domain.quota, 7, (1 << 20) - MSG_MIN_CHARGE_BYTES), 0);
     quota_release(&domain.quota, 7, (1 << 20) - MSG_MIN_CHARGE_BYTES);
-    cr_assert_eq(take(&msg), 0);
-    msg_discharge(msg);
-    commit(msg);
+    cr_assert_eq(take(&entry), 0);
+    mbox_entry_discharge(entry);
+    commit(entry);
     cr_assert_eq(quota_used(&domain.quota), MSG_MIN_CHARGE_BYTES);
     cr_assert_eq(quota_charge(&domain.quota, 8, 1 << 20), -EDQUOT, "8 holds something");
     cr_assert_eq(quota_charge(&domain.quota, 7, 1 << 20), -ENOSPC, "7 does not");
@@ -210,13 +206,13 @@ MBOX_TEST(what_is_kept_counts_for_who_keeps_it_once_it_has_left)
 
 MBOX_TEST(what_goes_back_counts_for_its_sender_again)
 {
-    struct msg *msg;
+    struct mbox_entry *entry;
 
     cr_assert_eq(post("one"), 0);
-    cr_assert_eq(take(&msg), 0);
-    cr_assert_eq(msg_charge_keeper(msg, &domain.quota, 8), 0);
+    cr_assert_eq(take(&entry), 0);
+    cr_assert_eq(mbox_entry_charge_keeper(entry, &domain.quota, 8), 0);
     cr_assert_eq(quota_charge(&domain.quota, 8, 1 << 20), -EDQUOT, "8 keeps the rest");
-    abort_delivery(msg);
+    abort_delivery(entry);
     cr_assert_eq(quota_charge(&domain.quota, 7, 1 << 20), -EDQUOT);
     cr_assert_eq(quota_charge(&domain.quota, 8, 1 << 20), -ENOSPC);
     expect_next("one");
@@ -224,25 +220,25 @@ MBOX_TEST(what_goes_back_counts_for_its_sender_again)
 
 MBOX_TEST(a_keeper_without_room_leaves_it_to_the_sender)
 {
-    struct msg *msg;
+    struct mbox_entry *entry;
 
     cr_assert_eq(post("one"), 0);
-    cr_assert_eq(take(&msg), 0);
+    cr_assert_eq(take(&entry), 0);
     domain.quota.uid_bytes = 10;
-    cr_assert_eq(msg_charge_keeper(msg, &domain.quota, 8), 0);
-    commit(msg);
+    cr_assert_eq(mbox_entry_charge_keeper(entry, &domain.quota, 8), 0);
+    commit(entry);
     cr_assert_eq(quota_used(&domain.quota), 0);
 }
 
 MBOX_TEST(an_undelivered_message_returns_to_a_full_mailbox)
 {
-    struct msg *msg;
+    struct mbox_entry *entry;
 
     configure("messages=1");
     cr_assert_eq(post("one"), 0);
-    cr_assert_eq(take(&msg), 0);
+    cr_assert_eq(take(&entry), 0);
     cr_assert_eq(post("two"), 0);
-    abort_delivery(msg);
+    abort_delivery(entry);
     cr_assert_eq(stat_of().n_messages, 2);
     cr_assert_eq(stat_of().n_received, 0);
     cr_assert_eq(quota_used(&domain.quota), 2 * MSG_MIN_CHARGE_BYTES);
@@ -253,8 +249,8 @@ MBOX_TEST(an_undelivered_message_returns_to_a_full_mailbox)
 
 MBOX_TEST(undelivered_messages_return_to_their_places)
 {
-    struct msg *one;
-    struct msg *two;
+    struct mbox_entry *one;
+    struct mbox_entry *two;
 
     cr_assert_eq(post("one"), 0);
     cr_assert_eq(post("two"), 0);
@@ -273,22 +269,22 @@ MBOX_TEST(an_undelivered_message_goes_to_the_next_who_waits)
 {
     struct mbox_op first = waiting_op();
     struct mbox_op second = waiting_op();
-    struct msg *none;
+    struct mbox_entry *none;
 
     cr_assert_eq(mbox_take(&mbox, &first, &none, &ready), MBOX_PARKED);
     cr_assert_eq(mbox_take(&mbox, &second, &none, &ready), MBOX_PARKED);
     cr_assert_eq(post("one"), 0);
     cr_assert_eq(first.result, 0);
-    cr_assert(is(first.msg, "one"));
-    abort_delivery(first.msg);
+    cr_assert(is(first.entry->msg, "one"));
+    abort_delivery(first.entry);
     cr_assert_eq(n_completed, 2);
-    cr_assert(is(second.msg, "one"));
-    commit(second.msg);
+    cr_assert(is(second.entry->msg, "one"));
+    commit(second.entry);
 }
 
 MBOX_TEST(drop_oldest_drops_what_returns_to_a_full_mailbox)
 {
-    struct msg *one;
+    struct mbox_entry *one;
 
     configure("messages=1\noverflow=drop-oldest");
     cr_assert_eq(post("one"), 0);
@@ -304,13 +300,13 @@ MBOX_TEST(drop_oldest_drops_what_returns_to_a_full_mailbox)
 MBOX_TEST(a_rendezvous_sender_waits_on_when_the_delivery_fails)
 {
     struct mbox_op sender = waiting_op();
-    struct msg *msg;
+    struct mbox_entry *entry;
 
     configure("messages=0");
     cr_assert_eq(post_prio("one", 0, &sender), MBOX_PARKED);
-    cr_assert_eq(take(&msg), 0);
+    cr_assert_eq(take(&entry), 0);
     cr_assert_eq(stat_of().n_senders_waiting, 0);
-    abort_delivery(msg);
+    abort_delivery(entry);
     cr_assert_eq(n_completed, 0);
     cr_assert_eq(stat_of().n_senders_waiting, 1);
     expect_next("one");
@@ -322,13 +318,13 @@ MBOX_TEST(a_rendezvous_sender_that_does_not_wait_learns_that_the_delivery_failed
 {
     struct mbox_op receiver = waiting_op();
     struct mbox_op sender = waiting_op();
-    struct msg *none;
+    struct mbox_entry *none;
 
     configure("messages=0");
     sender.nonblock = true;
     cr_assert_eq(mbox_take(&mbox, &receiver, &none, &ready), MBOX_PARKED);
     cr_assert_eq(post_prio("one", 0, &sender), MBOX_PARKED);
-    abort_delivery(receiver.msg);
+    abort_delivery(receiver.entry);
     cr_assert_eq(sender.result, -EAGAIN);
     cr_assert_eq(stat_of().n_sent, 0);
 }
@@ -337,20 +333,20 @@ MBOX_TEST(an_interrupt_in_flight_counts_only_if_the_delivery_fails)
 {
     struct mbox_op first = waiting_op();
     struct mbox_op second = waiting_op();
-    struct msg *msg;
+    struct mbox_entry *entry;
 
     configure("messages=0");
     cr_assert_eq(post_prio("one", 0, &first), MBOX_PARKED);
-    cr_assert_eq(take(&msg), 0);
+    cr_assert_eq(take(&entry), 0);
     mbox_cancel(&mbox, &first, &ready);
     cr_assert_eq(n_completed, 0);
-    abort_delivery(msg);
+    abort_delivery(entry);
     cr_assert_eq(first.result, -EINTR);
 
     cr_assert_eq(post_prio("two", 0, &second), MBOX_PARKED);
-    cr_assert_eq(take(&msg), 0);
+    cr_assert_eq(take(&entry), 0);
     mbox_cancel(&mbox, &second, &ready);
-    commit(msg);
+    commit(entry);
     cr_assert_eq(second.result, 0);
 }
 
@@ -358,7 +354,7 @@ MBOX_TEST(who_is_cancelled_before_it_waits_does_not_wait)
 {
     struct mbox_op receiver = waiting_op();
     struct mbox_op sender = waiting_op();
-    struct msg *none;
+    struct mbox_entry *none;
 
     configure("messages=1");
     mbox_cancel(&mbox, &receiver, &ready);
@@ -372,18 +368,18 @@ MBOX_TEST(who_is_cancelled_before_it_waits_does_not_wait)
 MBOX_TEST(who_is_cancelled_but_need_not_wait_is_served)
 {
     struct mbox_op receiver = waiting_op();
-    struct msg *msg;
+    struct mbox_entry *entry;
 
     cr_assert_eq(post("one"), 0);
     mbox_cancel(&mbox, &receiver, &ready);
-    cr_assert_eq(mbox_take(&mbox, &receiver, &msg, &ready), 0);
-    commit(msg);
+    cr_assert_eq(mbox_take(&mbox, &receiver, &entry, &ready), 0);
+    commit(entry);
 }
 
 MBOX_TEST(a_delivery_may_end_after_the_mailbox)
 {
-    struct msg *one;
-    struct msg *two;
+    struct mbox_entry *one;
+    struct mbox_entry *two;
 
     cr_assert_eq(post("one"), 0);
     cr_assert_eq(post("two"), 0);
@@ -463,13 +459,13 @@ MBOX_TEST(a_message_that_a_receiver_waits_for_wakes_nobody_else)
 {
     struct watcher reader = watcher_for(MBOX_READABLE);
     struct mbox_op receiver = waiting_op();
-    struct msg *none;
+    struct mbox_entry *none;
 
     cr_assert_eq(mbox_take(&mbox, &receiver, &none, &ready), MBOX_PARKED);
     mbox_poll(&mbox, &reader.watch);
     cr_assert_eq(post("one"), 0);
     cr_assert_eq(reader.n_fired, 0);
-    abort_delivery(receiver.msg);
+    abort_delivery(receiver.entry);
     cr_assert_eq(reader.n_fired, 1);
 }
 
@@ -490,7 +486,7 @@ MBOX_TEST(a_rendezvous_partner_wakes_those_who_watch)
     struct watcher writer = watcher_for(MBOX_WRITABLE);
     struct mbox_op sender = waiting_op();
     struct mbox_op receiver = waiting_op();
-    struct msg *none;
+    struct mbox_entry *none;
 
     configure("messages=0");
     mbox_poll(&mbox, &reader.watch);
@@ -761,12 +757,12 @@ MBOX_TEST(who_waits_for_its_own_places_is_judged_by_new_limits)
 
 static uint64_t id_of_next(void)
 {
-    struct msg *msg;
+    struct mbox_entry *entry;
     uint64_t id;
 
-    cr_assert_eq(take(&msg), 0);
-    id = msg->id;
-    abort_delivery(msg);
+    cr_assert_eq(take(&entry), 0);
+    id = entry->msg->id;
+    abort_delivery(entry);
     return id;
 }
 
@@ -820,7 +816,7 @@ MBOX_TEST(who_looks_goes_on_where_it_was_whatever_has_gone)
     struct mbox_cursor first = { 0 };
     struct mbox_cursor second = { 0 };
     struct mbox_place places[6];
-    struct msg *msg;
+    struct mbox_entry *entry;
 
     cr_assert_eq(id_at(&first), 0);
     for (int i = 0; i < 6; i++)
@@ -840,8 +836,8 @@ MBOX_TEST(who_looks_goes_on_where_it_was_whatever_has_gone)
     mbox_cursor_skip(&mbox, &second, 2);
     cr_assert_eq(id_at(&second), places[5].id);
     /* What comes back comes where it was. */
-    cr_assert_eq(take(&msg), 0);
-    abort_delivery(msg);
+    cr_assert_eq(take(&entry), 0);
+    abort_delivery(entry);
     cr_assert_eq(id_at(&first), places[4].id);
     cr_assert_eq(post("later"), 0);
     mbox_cursor_skip(&mbox, &second, 1);
@@ -879,12 +875,12 @@ MBOX_TEST(a_picked_message_leaves_its_room)
 
 MBOX_TEST(a_message_in_flight_can_not_be_picked)
 {
-    struct msg *msg;
+    struct mbox_entry *entry;
 
     cr_assert_eq(post("one"), 0);
-    cr_assert_eq(take(&msg), 0);
-    cr_assert_eq(mbox_pick(&mbox, msg->id, &ready), -ENOENT);
-    abort_delivery(msg);
+    cr_assert_eq(take(&entry), 0);
+    cr_assert_eq(mbox_pick(&mbox, entry->msg->id, &ready), -ENOENT);
+    abort_delivery(entry);
     expect_next("one");
 }
 
@@ -907,6 +903,7 @@ static void close_other(void)
 MBOX_TEST(a_moved_message_is_in_the_other_mailbox)
 {
     struct mbox_op receiver = waiting_op();
+    struct mbox_entry *entry;
     struct msg *msg;
     uint64_t id;
 
@@ -922,12 +919,12 @@ MBOX_TEST(a_moved_message_is_in_the_other_mailbox)
     cr_assert(msg && is(msg, "one"));
     msg_unref(msg);
     cr_assert_eq(mbox_pick(&other, id, &ready), 0);
-    cr_assert_eq(mbox_take(&other, &receiver, &msg, &ready), MBOX_PARKED);
+    cr_assert_eq(mbox_take(&other, &receiver, &entry, &ready), MBOX_PARKED);
     cr_assert_eq(mbox_move(&mbox, &other, id + 1, &ready), 0);
     mbox_ready_run(&ready);
     cr_assert_eq(n_completed, 1, "who waited there has it");
-    mbox_commit(&other, receiver.msg, &ready);
-    msg_unref(receiver.msg);
+    mbox_commit(&other, receiver.entry, &ready);
+    mbox_entry_free(receiver.entry);
     cr_assert_eq(stat_of().n_received, 2);
     close_other();
 }
@@ -958,9 +955,10 @@ static bool nobody(const struct mbox_op *op, void *arg)
 MBOX_TEST(an_owner_keeps_others_out_and_does_not_send)
 {
     struct mbox_op receiver = waiting_op();
+    struct mbox_entry *entry;
     struct msg *msg;
 
-    cr_assert_eq(mbox_take(&mbox, &receiver, &msg, &ready), MBOX_PARKED);
+    cr_assert_eq(mbox_take(&mbox, &receiver, &entry, &ready), MBOX_PARKED);
     cr_assert_eq(mbox_claim(&mbox, 1, nobody, NULL, &ready), 0);
     mbox_ready_run(&ready);
     cr_assert_eq(receiver.result, -EBUSY);
@@ -1056,27 +1054,27 @@ static void *take_many(void *arg)
     for (;;) {
         struct waited waited;
         struct numbered body;
-        struct msg *msg;
+        struct mbox_entry *entry;
         int r;
 
         waited_init(&waited);
-        r = mbox_take(&mbox, &waited.op, &msg, &mine);
+        r = mbox_take(&mbox, &waited.op, &entry, &mine);
         if (r == MBOX_PARKED) {
             r = waited_result(&waited);
-            msg = waited.op.msg;
+            entry = waited.op.entry;
         }
         if (r == -EIDRM)
             return NULL;
         require(r == 0);
         if (++n_seen % 5 == 0) {
-            mbox_abort(&mbox, msg, &mine);
+            mbox_abort(&mbox, entry, &mine);
             mbox_ready_run(&mine);
             continue;
         }
-        memcpy(&body, msg->data, sizeof(body));
+        memcpy(&body, entry->msg->data, sizeof(body));
         seen[body.sender][body.number]++;
-        mbox_commit(&mbox, msg, &mine);
-        msg_unref(msg);
+        mbox_commit(&mbox, entry, &mine);
+        mbox_entry_free(entry);
         mbox_ready_run(&mine);
         n_taken++;
     }
@@ -1127,7 +1125,7 @@ static void close_it(void)
 MBOX_TEST(a_closed_mailbox_gives_what_it_has_and_then_ends)
 {
     struct mbox_op waiting = waiting_op();
-    struct msg *none;
+    struct mbox_entry *none;
 
     cr_assert_eq(post("one"), 0);
     close_it();
@@ -1143,7 +1141,7 @@ MBOX_TEST(closing_ends_the_waits_of_both_sides)
 {
     struct mbox_op sender = waiting_op();
     struct mbox_op receiver = waiting_op();
-    struct msg *none;
+    struct mbox_entry *none;
 
     cr_assert_eq(mbox_take(&mbox, &receiver, &none, &ready), MBOX_PARKED);
     close_it();
@@ -1162,27 +1160,27 @@ MBOX_TEST(closing_ends_the_waits_of_both_sides)
 
 MBOX_TEST(an_undelivered_message_returns_to_a_closed_mailbox)
 {
-    struct msg *msg;
+    struct mbox_entry *entry;
 
     cr_assert_eq(post("one"), 0);
-    cr_assert_eq(take(&msg), 0);
+    cr_assert_eq(take(&entry), 0);
     close_it();
-    abort_delivery(msg);
+    abort_delivery(entry);
     expect_next("one");
-    cr_assert_eq(take(&msg), -EPIPE);
+    cr_assert_eq(take(&entry), -EPIPE);
 }
 
 MBOX_TEST(an_undelivered_rendezvous_ends_when_the_mailbox_is_closed)
 {
     struct mbox_op sender = waiting_op();
-    struct msg *msg;
+    struct mbox_entry *entry;
 
     configure("messages=0");
     cr_assert_eq(post_prio("one", 0, &sender), MBOX_PARKED);
-    cr_assert_eq(take(&msg), 0);
+    cr_assert_eq(take(&entry), 0);
     close_it();
     cr_assert_eq(n_completed, 0);
-    abort_delivery(msg);
+    abort_delivery(entry);
     cr_assert_eq(sender.result, -EPIPE);
     cr_assert_eq(quota_used(&domain.quota), 0);
 }

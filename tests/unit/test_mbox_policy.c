@@ -86,27 +86,27 @@ static int post_reserved(const char *text, struct mbox_op *op)
     return r;
 }
 
-static int take_from(struct mbox *mbox, struct mbox_op *op, struct msg **ret_msg)
+static int take_from(struct mbox *mbox, struct mbox_op *op, struct mbox_entry **ret_entry)
 {
-    int r = mbox_take(mbox, op, ret_msg, &ready);
+    int r = mbox_take(mbox, op, ret_entry, &ready);
 
     mbox_ready_run(&ready);
     return r;
 }
 
-static struct msg *take(struct mbox *mbox)
+static struct mbox_entry *take(struct mbox *mbox)
 {
     struct mbox_op op = op_for(SIZE_MAX, true);
-    struct msg *msg = NULL;
+    struct mbox_entry *entry = NULL;
 
-    cr_assert_eq(take_from(mbox, &op, &msg), 0);
-    return msg;
+    cr_assert_eq(take_from(mbox, &op, &entry), 0);
+    return entry;
 }
 
-static void commit(struct mbox *mbox, struct msg *msg)
+static void commit(struct mbox *mbox, struct mbox_entry *entry)
 {
-    mbox_commit(mbox, msg, &ready);
-    msg_unref(msg);
+    mbox_commit(mbox, entry, &ready);
+    mbox_entry_free(entry);
     mbox_ready_run(&ready);
 }
 
@@ -124,11 +124,11 @@ static uint64_t only_id(void)
 
 static void expect(struct mbox *mbox, const char *text)
 {
-    struct msg *msg = take(mbox);
+    struct mbox_entry *entry = take(mbox);
 
-    cr_assert_eq(msg->size_bytes, strlen(text));
-    cr_assert_eq(memcmp(msg->data, text, msg->size_bytes), 0, "expected %s", text);
-    commit(mbox, msg);
+    cr_assert_eq(entry->msg->size_bytes, strlen(text));
+    cr_assert_eq(memcmp(entry->msg->data, text, entry->msg->size_bytes), 0, "expected %s", text);
+    commit(mbox, entry);
 }
 
 static struct mbox_stat stat_of(struct mbox *mbox)
@@ -163,7 +163,7 @@ POLICY_TEST(a_place_that_is_filled_is_judged_with_the_rest)
 
 POLICY_TEST(what_returns_is_judged_with_the_rest)
 {
-    struct msg *low;
+    struct mbox_entry *low;
 
     configure(&box, "messages=1\noverflow=drop-oldest");
     cr_assert_eq(post("low", 0, NULL), 0);
@@ -195,6 +195,7 @@ POLICY_TEST(what_moves_is_judged_with_the_rest)
 {
     struct mbox_op op = op_for(SIZE_MAX, true);
     struct msg *msg = msg_new("high", 4, 9, sender);
+    struct mbox_entry *entry;
     uint64_t id;
 
     configure(&other, "messages=1\noverflow=drop-oldest");
@@ -205,7 +206,7 @@ POLICY_TEST(what_moves_is_judged_with_the_rest)
     cr_assert_eq(mbox_move(&box, &other, id, &ready), 0);
     expect_dropped(&other, 2, 1);
     expect(&other, "high");
-    cr_assert_eq(take_from(&box, &op, &msg), -EAGAIN);
+    cr_assert_eq(take_from(&box, &op, &entry), -EAGAIN);
 }
 
 POLICY_TEST(a_large_newcomer_drops_what_is_less_urgent_and_then_itself)
@@ -244,10 +245,10 @@ POLICY_TEST(a_rendezvous_with_a_receiver_of_too_little_room_is_none_for_who_does
 {
     struct mbox_op receiver = op_for(4, false);
     struct mbox_op op = op_for(0, true);
-    struct msg *msg;
+    struct mbox_entry *entry;
 
     configure(&box, "messages=0");
-    cr_assert_eq(take_from(&box, &receiver, &msg), MBOX_PARKED);
+    cr_assert_eq(take_from(&box, &receiver, &entry), MBOX_PARKED);
     cr_assert_eq(post("longer than four", 0, &op), -EAGAIN);
     cr_assert_eq(receiver.result, -EMSGSIZE);
     cr_assert_eq(stat_of(&box).n_senders_waiting, 0);
@@ -259,15 +260,15 @@ POLICY_TEST(a_rendezvous_goes_on_to_a_receiver_with_room)
     struct mbox_op small = op_for(4, false);
     struct mbox_op large = op_for(SIZE_MAX, false);
     struct mbox_op op = op_for(0, true);
-    struct msg *msg;
+    struct mbox_entry *entry;
 
     configure(&box, "messages=0");
-    cr_assert_eq(take_from(&box, &small, &msg), MBOX_PARKED);
-    cr_assert_eq(take_from(&box, &large, &msg), MBOX_PARKED);
+    cr_assert_eq(take_from(&box, &small, &entry), MBOX_PARKED);
+    cr_assert_eq(take_from(&box, &large, &entry), MBOX_PARKED);
     cr_assert_eq(post("longer than four", 0, &op), MBOX_PARKED);
     cr_assert_eq(small.result, -EMSGSIZE);
     cr_assert_eq(large.state, MBOX_OP_DONE);
-    commit(&box, large.msg);
+    commit(&box, large.entry);
     cr_assert_eq(op.result, 0);
 }
 
@@ -276,13 +277,13 @@ POLICY_TEST(what_a_receiver_did_not_get_is_not_left_to_one_with_too_little_room)
     struct mbox_op large = op_for(SIZE_MAX, false);
     struct mbox_op small = op_for(4, false);
     struct mbox_op op = op_for(0, true);
-    struct msg *msg;
+    struct mbox_entry *entry;
 
     configure(&box, "messages=0");
-    cr_assert_eq(take_from(&box, &large, &msg), MBOX_PARKED);
-    cr_assert_eq(take_from(&box, &small, &msg), MBOX_PARKED);
+    cr_assert_eq(take_from(&box, &large, &entry), MBOX_PARKED);
+    cr_assert_eq(take_from(&box, &small, &entry), MBOX_PARKED);
     cr_assert_eq(post("longer than four", 0, &op), MBOX_PARKED);
-    mbox_abort(&box, large.msg, &ready);
+    mbox_abort(&box, large.entry, &ready);
     mbox_ready_run(&ready);
     cr_assert_eq(small.result, -EMSGSIZE);
     cr_assert_eq(op.state, MBOX_OP_DONE);
@@ -294,10 +295,10 @@ POLICY_TEST(a_rejecting_rendezvous_does_not_wait_for_another_receiver)
 {
     struct mbox_op small = op_for(4, false);
     struct mbox_op op = op_for(0, false);
-    struct msg *msg;
+    struct mbox_entry *entry;
 
     configure(&box, "messages=0\noverflow=reject");
-    cr_assert_eq(take_from(&box, &small, &msg), MBOX_PARKED);
+    cr_assert_eq(take_from(&box, &small, &entry), MBOX_PARKED);
     cr_assert_eq(post("longer than four", 0, &op), -ENOBUFS);
     cr_assert_eq(small.result, -EMSGSIZE);
     cr_assert_eq(stat_of(&box).n_rejected, 1);
@@ -320,13 +321,13 @@ POLICY_TEST(what_has_its_place_is_not_refused)
 POLICY_TEST(nothing_moves_to_a_rendezvous_where_nobody_has_room_for_it)
 {
     struct mbox_op small = op_for(4, false);
-    struct msg *msg;
+    struct mbox_entry *entry;
     uint64_t id;
 
     configure(&other, "messages=0");
     cr_assert_eq(post("longer than four", 0, NULL), 0);
     id = only_id();
-    cr_assert_eq(take_from(&other, &small, &msg), MBOX_PARKED);
+    cr_assert_eq(take_from(&other, &small, &entry), MBOX_PARKED);
     cr_assert_eq(mbox_move(&box, &other, id, &ready), -EAGAIN);
     cr_assert_eq(stat_of(&other).n_messages, 0);
     expect(&box, "longer than four");

@@ -135,21 +135,21 @@ static int post(const char *text, struct waiter *waiter)
 
 static int start_take(struct mbox *from, struct waiter *waiter)
 {
-    struct msg *msg;
-    int r = mbox_take(from, &waiter->op, &msg, &ready);
+    struct mbox_entry *entry;
+    int r = mbox_take(from, &waiter->op, &entry, &ready);
 
     if (r == 0)
-        waiter->op.msg = msg;
+        waiter->op.entry = entry;
     mbox_ready_run(&ready);
     return r;
 }
 
-static void expect_msg(struct msg *msg, const char *text)
+static void expect_msg(struct mbox_entry *entry, const char *text)
 {
-    cr_assert_eq(msg->size_bytes, strlen(text));
-    cr_assert_eq(memcmp(msg->data, text, msg->size_bytes), 0);
-    mbox_commit(mbox, msg, &ready);
-    msg_unref(msg);
+    cr_assert_eq(entry->msg->size_bytes, strlen(text));
+    cr_assert_eq(memcmp(entry->msg->data, text, entry->msg->size_bytes), 0);
+    mbox_commit(mbox, entry, &ready);
+    mbox_entry_free(entry);
 }
 
 static void take_now(const char *text)
@@ -159,7 +159,7 @@ static void take_now(const char *text)
     waiter_init(&waiter);
     waiter.op.nonblock = true;
     cr_assert_eq(start_take(mbox, &waiter), 0);
-    expect_msg(waiter.op.msg, text);
+    expect_msg(waiter.op.entry, text);
 }
 
 static void produce(const char *text)
@@ -201,7 +201,7 @@ static void receiver_is_woken(void)
             usleep(300);
         produce("x");
         cr_assert_eq(waiter_result(&waiter), 0);
-        expect_msg(waiter.op.msg, "x");
+        expect_msg(waiter.op.entry, "x");
     }
 }
 
@@ -267,7 +267,7 @@ Test(ring_mbox, receivers_are_served_in_their_order)
 
         produce(text);
         cr_assert_eq(waiter_result(&waiters_in_order[i]), 0);
-        expect_msg(waiters_in_order[i].op.msg, text);
+        expect_msg(waiters_in_order[i].op.entry, text);
         for (int k = i + 1; k < 3; k++)
             cr_assert_not(is_done(&waiters_in_order[k]));
     }
@@ -294,7 +294,7 @@ Test(ring_mbox, undelivered_message_comes_back_first)
     produce("b");
     waiter_init(&waiter);
     cr_assert_eq(start_take(mbox, &waiter), 0);
-    mbox_abort(mbox, waiter.op.msg, &ready);
+    mbox_abort(mbox, waiter.op.entry, &ready);
     cr_assert_eq(mbox_remove(mbox, false, &ready), -ENOTEMPTY);
     take_now("a");
     take_now("b");
@@ -389,7 +389,7 @@ Test(ring_mbox, those_who_wait_go_on_in_the_new_memory)
     usleep(1000);
     produce("new");
     cr_assert_eq(waiter_result(&waiter), 0);
-    expect_msg(waiter.op.msg, "new");
+    expect_msg(waiter.op.entry, "new");
 }
 
 Test(ring_mbox, owner_is_charged)
@@ -419,8 +419,8 @@ Test(ring_mbox, bell_tells_each_change_once)
             cr_assert_eq(ring_mbox_wake(ring, &ready), 0);
         mbox_ready_run(&ready);
         cr_assert_eq(waiter_result(&waiter), 0);
-        waiter.op.seen = waiter.op.msg->id;
-        msg_unref(waiter.op.msg);
+        waiter.op.seen = waiter.op.entry->msg->id;
+        mbox_entry_free(waiter.op.entry);
         cr_assert_eq(waiter.op.seen, ring_mbox_last_change(ring));
     }
 }
@@ -438,8 +438,8 @@ Test(ring_mbox, bell_tells_each_listener)
     first.op.seen = ring_mbox_last_change(ring);
     cr_assert_eq(start_take(&ring->bell, &first), MBOX_PARKED);
     cr_assert_eq(start_take(&ring->bell, &second), 0);
-    cr_assert_eq(second.op.msg->id, first.op.seen);
-    msg_unref(second.op.msg);
+    cr_assert_eq(second.op.entry->msg->id, first.op.seen);
+    mbox_entry_free(second.op.entry);
 
     /* And also where it waited behind that one before the change. */
     second.op.state = MBOX_OP_IDLE;
@@ -448,8 +448,8 @@ Test(ring_mbox, bell_tells_each_listener)
     produce("b");
     cr_assert_eq(waiter_result(&second), 0);
     cr_assert_eq(waiter_result(&first), 0);
-    msg_unref(first.op.msg);
-    msg_unref(second.op.msg);
+    mbox_entry_free(first.op.entry);
+    mbox_entry_free(second.op.entry);
 }
 
 static void on_fire(struct mbox_watch *watch)
@@ -526,7 +526,7 @@ Test(ring_mbox, nobody_waits_for_the_dead)
     claim_and_die(SIGKILL);
     produce("b");
     cr_assert_eq(waiter_result(&waiter), 0);
-    expect_msg(waiter.op.msg, "b");
+    expect_msg(waiter.op.entry, "b");
     configure("producers=one\nconsumers=one\n", 0);
     map_client();
     claim_and_die(SIGKILL);
@@ -562,13 +562,13 @@ Test(ring_mbox, dead_are_told_from_who_has_their_pid_now)
                  ipcring_word(1, IPCRING_CLAIMED, predecessor_id()));
     produce("a");
     cr_assert_eq(take_soon(&waiter), 0);
-    expect_msg(waiter.op.msg, "a");
+    expect_msg(waiter.op.entry, "a");
     configure("consumers=one\n", 0);
     map_client();
     produce("b");
     atomic_store(ring_u32(memory->map, IPCRING_AT_CONSUMER), predecessor_id());
     cr_assert_eq(take_soon(&waiter), 0);
-    expect_msg(waiter.op.msg, "b");
+    expect_msg(waiter.op.entry, "b");
 }
 
 /* Fills the ring, whose slots have 16 bytes, with the claims of one who is dead, all but the last. */
@@ -600,7 +600,7 @@ Test(ring_mbox, dead_without_number_are_passed_a_few_at_a_time)
     waiter_init(&waiter);
     if (start_take(mbox, &waiter) == MBOX_PARKED)
         cr_assert_eq(waiter_result(&waiter), 0);
-    expect_msg(waiter.op.msg, "a");
+    expect_msg(waiter.op.entry, "a");
 }
 
 /* Fills the ring, whose slots have 16 bytes, with slots to be skipped, all but the last, which has an empty message. */
@@ -639,8 +639,8 @@ Test(ring_mbox, skipped_without_number_are_passed_a_few_at_a_time)
         waiter_init(&waiter);
         if (start_take(mbox, &waiter) == MBOX_PARKED)
             cr_assert_eq(waiter_result(&waiter), 0);
-        cr_assert_eq(waiter.op.msg->size_bytes, 0);
-        msg_unref(waiter.op.msg);
+        cr_assert_eq(waiter.op.entry->msg->size_bytes, 0);
+        mbox_entry_free(waiter.op.entry);
         cr_assert_eq(ring_tail(memory->map), n_slots);
     }
 }

@@ -30,10 +30,10 @@ static void complete(struct mbox_op *op, struct mbox_ready *ready)
 {
     (void)ready;
     completed_in->n_completed++;
-    if (op->msg && op->result == 0) {
-        mbox_commit(completed_in->mbox, op->msg, ready);
-        msg_unref(op->msg);
-        op->msg = NULL;
+    if (op->entry && op->result == 0) {
+        mbox_commit(completed_in->mbox, op->entry, ready);
+        mbox_entry_free(op->entry);
+        op->entry = NULL;
     }
 }
 
@@ -68,14 +68,15 @@ int world_post(struct world *world, struct mbox *to, const char *text, struct mb
 bool world_receive(struct world *world, struct mbox *from, const char *text)
 {
     struct mbox_op op = { .nonblock = true, .max_bytes = SIZE_MAX };
-    struct msg *msg;
+    struct mbox_entry *entry;
     bool is_it;
 
-    if (mbox_take(from, &op, &msg, &world->ready) < 0)
+    if (mbox_take(from, &op, &entry, &world->ready) < 0)
         return false;
-    is_it = msg->size_bytes == strlen(text) && memcmp(msg->data, text, msg->size_bytes) == 0;
-    mbox_commit(from, msg, &world->ready);
-    msg_unref(msg);
+    is_it = entry->msg->size_bytes == strlen(text) &&
+            memcmp(entry->msg->data, text, entry->msg->size_bytes) == 0;
+    mbox_commit(from, entry, &world->ready);
+    mbox_entry_free(entry);
     mbox_ready_run(&world->ready);
     return is_it;
 }

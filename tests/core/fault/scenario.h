@@ -22,8 +22,9 @@ struct world {
     struct mbox *other;
     struct mbox_op ops[4]; /* ops[0] is act()'s */
     unsigned int n_completed;
-    struct msg *in_flight; /* one that act() is to end */
-    void *own;             /* the scenario's, if prepare() made it; free()d in the end */
+    struct mbox_entry *in_flight; /* one that act() is to end */
+    struct msg *held;             /* as well */
+    void *own;                    /* the scenario's, if prepare() made it; free()d in the end */
 };
 
 struct scenario {

@@ -69,11 +69,11 @@ FAULT_TEST(fault_mbox, post_that_drops, .prepare = fill_drop_oldest, .act = post
 
 static void meet(struct world *world)
 {
-    struct msg *msg;
+    struct mbox_entry *entry;
 
     world_configure(world, world->mbox, "messages=0\n");
     world->ops[1] = world_op();
-    cr_assert_eq(mbox_take(world->mbox, &world->ops[1], &msg, &world->ready), MBOX_PARKED);
+    cr_assert_eq(mbox_take(world->mbox, &world->ops[1], &entry, &world->ready), MBOX_PARKED);
 }
 
 static void both_are_done(struct world *world, int result)
@@ -143,7 +143,7 @@ static void commit_what_was_taken(struct world *world, int result)
 {
     if (result == 0) {
         mbox_commit(world->mbox, world->in_flight, &world->ready);
-        msg_unref(world->in_flight);
+        mbox_entry_free(world->in_flight);
         mbox_ready_run(&world->ready);
     } else {
         cr_assert(world_receive(world, world->mbox, "hello"));
@@ -156,9 +156,9 @@ FAULT_TEST(fault_mbox, take, .prepare = send_hello, .act = take_hello,
 
 static int take_and_wait(struct world *world)
 {
-    struct msg *msg;
+    struct mbox_entry *entry;
 
-    return mbox_take(world->mbox, &world->ops[0], &msg, &world->ready);
+    return mbox_take(world->mbox, &world->ops[0], &entry, &world->ready);
 }
 
 FAULT_TEST(fault_mbox, take_from_an_empty_one, .act = take_and_wait, .expected = MBOX_PARKED,
@@ -173,7 +173,7 @@ static void take_first(struct world *world)
 static int commit(struct world *world)
 {
     mbox_commit(world->mbox, world->in_flight, &world->ready);
-    msg_unref(world->in_flight);
+    mbox_entry_free(world->in_flight);
     return 0;
 }
 
@@ -203,7 +203,7 @@ static void take_first_of_a_forgotten_sender(struct world *world)
     for (uid_t uid = FIRST_UID; uid <= LAST_UID; uid++)
         cr_assert_eq(quota_charge(&world->domain.quota, uid, 1), 0);
     take_first(world);
-    msg_discharge(world->in_flight);
+    mbox_entry_discharge(world->in_flight);
 }
 
 static void hello_is_back_among_many(struct world *world, int result)
@@ -219,8 +219,8 @@ FAULT_TEST(fault_mbox, abort_for_a_stranger, .prepare = take_first_of_a_forgotte
 static void hold_hello(struct world *world)
 {
     send_hello(world);
-    world->in_flight = mbox_hold(world->mbox, atomic_load(&world->domain.last_id), WORLD_UID + 1);
-    cr_assert(world->in_flight);
+    world->held = mbox_hold(world->mbox, atomic_load(&world->domain.last_id), WORLD_UID + 1);
+    cr_assert(world->held);
 }
 
 static int receive_what_is_held(struct world *world)
@@ -233,7 +233,7 @@ static void let_go(struct world *world, int result)
     cr_assert_eq(result, 0);
     cr_assert_eq(quota_used(&world->domain.quota), MSG_MIN_CHARGE_BYTES,
                  "who holds it is not charged");
-    msg_let_go(world->in_flight);
+    msg_let_go(world->held);
 }
 
 FAULT_TEST(fault_mbox, receive_what_another_holds, .prepare = hold_hello,
@@ -252,7 +252,7 @@ FAULT_TEST(fault_mbox, hold_, .prepare = send_hello, .act = hold, .errnos = { EN
 
 static int keep_rest(struct world *world)
 {
-    return msg_charge_keeper(world->in_flight, &world->domain.quota, WORLD_UID + 1);
+    return mbox_entry_charge_keeper(world->in_flight, &world->domain.quota, WORLD_UID + 1);
 }
 
 static void end_rest(struct world *world, int result)

@@ -165,12 +165,12 @@ static int take(struct world *world)
 {
     struct mbox_op op = { .nonblock = true, .max_bytes = SIZE_MAX };
     struct mbox *mbox = &rings_of(world)->box->mbox;
-    struct msg *msg;
-    int r = mbox_take(mbox, &op, &msg, &world->ready);
+    struct mbox_entry *entry;
+    int r = mbox_take(mbox, &op, &entry, &world->ready);
 
     if (r == 0) {
-        mbox_commit(mbox, msg, &world->ready);
-        msg_unref(msg);
+        mbox_commit(mbox, entry, &world->ready);
+        mbox_entry_free(entry);
     }
     return r;
 }
@@ -181,11 +181,11 @@ static int take_and_abort(struct world *world)
 {
     struct mbox_op op = { .nonblock = true, .max_bytes = SIZE_MAX };
     struct mbox *mbox = &rings_of(world)->box->mbox;
-    struct msg *msg;
-    int r = mbox_take(mbox, &op, &msg, &world->ready);
+    struct mbox_entry *entry;
+    int r = mbox_take(mbox, &op, &entry, &world->ready);
 
     if (r == 0)
-        mbox_abort(mbox, msg, &world->ready);
+        mbox_abort(mbox, entry, &world->ready);
     return r;
 }
 
@@ -209,14 +209,14 @@ static int take_change(struct world *world)
 {
     struct mbox_op op = { .nonblock = true, .max_bytes = SIZE_MAX };
     struct mbox *bell = &rings_of(world)->box->ring.bell;
-    struct msg *msg;
+    struct mbox_entry *entry;
     int r;
 
     ring_mbox_wake(&rings_of(world)->box->ring, &world->ready);
-    r = mbox_take(bell, &op, &msg, &world->ready);
+    r = mbox_take(bell, &op, &entry, &world->ready);
     if (r == 0) {
-        mbox_commit(bell, msg, &world->ready);
-        msg_unref(msg);
+        mbox_commit(bell, entry, &world->ready);
+        mbox_entry_free(entry);
     }
     return r;
 }

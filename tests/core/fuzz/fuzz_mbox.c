@@ -38,7 +38,7 @@ struct waiting {
 };
 
 struct flying {
-    struct msg *msg;
+    struct mbox_entry *entry;
     struct box *box;
     struct waiting *sender; /* who waits for it; may end meanwhile */
 };
@@ -67,7 +67,7 @@ static uint32_t serial_of(const struct msg *msg)
 static struct flying *free_flying(void)
 {
     for (unsigned int i = 0; i < N_FLYING; i++) {
-        if (!flying[i].msg)
+        if (!flying[i].entry)
             return &flying[i];
     }
     return NULL;
@@ -82,21 +82,21 @@ static struct waiting *free_waiting(void)
     return NULL;
 }
 
-static void got(struct box *box, struct msg *msg)
+static void got(struct box *box, struct mbox_entry *entry)
 {
     struct flying *place = free_flying();
-    uint32_t serial = serial_of(msg);
+    uint32_t serial = serial_of(entry->msg);
 
     HOLDS(fates[serial] == ACCEPTED || fates[serial] == POSTING);
     if (!place) {
         fates[serial] = GONE;
-        mbox_commit(&box->mbox, msg, &ready);
-        msg_unref(msg);
+        mbox_commit(&box->mbox, entry, &ready);
+        mbox_entry_free(entry);
         return;
     }
     if (fates[serial] == ACCEPTED)
         fates[serial] = FLYING;
-    *place = (struct flying){ .msg = msg, .box = box };
+    *place = (struct flying){ .entry = entry, .box = box };
 }
 
 static void sent(uint32_t serial, int result)
@@ -119,7 +119,7 @@ static void complete(struct mbox_op *op, struct mbox_ready *more)
     else if (who->serial)
         sent(who->serial, op->result);
     else if (op->result == 0)
-        got(who->box, op->msg);
+        got(who->box, op->entry);
 }
 
 static struct waiting *prepare(struct box *box, uint8_t flags)
@@ -193,40 +193,40 @@ static void post(struct box *box, struct input *input)
 static void take(struct box *box, struct input *input)
 {
     struct waiting *who = prepare(box, input_u8(input));
-    struct msg *msg;
+    struct mbox_entry *entry;
     int r;
 
     if (!who)
         return;
-    r = mbox_take(&box->mbox, &who->op, &msg, &ready);
+    r = mbox_take(&box->mbox, &who->op, &entry, &ready);
     who->is_parked = r == MBOX_PARKED;
     if (r == 0)
-        got(box, msg);
+        got(box, entry);
 }
 
 static void land(struct input *input, bool delivered)
 {
     struct flying *one = &flying[input_u8(input) % N_FLYING];
-    struct msg *msg = one->msg;
+    struct mbox_entry *entry = one->entry;
     struct box *box = one->box;
     uint32_t serial;
 
-    if (!msg)
+    if (!entry)
         return;
-    serial = serial_of(msg);
+    serial = serial_of(entry->msg);
     *one = (struct flying){ 0 };
     if (input_u8(input) & 1)
-        msg_discharge(msg);
+        mbox_entry_discharge(entry);
     if (delivered) {
         /* Also the one whose sender waited until now. */
         fates[serial] = GONE;
-        mbox_commit(&box->mbox, msg, &ready);
-        msg_unref(msg);
+        mbox_commit(&box->mbox, entry, &ready);
+        mbox_entry_free(entry);
         return;
     }
     if (fates[serial] == FLYING)
         fates[serial] = box->is_removed ? GONE : ACCEPTED;
-    mbox_abort(&box->mbox, msg, &ready);
+    mbox_abort(&box->mbox, entry, &ready);
 }
 
 static void cancel(struct input *input)
@@ -400,10 +400,10 @@ static uint64_t cost_of_others(void)
     uint64_t cost = 0;
 
     for (unsigned int i = 0; i < N_FLYING; i++) {
-        if (!flying[i].msg)
+        if (!flying[i].entry)
             continue;
-        flies[serial_of(flying[i].msg)] = true;
-        cost += msg_charge_bytes(flying[i].msg);
+        flies[serial_of(flying[i].entry->msg)] = true;
+        cost += msg_charge_bytes(flying[i].entry->msg);
     }
     for (unsigned int i = 0; i < N_OPS; i++) {
         const struct waiting *who = &waiting[i];
@@ -489,8 +489,8 @@ static void end(void)
         mbox_ready_run(&ready);
     }
     for (unsigned int i = 0; i < N_FLYING; i++) {
-        if (flying[i].msg)
-            mbox_abort(&flying[i].box->mbox, flying[i].msg, &ready);
+        if (flying[i].entry)
+            mbox_abort(&flying[i].box->mbox, flying[i].entry, &ready);
         mbox_ready_run(&ready);
     }
     for (unsigned int i = 0; i < N_MBOXES; i++) {

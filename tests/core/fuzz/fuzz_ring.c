@@ -60,11 +60,11 @@ static void drop_box(struct ring_box *gone)
     mbox_unref(&gone->mbox);
 }
 
-static void arrived(struct mbox *from, struct msg *msg, struct mbox_ready *ready)
+static void arrived(struct mbox *from, struct mbox_entry *entry, struct mbox_ready *ready)
 {
-    HOLDS(msg->size_bytes <= 1 << 16);
-    mbox_commit(from, msg, ready);
-    msg_unref(msg);
+    HOLDS(entry->msg->size_bytes <= 1 << 16);
+    mbox_commit(from, entry, ready);
+    mbox_entry_free(entry);
 }
 
 /* May be called in the waiters' thread. */
@@ -72,8 +72,8 @@ static void complete(struct mbox_op *op, struct mbox_ready *ready)
 {
     struct taker *taker = (struct taker *)op;
 
-    if (op->result == 0 && op->msg)
-        arrived(taker->from, op->msg, ready);
+    if (op->result == 0 && op->entry)
+        arrived(taker->from, op->entry, ready);
     atomic_store(&taker->is_parked, false);
 }
 
@@ -93,17 +93,17 @@ static void take_now(struct mbox *from, size_t max_bytes)
 {
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
     struct mbox_op op = { .nonblock = true, .max_bytes = max_bytes };
-    struct msg *msg;
+    struct mbox_entry *entry;
 
-    if (mbox_take(from, &op, &msg, &ready) == 0)
-        arrived(from, msg, &ready);
+    if (mbox_take(from, &op, &entry, &ready) == 0)
+        arrived(from, entry, &ready);
     mbox_ready_run(&ready);
 }
 
 static void take_and_wait(struct mbox *from, struct taker *taker)
 {
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
-    struct msg *msg;
+    struct mbox_entry *entry;
     int r;
 
     if (atomic_load(&taker->is_parked))
@@ -111,11 +111,11 @@ static void take_and_wait(struct mbox *from, struct taker *taker)
     *taker = (struct taker){ .op = { .complete = complete, .max_bytes = SIZE_MAX },
                              .is_parked = true,
                              .from = from };
-    r = mbox_take(from, &taker->op, &msg, &ready);
+    r = mbox_take(from, &taker->op, &entry, &ready);
     if (r != MBOX_PARKED)
         atomic_store(&taker->is_parked, false);
     if (r == 0)
-        arrived(from, msg, &ready);
+        arrived(from, entry, &ready);
     mbox_ready_run(&ready);
 }
 
@@ -250,12 +250,13 @@ static void neighbour_works(void)
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
     struct mbox_op op = { .nonblock = true, .max_bytes = SIZE_MAX };
     struct msg *msg = msg_new("neighbour", 9, 0, (struct msg_sender){ .uid = 1 });
+    struct mbox_entry *entry;
 
     HOLDS(mbox_post(&neighbour->mbox, msg, NULL, &ready) == 0);
     msg_unref(msg);
-    HOLDS(mbox_take(&neighbour->mbox, &op, &msg, &ready) == 0);
-    HOLDS(msg->size_bytes == 9);
-    arrived(&neighbour->mbox, msg, &ready);
+    HOLDS(mbox_take(&neighbour->mbox, &op, &entry, &ready) == 0);
+    HOLDS(entry->msg->size_bytes == 9);
+    arrived(&neighbour->mbox, entry, &ready);
     mbox_ready_run(&ready);
 }
 

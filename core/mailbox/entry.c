@@ -1,0 +1,84 @@
+/* An entry is small, and made before it is known whether its message finds room: what may fail is over by then.
+ * What it costs is part of what a message counts for at least (MSG_MIN_CHARGE_BYTES). */
+#include "entry.h"
+
+#include <stdlib.h>
+
+struct mbox_entry *mbox_entry_new(struct msg *msg)
+{
+    struct mbox_entry *entry = calloc(1, sizeof(*entry));
+
+    if (entry)
+        entry->msg = msg ? msg_ref(msg) : NULL;
+    return entry;
+}
+
+void mbox_entry_free(struct mbox_entry *entry)
+{
+    if (!entry)
+        return;
+    mbox_entry_discharge(entry);
+    msg_unref(entry->msg);
+    free(entry);
+}
+
+void mbox_entry_set(struct mbox_entry *entry, struct msg *msg)
+{
+    msg_unref(entry->msg);
+    entry->msg = msg_ref(msg);
+}
+
+int mbox_entry_charge(struct mbox_entry *entry, struct quota *quota)
+{
+    struct msg *msg = entry->msg;
+    int r = quota_charge_begin(&msg->charge, quota, msg->sender.uid, msg_charge_bytes(msg));
+
+    entry->is_charged = r == 0;
+    return r;
+}
+
+void mbox_entry_adopt_charge(struct mbox_entry *entry, struct quota *quota)
+{
+    struct msg *msg = entry->msg;
+
+    quota_charge_adopt(&msg->charge, quota, msg->sender.uid, msg_charge_bytes(msg));
+    entry->is_charged = true;
+}
+
+void mbox_entry_leave_charge(struct mbox_entry *entry)
+{
+    entry->msg->charge = (struct quota_charge){ 0 };
+    entry->is_charged = false;
+}
+
+void mbox_entry_discharge(struct mbox_entry *entry)
+{
+    if (!entry->is_charged)
+        return;
+    entry->is_charged = false;
+    quota_charge_hand_on(&entry->msg->charge);
+}
+
+int mbox_entry_charge_keeper(struct mbox_entry *entry, struct quota *quota, uid_t uid)
+{
+    struct msg *msg = entry->msg;
+    int r;
+
+    if (entry->is_charged) {
+        quota_charge_move(&msg->charge, uid);
+        return 0;
+    }
+    r = quota_charge_begin(&msg->charge, quota, uid, msg_charge_bytes(msg));
+    entry->is_charged = r == 0;
+    return r;
+}
+
+void mbox_entry_recharge(struct mbox_entry *entry, struct quota *quota, uid_t uid)
+{
+    struct msg *msg = entry->msg;
+
+    quota_charge_restore(&msg->charge, quota, uid, msg_charge_bytes(msg));
+    if (entry->is_charged)
+        quota_charge_drop(&msg->charge);
+    entry->is_charged = true;
+}
