@@ -53,17 +53,20 @@ static char short_escape(unsigned char c)
     }
 }
 
-static bool is_plain(unsigned char c)
+static bool is_plain(const struct envelope *envelope, unsigned char c)
 {
-    return c >= ' ' && c != '"' && c != '\\';
+    return c >= ' ' && c != '"' && c != '\\' && !(envelope->is_broken && c >= 0x80);
+}
+
+static void pend_bytes(struct envelope *envelope, const char *text, size_t n)
+{
+    memcpy(envelope->pending + envelope->n_pending, text, n);
+    envelope->n_pending += (unsigned int)n;
 }
 
 static void pend(struct envelope *envelope, const char *text)
 {
-    size_t n = strlen(text);
-
-    memcpy(envelope->pending + envelope->n_pending, text, n);
-    envelope->n_pending += (unsigned int)n;
+    pend_bytes(envelope, text, strlen(text));
 }
 
 /* Nothing is pending. */
@@ -75,7 +78,7 @@ static void pend_escape(struct envelope *envelope, unsigned char c)
     if (letter)
         snprintf(text, sizeof(text), "\\%c", letter);
     else
-        snprintf(text, sizeof(text), "\\u%04X", c);
+        snprintf(text, sizeof(text), "\\u%04X", c < 0x80 ? c : 0xFFFDU);
     pend(envelope, text);
 }
 
@@ -83,7 +86,7 @@ void envelope_init(struct envelope *envelope, const struct msg *msg)
 {
     char arrived[TIMESTAMP_MAX];
 
-    *envelope = (struct envelope){ .msg = msg };
+    *envelope = (struct envelope){ .msg = msg, .text = msg->data, .n_text = msg->size_bytes };
     timestamp_format(&msg->arrived, arrived);
     envelope->n_pending = (unsigned int)snprintf(
         envelope->pending, sizeof(envelope->pending),
@@ -95,7 +98,7 @@ void envelope_init(struct envelope *envelope, const struct msg *msg)
 
 static size_t left_of(const struct envelope *envelope)
 {
-    return envelope->msg->size_bytes - envelope->offset;
+    return envelope->n_text - envelope->offset;
 }
 
 static void begin_body(struct envelope *envelope, enum envelope_stage stage)
@@ -113,7 +116,7 @@ static void judge(struct envelope *envelope)
 
     if (n_step < JUDGED_AT_ONCE_BYTES)
         n_step = JUDGED_AT_ONCE_BYTES;
-    if (!utf8_check(envelope->msg->data + envelope->offset, left_of(envelope), n_step, &n)) {
+    if (!utf8_check(envelope->text + envelope->offset, left_of(envelope), n_step, &n)) {
         begin_body(envelope, ENVELOPE_BASE64);
         return;
     }
@@ -122,22 +125,45 @@ static void judge(struct envelope *envelope)
         begin_body(envelope, ENVELOPE_TEXT);
 }
 
-static void end_body(struct envelope *envelope)
+static void begin_header(struct envelope *envelope, const struct header *header)
 {
-    envelope->stage = ENVELOPE_TAIL;
-    pend(envelope, "\"}\n");
+    size_t n;
+
+    pend_bytes(envelope, header->name, header->n_name);
+    pend(envelope, "\":\"");
+    envelope->stage = ENVELOPE_HEADER;
+    envelope->text = (const unsigned char *)header->value;
+    envelope->n_text = header->n_value;
+    envelope->offset = 0;
+    envelope->is_broken = !utf8_check(envelope->text, header->n_value, header->n_value, &n);
 }
 
-/* Each of these two writes what of the body needs no place beyond @size, and lets one more group or character
+/* The body, or the value of a header, is written: what comes next. */
+static void end_text(struct envelope *envelope)
+{
+    bool is_first = envelope->stage != ENVELOPE_HEADER;
+    struct header header;
+
+    pend(envelope, "\"");
+    if (headers_next(envelope->msg->headers, &envelope->header_at, &header)) {
+        pend(envelope, is_first ? ",\"headers\":{\"" : ",\"");
+        begin_header(envelope, &header);
+    } else {
+        pend(envelope, is_first ? "}\n" : "}}\n");
+        envelope->stage = ENVELOPE_TAIL;
+    }
+}
+
+/* Each of these two writes what of the text needs no place beyond @size, and lets one more group or character
  * pend. Return: how many bytes it has written. */
 
 static size_t put_text(struct envelope *envelope, char *to, size_t size)
 {
-    const unsigned char *data = envelope->msg->data + envelope->offset;
+    const unsigned char *data = envelope->text + envelope->offset;
     size_t left = left_of(envelope);
     size_t n = 0;
 
-    while (n < left && n < size && is_plain(data[n]))
+    while (n < left && n < size && is_plain(envelope, data[n]))
         n++;
     memcpy(to, data, n);
     envelope->offset += n;
@@ -150,7 +176,7 @@ static size_t put_text(struct envelope *envelope, char *to, size_t size)
 
 static size_t put_base64(struct envelope *envelope, char *to, size_t size)
 {
-    const unsigned char *data = envelope->msg->data;
+    const unsigned char *data = envelope->text;
     size_t n = 0;
     size_t left;
 
@@ -171,14 +197,14 @@ static size_t put_base64(struct envelope *envelope, char *to, size_t size)
     return n;
 }
 
-static size_t put_body(struct envelope *envelope, char *to, size_t size)
+static size_t put(struct envelope *envelope, char *to, size_t size)
 {
     if (left_of(envelope) == 0) {
-        end_body(envelope);
+        end_text(envelope);
         return 0;
     }
-    return envelope->stage == ENVELOPE_TEXT ? put_text(envelope, to, size)
-                                            : put_base64(envelope, to, size);
+    return envelope->stage == ENVELOPE_BASE64 ? put_base64(envelope, to, size)
+                                              : put_text(envelope, to, size);
 }
 
 static size_t put_pending(struct envelope *envelope, char *to, size_t size)
@@ -211,7 +237,7 @@ size_t envelope_read(struct envelope *envelope, char *to, size_t size)
         if (envelope->n_pending > 0)
             n += put_pending(envelope, to + n, size - n);
         else
-            n += put_body(envelope, to + n, size - n);
+            n += put(envelope, to + n, size - n);
     }
     return n;
 }

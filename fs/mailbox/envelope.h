@@ -2,7 +2,8 @@
  * message itself, and a read costs what it returns.
  *
  * Whether a message is text (valid UTF-8) must be known before the first byte of its body is read. Of a very long
- * one that takes several reads, each of which returns a byte of what comes before. */
+ * one that takes several reads, each of which returns a byte of what comes before. Headers come last, where there are
+ * some. Their values are text; one that is not has U+FFFD for each byte that is not ASCII. */
 #ifndef IPCFS_FS_ENVELOPE_H
 #define IPCFS_FS_ENVELOPE_H
 
@@ -15,6 +16,7 @@ enum envelope_stage {
     ENVELOPE_JUDGE, /* whether the body is text */
     ENVELOPE_TEXT,
     ENVELOPE_BASE64,
+    ENVELOPE_HEADER, /* the value of one */
     ENVELOPE_TAIL,
     ENVELOPE_DONE,
 };
@@ -23,7 +25,11 @@ enum envelope_stage {
 struct envelope {
     const struct msg *msg; /* the user's, who holds it */
     enum envelope_stage stage;
-    size_t offset;          /* of the body, up to where it is judged, or encoded */
+    const unsigned char *text; /* the body, or a header's value */
+    size_t n_text;
+    size_t offset;          /* in it, up to where it is judged, or encoded */
+    bool is_broken;         /* it is a header's value, and not valid UTF-8 */
+    size_t header_at;       /* behind the last header that was begun (headers_next) */
     unsigned int n_pending; /* what is encoded and not read */
     unsigned int pending_at;
     char pending[ENVELOPE_PENDING_MAX];

@@ -50,7 +50,10 @@ static char *expected_line(const struct msg *msg)
 {
     char arrived[TIMESTAMP_MAX];
     json_t *text = json_stringn((const char *)msg->data, msg->size_bytes);
+    json_t *headers = json_object();
+    struct header header;
     json_t *object;
+    size_t at = 0;
     char *line;
     char *dump;
 
@@ -63,6 +66,12 @@ static char *expected_line(const struct msg *msg)
         json_object_set_new(object, "text", text);
     else
         json_object_set_new(object, "base64", base64(msg));
+    while (headers_next(msg->headers, &at, &header))
+        json_object_setn_new(headers, header.name, header.n_name,
+                             json_stringn(header.value, header.n_value));
+    if (msg->headers)
+        json_object_set(object, "headers", headers);
+    json_decref(headers);
     dump = json_dumps(object, JSON_COMPACT);
     json_decref(object);
     line = malloc(strlen(dump) + 2);
@@ -99,9 +108,9 @@ static void expect_pieces(const struct msg *msg, const char *expected, size_t si
     free(again);
 }
 
-static void expect_in_all_sizes(const void *data, size_t size)
+/* Takes the reference. */
+static void expect_message_in_all_sizes(struct msg *msg)
 {
-    struct msg *msg = new_message(data, size);
     char *expected = expected_line(msg);
     size_t n = strlen(expected);
 
@@ -109,6 +118,11 @@ static void expect_in_all_sizes(const void *data, size_t size)
         expect_pieces(msg, expected, piece);
     free(expected);
     msg_unref(msg);
+}
+
+static void expect_in_all_sizes(const void *data, size_t size)
+{
+    expect_message_in_all_sizes(new_message(data, size));
 }
 
 static void expect_text_in_all_sizes(const char *text)
@@ -143,6 +157,41 @@ Test(envelope, binaries_in_pieces_of_every_size)
     expect_in_all_sizes(bytes, sizeof(bytes));
     expect_text_in_all_sizes("gr\xfc\xdf");
     expect_text_in_all_sizes("abc\xc3");
+}
+
+static struct msg *with_headers(const char *data)
+{
+    struct msg *msg = new_message(data, strlen(data));
+    char name[HEADERS_NAME_MAX];
+
+    memset(name, 'n', sizeof(name));
+    cr_assert_eq(headers_add(&msg->headers, "kind", 4, "\"gr\u00fc\u00dfe\"\n", 10), 0);
+    cr_assert_eq(headers_add(&msg->headers, "empty", 5, "", 0), 0);
+    cr_assert_eq(headers_add(&msg->headers, name, sizeof(name), "\0", 1), 0);
+    return msg;
+}
+
+Test(envelope, headers_in_pieces_of_every_size)
+{
+    expect_message_in_all_sizes(with_headers("text"));
+    expect_message_in_all_sizes(with_headers(""));
+    expect_message_in_all_sizes(with_headers("\xff\xfe"));
+}
+
+/* As the name of a mailbox may be, which is any bytes. */
+Test(envelope, a_header_that_is_no_text_is_made_one)
+{
+    struct msg *msg = new_message("", 0);
+    struct envelope envelope;
+    char line[512];
+    size_t n;
+
+    cr_assert_eq(headers_add(&msg->headers, "a", 1, "x\xff\"\xc3\x41", 5), 0);
+    envelope_init(&envelope, msg);
+    n = envelope_read(&envelope, line, sizeof(line) - 1);
+    line[n] = '\0';
+    cr_assert(strstr(line, ",\"headers\":{\"a\":\"x\\uFFFD\\\"\\uFFFDA\"}}\n"), "%s", line);
+    msg_unref(msg);
 }
 
 /* Return: @msg's size of letters, with @at those of @bytes that fit. */
