@@ -35,9 +35,6 @@
 #define NODE_INO_MESSAGE_BITS 31
 #define NODE_INO_MADE_LATER (UINT64_C(1) << 32)
 
-/* Longest value of an extended attribute, with its NUL. */
-#define NODE_XATTR_MAX 32
-
 /* Longest target of a symbolic link, with its NUL. */
 #define NODE_TARGET_MAX 4096 /* PATH_MAX */
 
@@ -140,13 +137,9 @@ struct node_ops {
     int (*xattr_set)(struct node *node, const char *name, const char *value, size_t size,
                      int flags);
     int (*xattr_remove)(struct node *node, const char *name);
-    /* What the caller frees. Return: 0; -ENODATA; -ENOMEM. NULL: the three below say what there is. */
+    /* What the caller frees. Return: 0; -ENODATA; -ENOMEM. NULL: there are none. */
     int (*xattr_get)(struct node *node, const char *name, char **ret_value, size_t *ret_size);
     int (*xattr_list)(struct node *node, char **ret_names, size_t *ret_size);
-    /* Writes the value as text. Return: its length; -ENODATA. */
-    int (*getxattr)(struct node *node, const char *name, char value[NODE_XATTR_MAX]);
-    const char *const *xattr_names;
-    size_t n_xattrs;
 };
 
 struct node {

@@ -824,42 +824,25 @@ static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
     struct node *node = node_of(req, ino);
-    char value[NODE_XATTR_MAX];
-    char *own_value = NULL;
-    size_t own_size = 0;
-    int n = -ENODATA;
+    char *value = NULL;
+    size_t n = 0;
+    int r = -ENODATA;
 
-    if (node->ops->xattr_get) {
-        n = node->ops->xattr_get(node, name, &own_value, &own_size);
-        reply_and_free_xattr(req, n, own_value, own_size, size);
-        return;
-    }
-    if (node->ops->getxattr)
-        n = node->ops->getxattr(node, name, value);
-    if (n < 0)
-        reply_result(req, n, "getxattr", NULL);
-    else
-        reply_xattr(req, value, (size_t)n, size);
+    if (node->ops->xattr_get)
+        r = node->ops->xattr_get(node, name, &value, &n);
+    reply_and_free_xattr(req, r, value, n, size);
 }
 
 static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 {
     struct node *node = node_of(req, ino);
-    const struct node_ops *ops = node->ops;
-    char *own_names = NULL;
-    size_t own_size = 0;
-    char names[16 * NODE_XATTR_MAX];
-    char *end = names;
+    char *names = NULL;
+    size_t n = 0;
+    int r = 0;
 
-    if (ops->xattr_list) {
-        int r = ops->xattr_list(node, &own_names, &own_size);
-
-        reply_and_free_xattr(req, r, own_names, own_size, size);
-        return;
-    }
-    for (size_t i = 0; i < ops->n_xattrs; i++)
-        end = stpcpy(end, ops->xattr_names[i]) + 1;
-    reply_xattr(req, names, (size_t)(end - names), size);
+    if (node->ops->xattr_list)
+        r = node->ops->xattr_list(node, &names, &n);
+    reply_and_free_xattr(req, r, names, n, size);
 }
 
 const struct fuse_lowlevel_ops kernel_ops = {

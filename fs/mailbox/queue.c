@@ -124,26 +124,87 @@ static const char *const xattr_names[] = {
     "user.ipcfs.prio",
 };
 
-static int entry_getxattr(struct node *node, const char *name, char value[NODE_XATTR_MAX])
+/* What the sender says of it. */
+static const char header_prefix[] = "user.ipcfs.h.";
+
+/* Return: the message, with a reference, as long as it waits: its node does not hold it; NULL. */
+static struct msg *find_message(const struct entry *entry)
+{
+    box_auto *box = box_pass(entry->door);
+
+    return box ? mbox_find(&box->mbox, entry->id) : NULL;
+}
+
+static int copy_value(const char *value, size_t n, char **ret_value, size_t *ret_size)
+{
+    char *copy = malloc(n + 1);
+
+    if (!copy)
+        return -ENOMEM;
+    memcpy(copy, value, n);
+    *ret_value = copy;
+    *ret_size = n;
+    return 0;
+}
+
+static int get_header(const struct entry *entry, const char *name, char **ret_value,
+                      size_t *ret_size)
+{
+    struct msg *msg = find_message(entry);
+    struct header header;
+    int r = -ENODATA;
+
+    if (msg && headers_find(msg->headers, name, strlen(name), &header))
+        r = copy_value(header.value, header.n_value, ret_value, ret_size);
+    msg_unref(msg);
+    return r;
+}
+
+static int entry_xattr_get(struct node *node, const char *name, char **ret_value, size_t *ret_size)
 {
     const struct entry *entry = node->object;
     const uint64_t values[] = { (uint64_t)entry->sender.pid, entry->sender.uid, entry->sender.gid,
                                 entry->prio };
+    char text[32];
 
+    if (strncmp(name, header_prefix, sizeof(header_prefix) - 1) == 0)
+        return get_header(entry, name + sizeof(header_prefix) - 1, ret_value, ret_size);
     for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
         if (strcmp(name, xattr_names[i]) == 0)
-            return snprintf(value, NODE_XATTR_MAX, "%" PRIu64, values[i]);
+            return copy_value(text, (size_t)snprintf(text, sizeof(text), "%" PRIu64, values[i]),
+                              ret_value, ret_size);
     }
     return -ENODATA;
+}
+
+static int entry_xattr_list(struct node *node, char **ret_names, size_t *ret_size)
+{
+    struct msg *msg = find_message(node->object);
+    FILE *to = open_memstream(ret_names, ret_size);
+    struct header header;
+    size_t at = 0;
+    bool failed;
+
+    for (size_t i = 0; to && i < sizeof(xattr_names) / sizeof(xattr_names[0]); i++)
+        fprintf(to, "%s%c", xattr_names[i], '\0');
+    while (to && msg && headers_next(msg->headers, &at, &header))
+        fprintf(to, "%s%.*s%c", header_prefix, (int)header.n_name, header.name, '\0');
+    msg_unref(msg);
+    failed = !to || ferror(to);
+    if (!to)
+        return -ENOMEM;
+    if (fclose(to) == 0 && !failed)
+        return 0;
+    free(*ret_names);
+    return -ENOMEM;
 }
 
 static const struct node_ops entry_ops = {
     .getattr = entry_getattr,
     .release = entry_release,
     .open = entry_open,
-    .getxattr = entry_getxattr,
-    .xattr_names = xattr_names,
-    .n_xattrs = sizeof(xattr_names) / sizeof(xattr_names[0]),
+    .xattr_get = entry_xattr_get,
+    .xattr_list = entry_xattr_list,
 };
 
 static struct entry *new_entry(struct box *box, const struct msg *msg)
