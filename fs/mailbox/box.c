@@ -274,7 +274,7 @@ static enum box_file file_of(const struct node *node)
 
 static bool is_sender(enum box_file file)
 {
-    return file == BOX_SEND || file == BOX_SEND_LINES;
+    return file == BOX_SEND || file == BOX_SEND_LINES || file == BOX_SEND_JSON;
 }
 
 static bool is_receiver(enum box_file file)
@@ -378,6 +378,15 @@ static int open_send_lines(struct node *node, struct box *box, int flags,
     return lines_open(node->kernel, &box->mbox, box->files[file_of(node)].ino, caller, ret_file);
 }
 
+static int open_send_json(struct node *node, struct box *box, int flags,
+                          const struct caller *caller, struct file **ret_file)
+{
+    if (!is_for(flags, O_WRONLY))
+        return -EACCES;
+    return lines_open_json(node->kernel, &box->mbox, box->files[file_of(node)].ino, caller,
+                           ret_file);
+}
+
 /* Return: 0: @caller may receive with @flags; -EACCES; or as box_admit. */
 static int check_receive(struct box *box, int flags, const struct caller *caller)
 {
@@ -479,6 +488,7 @@ static int file_open(struct node *node, int flags, const struct caller *caller,
 static const struct box_file_kind kinds[BOX_N_FILES] = {
     [BOX_SEND] = { "send", S_IFREG, ALL_WRITE, true, FILE_OPS, open_send },
     [BOX_SEND_LINES] = { "send.lines", S_IFREG, ALL_WRITE, true, FILE_OPS, open_send_lines },
+    [BOX_SEND_JSON] = { "send.json", S_IFREG, ALL_WRITE, true, FILE_OPS, open_send_json },
     [BOX_RECV] = { "recv", S_IFREG | 0400, 0, false, FILE_OPS, open_recv },
     [BOX_RECV_LINES] = { "recv.lines", S_IFREG | 0400, 0, false, FILE_OPS, open_recv_lines },
     [BOX_RECV_JSON] = { "recv.json", S_IFREG | 0400, 0, false, FILE_OPS, open_recv_json },

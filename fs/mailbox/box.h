@@ -14,6 +14,7 @@
 enum box_file {
     BOX_SEND,
     BOX_SEND_LINES,
+    BOX_SEND_JSON,
     BOX_RECV,
     BOX_RECV_LINES,
     BOX_RECV_JSON,
@@ -37,7 +38,8 @@ enum box_file {
 
 /* What those have whose messages are the daemon's. */
 #define BOX_FILES_OF_MAILBOX                                                                       \
-    (BOX_FILES_OF_ALL | BOX_FILE(BOX_RECV_JSON) | BOX_FILE(BOX_DROP) | BOX_FILE(BOX_QUEUE))
+    (BOX_FILES_OF_ALL | BOX_FILE(BOX_SEND_JSON) | BOX_FILE(BOX_RECV_JSON) | BOX_FILE(BOX_DROP) |   \
+     BOX_FILE(BOX_QUEUE))
 
 /* What a write of the largest message needs: the st_size of `send`, because the kernel lets writers
  * in side by side only below the end of a file. Else the second of two that share a descriptor

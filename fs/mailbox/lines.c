@@ -25,6 +25,7 @@
 #include "core/base/hash.h"
 #include "fs/kernel/kernel.h"
 #include "fs/kernel/last_close.h"
+#include "json_line.h"
 #include "fs/kernel/node.h"
 #include "fs/kernel/parked.h"
 
@@ -33,6 +34,16 @@
 
 /* How often what is refused is written again: flush(), flush() and close() of Python's, which tries twice. */
 #define N_REFUSED_AGAIN 3
+
+/* What is made of a line. */
+struct line_format {
+    struct file_ops file;
+    /* Return: how long a line may be where messages of @message_bytes may. */
+    size_t (*max_bytes)(size_t message_bytes);
+    /* Return: 0 with the message that @line says, one reference; -EINVAL: it says none; -ENOMEM. NULL: the line is
+     * the message. */
+    int (*parse)(const char *line, size_t n, struct msg_sender sender, struct msg **ret_msg);
+};
 
 /* A write that was refused with the end of a line that had been begun before. */
 struct refused {
@@ -44,7 +55,7 @@ struct refused {
 };
 
 struct lines_file {
-    struct file file;
+    struct file file; /* its ops are its format's */
     uint64_t ino;
     pid_t opener; /* the process */
     _Atomic pid_t last_pid;
@@ -71,6 +82,11 @@ struct lines_write {
     size_t done_before; /* of the caller's write, before it was parked */
     struct parked *parked;
 };
+
+static const struct line_format *format_of(const struct lines_file *lines)
+{
+    return (const struct line_format *)lines->file.ops;
+}
 
 static struct quota *quota_of(const struct lines_file *lines)
 {
@@ -233,9 +249,11 @@ static int check_length(struct lines_file *lines, size_t size)
     struct mbox_limits limits;
     int r = mbox_get_limits(lines->file.mbox, &limits);
 
-    if (r == 0 && (size > limits.message_bytes || size > limits.bytes))
-        r = -EMSGSIZE;
-    return r;
+    if (r < 0)
+        return r;
+    if (limits.bytes < limits.message_bytes)
+        limits.message_bytes = limits.bytes;
+    return size > format_of(lines)->max_bytes(limits.message_bytes) ? -EMSGSIZE : 0;
 }
 
 /* Keeps what follows the last newline. Return: 0; a negative errno, and nothing was kept. */
@@ -254,22 +272,58 @@ static int keep_rest(struct lines_write *write)
     return r;
 }
 
-/* Posts the next line, which ends at @newline. Return: as mbox_post; it is done only with 0. */
+/* Return: the bytes of @start, which may be NULL, and the @n bytes at @rest; NULL when memory is short. */
+static struct msg *join(const struct mbox_entry *start, const char *rest, size_t n,
+                        struct msg_sender sender)
+{
+    size_t n_start = start ? start->msg->size_bytes : 0;
+    struct msg *joined = msg_alloc(n_start + n, 0, sender);
+
+    if (!joined)
+        return NULL;
+    if (n_start > 0)
+        memcpy(joined->data, start->msg->data, n_start);
+    memcpy(joined->data + n_start, rest, n);
+    return joined;
+}
+
+/* Makes the message of the line that ends with the @n bytes at @rest. Return: as line_format.parse. */
+static int make_message(const struct lines_write *write, const char *rest, size_t n,
+                        struct msg **ret_msg)
+{
+    const struct line_format *format = format_of(write->lines);
+    struct msg *line;
+    int r;
+
+    if (format->parse && !write->start)
+        return format->parse(rest, n, write->sender, ret_msg);
+    line = join(write->start, rest, n, write->sender);
+    if (!line)
+        return -ENOMEM;
+    if (!format->parse) {
+        *ret_msg = line;
+        return 0;
+    }
+    r = format->parse((const char *)line->data, line->size_bytes, write->sender, ret_msg);
+    msg_unref(line);
+    return r;
+}
+
+/* Posts the next line, which ends at @newline; with @op it waits where it must. Return: as mbox_post, and as
+ * line_format.parse; it is done only with 0. */
 static int post_line(struct lines_write *write, const char *newline, struct mbox_op *op,
                      struct mbox_ready *ready)
 {
     const char *rest = write->data + write->done;
-    size_t n_rest = (size_t)(newline - rest);
-    size_t n_start = start_size(write);
-    struct msg *msg = msg_alloc(n_start + n_rest, 0, write->sender);
-    int r;
+    struct mbox *mbox = write->lines->file.mbox;
+    struct msg *msg;
+    int r = make_message(write, rest, (size_t)(newline - rest), &msg);
 
-    if (!msg)
-        return -ENOMEM;
-    if (n_start > 0)
-        memcpy(msg->data, write->start->msg->data, n_start);
-    memcpy(msg->data + n_start, rest, n_rest);
-    r = mbox_post(write->lines->file.mbox, msg, op, ready);
+    if (r < 0)
+        return r;
+    r = mbox_post(mbox, msg, NULL, ready);
+    if (r == -EAGAIN && op)
+        r = mbox_post(mbox, msg, op, ready);
     msg_unref(msg);
     return r;
 }
@@ -316,7 +370,7 @@ static void finish(struct lines_write *write, int result)
     fuse_req_t req = write->req;
     size_t done = write->done_before + write->done;
 
-    if (result == -EMSGSIZE)
+    if (result == -EMSGSIZE || result == -EINVAL)
         refuse_line(write);
     if (write->start) {
         write->start->msg->sender = write->sender;
@@ -378,10 +432,8 @@ static int post_lines(struct lines_write *write, struct mbox_ready *ready)
     const char *newline;
 
     while ((newline = memchr(write->data + write->done, '\n', write->size - write->done))) {
-        int r = post_line(write, newline, NULL, ready);
+        int r = post_line(write, newline, op, ready);
 
-        if (r == -EAGAIN && op)
-            r = post_line(write, newline, op, ready);
         if (r != 0)
             return r;
         line_done(write, newline);
@@ -495,6 +547,29 @@ static int post_rest(struct file *file, fuse_req_t req, struct mbox_entry *start
     return r;
 }
 
+/* Makes of *@rest, which was kept, the message that it says; that counts anew. Return: 0; as line_format.parse, and *@rest
+ * is gone. */
+static int convert_rest(struct lines_file *lines, struct mbox_entry **rest)
+{
+    const struct line_format *format = format_of(lines);
+    const struct msg *line = (*rest)->msg;
+    struct msg *msg;
+    int r = 0;
+
+    discharge_start(lines, *rest);
+    if (!format->parse)
+        return 0;
+    r = format->parse((const char *)line->data, line->size_bytes, line->sender, &msg);
+    if (r == 0) {
+        mbox_entry_set(*rest, msg);
+        msg_unref(msg);
+    } else {
+        mbox_entry_free(*rest);
+        *rest = NULL;
+    }
+    return r;
+}
+
 static void close_found_out(struct file *file, fuse_req_t req, int is_last)
 {
     struct lines_file *lines = (struct lines_file *)file;
@@ -504,11 +579,10 @@ static void close_found_out(struct file *file, fuse_req_t req, int is_last)
 
     if (is_last > 0)
         start = take_kept(lines);
-    if (start) {
-        /* As a message it counts anew, and not for more. */
-        discharge_start(lines, start);
+    if (start)
+        r = convert_rest(lines, &start);
+    if (start)
         r = post_rest(file, req, start, &ready);
-    }
     if (r != MBOX_PARKED)
         fuse_reply_err(req, -r);
     mbox_ready_run(&ready);
@@ -533,8 +607,8 @@ static void lines_release(struct file *file)
     struct mbox_entry *start;
 
     while ((start = take_kept(lines))) {
-        discharge_start(lines, start);
-        post_detached(file, start, &ready);
+        if (convert_rest(lines, &start) == 0)
+            post_detached(file, start, &ready);
     }
     mbox_ready_run(&ready);
 }
@@ -552,21 +626,35 @@ static void lines_close(struct file *file)
     free(lines->spare_op);
 }
 
-static const struct file_ops lines_ops = {
-    .open_flags = FOPEN_DIRECT_IO | FOPEN_STREAM | FOPEN_PARALLEL_DIRECT_WRITES,
-    .events = MBOX_WRITABLE,
-    .write = lines_write,
-    .flush = lines_flush,
-    .release = lines_release,
-    .close = lines_close,
-    .size = sizeof(struct lines_file),
+#define LINES_FILE_OPS                                                                             \
+    {                                                                                              \
+        .open_flags = FOPEN_DIRECT_IO | FOPEN_STREAM | FOPEN_PARALLEL_DIRECT_WRITES,               \
+        .events = MBOX_WRITABLE, .write = lines_write, .flush = lines_flush,                       \
+        .release = lines_release, .close = lines_close, .size = sizeof(struct lines_file),         \
+    }
+
+static size_t plain_max(size_t message_bytes)
+{
+    return message_bytes;
+}
+
+static const struct line_format plain = {
+    .file = LINES_FILE_OPS,
+    .max_bytes = plain_max,
 };
 
-int lines_open(struct kernel *kernel, struct mbox *mbox, uint64_t ino, const struct caller *caller,
-               struct file **ret_file)
+static const struct line_format json = {
+    .file = LINES_FILE_OPS,
+    .max_bytes = json_line_max,
+    .parse = json_line_parse,
+};
+
+static int open_format(struct kernel *kernel, struct mbox *mbox, uint64_t ino,
+                       const struct caller *caller, const struct line_format *format,
+                       struct file **ret_file)
 {
     struct lines_file *lines;
-    int r = file_new(&kernel->files, &lines_ops, mbox, ret_file);
+    int r = file_new(&kernel->files, &format->file, mbox, ret_file);
 
     if (r < 0)
         return r;
@@ -580,4 +668,16 @@ int lines_open(struct kernel *kernel, struct mbox *mbox, uint64_t ino, const str
     lines->ino = ino;
     lines->opener = caller_process(caller->tid, 0);
     return 0;
+}
+
+int lines_open(struct kernel *kernel, struct mbox *mbox, uint64_t ino, const struct caller *caller,
+               struct file **ret_file)
+{
+    return open_format(kernel, mbox, ino, caller, &plain, ret_file);
+}
+
+int lines_open_json(struct kernel *kernel, struct mbox *mbox, uint64_t ino,
+                    const struct caller *caller, struct file **ret_file)
+{
+    return open_format(kernel, mbox, ino, caller, &json, ret_file);
 }

@@ -1,8 +1,10 @@
 /* Texts that users give the filesystem, and those it makes of their bytes. The first byte chooses. */
+#include <errno.h>
 #include <jansson.h>
 #include <string.h>
 
 #include "fs/mailbox/envelope.h"
+#include "fs/mailbox/json_line.h"
 #include "fs/options.h"
 #include "fs/proc/procs.h"
 #include "tests/core/fuzz/input.h"
@@ -113,18 +115,68 @@ static void try_envelope(const struct input *input)
     msg_unref(msg);
 }
 
+static void check_headers(const struct headers *headers, const json_t *object)
+{
+    struct header header;
+    size_t n_bytes = 0;
+    size_t at = 0;
+    size_t n = 0;
+
+    while (headers_next(headers, &at, &header)) {
+        const json_t *value = json_object_getn(object, header.name, header.n_name);
+
+        HOLDS(header.n_name > 0 && header.n_name <= HEADERS_NAME_MAX);
+        HOLDS(value && json_string_length(value) == header.n_value &&
+              memcmp(json_string_value(value), header.value, header.n_value) == 0);
+        n_bytes += header.n_name + header.n_value;
+        n++;
+    }
+    HOLDS(n == json_object_size(object));
+    HOLDS(n_bytes <= HEADERS_BYTES_MAX);
+}
+
+/* A line of send.json says what its object does, or is refused. */
+static void try_line(const struct input *input)
+{
+    struct msg_sender sender = { .pid = 42, .uid = 1001, .gid = 1002 };
+    struct msg *msg = NULL;
+    json_t *object;
+    const json_t *body;
+    int r = json_line_parse((const char *)input->data, input->left, sender, &msg);
+
+    HOLDS(r == 0 || r == -EINVAL);
+    if (r < 0)
+        return;
+    object = json_loadb((const char *)input->data, input->left,
+                        JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
+    HOLDS(json_is_object(object));
+    HOLDS(msg->prio == json_integer_value(json_object_get(object, "prio")));
+    check_headers(msg->headers, json_object_get(object, "headers"));
+    body = json_object_get(object, "text");
+    if (body)
+        HOLDS(json_string_length(body) == msg->size_bytes &&
+              memcmp(json_string_value(body), msg->data, msg->size_bytes) == 0);
+    body = json_object_get(object, "base64");
+    if (body)
+        HOLDS(is_base64_of(json_string_value(body), msg->data, msg->size_bytes));
+    json_decref(object);
+    msg_unref(msg);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct input input = { data, size };
-    unsigned int which = input_u8(&input) % 3;
+    unsigned int which = input_u8(&input) % 4;
     char *text = copy_of(&input);
 
     if (which == 0)
         try_pid(text);
     else if (which == 1)
         try_options(text);
-    else
+    else if (which == 2)
         try_envelope(&input);
+    else
+        try_line(&input);
     free(text);
     return 0;
 }
