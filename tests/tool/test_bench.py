@@ -68,6 +68,21 @@ def test_what_can_not_be_had_is_said(bench):
     assert set(errors.values()) == {None}
 
 
+def test_what_can_not_be_had_has_no_row(bench):
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o777)
+        path = os.path.join(directory, "chart.svg")
+        assert bench("--svg", path, "--size", "65536", uid=ALICE).returncode == 0
+        svg = xml.etree.ElementTree.parse(path)
+    names = [element.text for element in svg.iter("{http://www.w3.org/2000/svg}text") if element.text in NAMES]
+    rows = sorted(int(element.get("y")) for element in svg.iter("{http://www.w3.org/2000/svg}rect") if element.get("y"))
+    # Two charts; the queue is in neither, lines have no round trip.
+    assert names == [name for name in NAMES if name != "POSIX queue"] + [
+        name for name in NAMES if name not in ("POSIX queue", "ipcfs lines")]
+    gaps = [b - a for a, b in zip(rows, rows[1:])]
+    assert sorted(gaps)[-2] == sorted(gaps)[0] and int(svg.getroot().get("height")) < rows[-1] + 60
+
+
 @pytest.mark.parametrize("env, bar", [({"LC_ALL": "C.UTF-8"}, "█"), (PLAIN, "#")], ids=["utf8", "ascii"])
 def test_bars(bench, tmp_path, env, bar):
     path = tmp_path / "chart.svg"

@@ -30,8 +30,8 @@ def test_changes_several_at_once(ctl, box, name):
 
 @pytest.mark.parametrize("settings, said", [
     (["messages=7", "colour=red"], "has no setting 'colour'; it has: messages bytes message_bytes overflow"),
-    (["messages=many"], "does not take 'messages=many'; nothing was changed"),
-    (["messages=7", "message_bytes=1044481"], "does not take 'messages=7' or 'message_bytes=1044481'; nothing was changed"),
+    (["messages=many"], "does not take 'messages=many': messages is a number, 0 for a rendezvous, or max; nothing was changed"),
+    (["messages=7", "message_bytes=1044481"], "does not take 'message_bytes=1044481': message_bytes is a number of bytes from 1 to 1044480; nothing was changed"),
 ])
 def test_all_or_none(ctl, box, name, settings, said):
     before = box.config()
@@ -47,7 +47,7 @@ def test_everybody_may_read_and_the_owner_write(ctl, box, name):
 
 def test_no_such_mailbox(ctl):
     assert ctl.fails("config", "no such") == (
-        f"can't read the settings of mailbox 'no such': there is none on {ctl.mount}; to make it: ipcctl new 'no such'")
+        f"can't read the settings of mailbox 'no such': there is none on {ctl.mount}; to make it: ipcctl -m {ctl.mount} new 'no such'")
     assert "there is none" in ctl.fails("config", "nothing", "messages=1")
 
 

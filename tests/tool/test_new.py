@@ -49,8 +49,9 @@ def test_with_settings(ctl, path):
 
 
 @pytest.mark.parametrize("settings, said", [
-    (["mesages=3"], "mailbox 'orders' has no setting 'mesages'; it has: messages bytes message_bytes overflow"),
-    (["messages=3", "overflow=often"], "mailbox 'orders' does not take 'messages=3' or 'overflow=often'; nothing was changed"),
+    (["mesages=3"], "mailbox 'orders' has no setting 'mesages' (did you mean 'messages'?); it has: messages bytes message_bytes overflow"),
+    (["messages=3", "overflow=often"], "mailbox 'orders' does not take 'overflow=often': overflow is block, reject or drop-oldest; "
+     "nothing was changed"),
 ])
 def test_settings_that_are_not_taken_make_nothing(ctl, path, settings, said):
     assert ctl.fails("new", "orders", *settings) == said
@@ -83,7 +84,7 @@ def test_odd_names(ctl, mnt, name):
     (["--size", "1\nG", "shm/orders"], r"ipcctl: $'1\nG' is no size: a number, then K, M, G or nothing"),
     (["--size", "1M", "orders"], "ipcctl: --size is for regions: mailbox 'orders' has settings"),
     (["proc/1"], "ipcctl: process 1 has its mailbox by itself, while it lives"),
-    (["a/b"], "ipcctl: 'a/b' can't be: a name has no / in it, but for mbox/, ring/, shm/ or proc/ before it"),
+    (["a/b"], "ipcctl: 'a/b' can't be: a name has no / in it, but for mbox/, topic/, ring/, shm/ or proc/ before it"),
     (["mbox/"], "ipcctl: 'mbox/' can't be: a name is at least one byte long"),
     ([".."], "ipcctl: '..' can't be: that is a directory's name"),
     (["x" * 256], f"ipcctl: '{'x' * 256}' can't be: a name is at most 255 bytes long"),

@@ -60,7 +60,7 @@ def test_have_their_turn(ctl, box, name):
 # --- timeouts ---
 
 def test_does_not_wait(ctl, box, name):
-    assert ctl.fails("recv", name, "--timeout", "0") == f"no message waits in mailbox '{name}'"
+    assert ctl.fails("recv", name, "--timeout", "0", status=3) == f"no message waits in mailbox '{name}'"
     box.send(b"x")
     assert ctl.ok("recv", name, "--timeout", "0") == "x"
 
@@ -68,7 +68,7 @@ def test_does_not_wait(ctl, box, name):
 @pytest.mark.parametrize("option", [[], ["--json"]])
 def test_gives_up_in_time(ctl, box, name, option):
     begun = time.monotonic()
-    assert ctl.fails("recv", name, "--timeout", "0.3", *option) == f"no message came to mailbox '{name}' within 0.3 s"
+    assert ctl.fails("recv", name, "--timeout", "0.3", *option, status=3) == f"no message came to mailbox '{name}' within 0.3 s"
     assert time.monotonic() - begun >= 0.3
     assert box.counts("receivers_waiting") == (0,)
 
@@ -76,7 +76,7 @@ def test_gives_up_in_time(ctl, box, name, option):
 def test_the_timeout_is_for_each_message(ctl, box, name):
     box.send(b"one")
     done = ctl.run("recv", name, "--count", "2", "--timeout", "100ms")
-    assert (done.returncode, done.stdout) == (1, "one\n")
+    assert (done.returncode, done.stdout) == (3, "one\n")
     assert complaint(done.stderr) == f"no message came to mailbox '{name}' within 0.1 s"
 
 
@@ -221,7 +221,7 @@ def test_a_user_of_a_mailbox_of_its_own(ctl, mnt):
 
 def test_no_such_mailbox(ctl):
     assert ctl.fails("recv", "nothing") == (
-        f"can't receive from mailbox 'nothing': there is none on {ctl.mount}; to make it: ipcctl new nothing")
+        f"can't receive from mailbox 'nothing': there is none on {ctl.mount}; to make it: ipcctl -m {ctl.mount} new nothing")
 
 
 def test_output_that_can_not_be_written(ctl, box, name):

@@ -127,7 +127,7 @@ def test_longer_than_all_it_holds(ctl, box, name):
 @pytest.mark.parametrize("to, said", [
     ("mbox/few", "can't send to mailbox 'few': the message is longer than all it holds (bytes)"),
     ("ring/small", "can't send to ring 'small': the message is too long; a slot has room for 64 bytes"),
-    ("nothing", "can't send to mailbox 'nothing': there is none on {}; to make it: ipcctl new nothing"),
+    ("nothing", "can't send to mailbox 'nothing': there is none on {}; to make it: ipcctl -m {} new nothing"),
 ])
 def test_no_more_is_read_than_can_be_sent(ctl, tmp_path, to, said):
     ctl.ok("new", "few", "bytes=1000", "message_bytes=1000")
@@ -136,7 +136,7 @@ def test_no_more_is_read_than_can_be_sent(ctl, tmp_path, to, said):
         long.truncate(64 * MIB)
         # The position is shared.
         done = run(*ctl.args("send", to), stdin=long)
-        assert (done.returncode, complaint(done.stderr)) == (1, said.format(ctl.mount))
+        assert (done.returncode, complaint(done.stderr)) == (1, said.format(ctl.mount, ctl.mount))
         assert os.lseek(long.fileno(), 0, os.SEEK_CUR) <= MIB
     ctl.ok("rm", "few", "ring/small")
 
@@ -154,11 +154,11 @@ def test_a_file_that_can_not_be_read(ctl, box, name):
 
 def test_no_such_mailbox(ctl):
     assert ctl.fails("send", "nothing", "x") == (
-        f"can't send to mailbox 'nothing': there is none on {ctl.mount}; to make it: ipcctl new nothing")
+        f"can't send to mailbox 'nothing': there is none on {ctl.mount}; to make it: ipcctl -m {ctl.mount} new nothing")
 
 
 def test_the_way_to_make_one_with_a_name_like_an_option(ctl):
-    assert ctl.fails("send", "--", "-l", "x").endswith("; to make it: ipcctl new -- -l")
+    assert ctl.fails("send", "--", "-l", "x").endswith(f"; to make it: ipcctl -m {ctl.mount} new -- -l")
 
 
 def test_no_such_process(ctl):
@@ -339,7 +339,8 @@ def test_a_timeout_that_is_over_before_the_wait_begins(ctl, box, name):
     box.fill(b"first")
     for _ in range(20):
         assert "nothing was sent" in ctl.fails("send", name, "--timeout", "0.000001", "x")
-        assert "no message came" in ctl.fails("recv", name, "--count", "2", "--timeout", "0.000001", stdout=subprocess.DEVNULL)
+        assert "no message came" in ctl.fails("recv", name, "--count", "2", "--timeout", "0.000001", stdout=subprocess.DEVNULL,
+                                                status=3)
         box.send(b"first")
 
 

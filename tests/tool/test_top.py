@@ -122,7 +122,7 @@ def test_screen(ctl, boxes, top):
     assert len(lines) == 24 and max(map(len, lines)) <= 80
     assert lines[0] == f"ipcfs on {ctl.mount}: 1 shown of 1, 2 messages, in 0/s, out 0/s"
     assert lines[1] == "sorted by name"
-    assert lines[2].split() == ["NAME", "DEPTH", "MSGS", "MAX", "BYTES", "IN/s", "OUT/s", "SND", "RCV"]
+    assert lines[2].split() == ["NAME", "FULL", "MSGS", "MAX", "BYTES", "IN/s", "OUT/s", "SND", "RCV"]
     assert screen.rows()["orders"][1:] == ["2", "1024", "2.0K", "0", "0", "0", "0"]
 
 
@@ -149,16 +149,29 @@ def test_rates(boxes, top):
     wait_until(busy, lambda: f"rates, but shows {screen.rows()}")
 
 
-@pytest.mark.parametrize("env, low, high", [(UTF8, "▁", "█"), (PLAIN, "_", "#")], ids=["utf8", "ascii"])
-def test_sparkline(boxes, top, env, low, high):
-    [orders] = boxes("orders")
+@pytest.mark.parametrize("env, levels", [(UTF8, "▁▂▅█"), (PLAIN, "_.=#")], ids=["utf8", "ascii"])
+def test_bars_are_of_each_ones_own_limits(boxes, top, env, levels):
+    none, little, half, full = levels
+    five, many, long = boxes("five", "many", "long")
+    five.configure(messages=5)
+    long.configure(bytes=1000, message_bytes=1000)
     screen = top(env=env)
-    wait_until(lambda: low in screen.rows().get("orders", [""])[0], "it is empty")
-    orders.send(b"x")
-    wait_until(lambda: re.search(re.escape(low) + "+" + re.escape(high) + "+$", screen.rows()["orders"][0]), "it gets deeper")
-    assert re.fullmatch(f"[{re.escape(low + high)}]{{2,12}}", screen.rows()["orders"][0])
-    orders.drain()
-    wait_until(lambda: screen.rows()["orders"][0].endswith(low), "it is empty again")
+
+    def ends_with(**bars):
+        wait_until(lambda: all(screen.rows().get(name, [""])[0].endswith(bar) for name, bar in bars.items()),
+                   lambda: f"{bars}, but shows {screen.rows()}")
+
+    ends_with(five=none, many=none, long=none)
+    many.send(b"x")
+    five.send(*[b"x"] * 5)
+    long.send(b"x" * 550)
+    ends_with(five=none + full, many=none + little, long=none + half)
+    five.drain()
+    long.send(b"y" * 450)
+    ends_with(five=full + none, many=little, long=half + full)
+    assert re.fullmatch(f"[{re.escape(none + little)}]{{2,12}}", screen.rows()["many"][0])
+    many.drain()
+    long.drain()
 
 
 def test_waiters(boxes, top):

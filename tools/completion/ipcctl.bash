@@ -8,6 +8,22 @@ _ipcctl_names() {
     done < <("${command[@]}" ls --null "$@" 2>/dev/null)
 }
 
+# As ipcctl's help lists them, of it or of the verb that has verbs.
+_ipcctl_verbs() {
+    "${command[@]}" help 2>/dev/null | sed -n 's/^  \([a-z][a-z]*\)  *[A-Z].*/\1/p'
+}
+
+# Directories, where a path is typed: a name is one too.
+_ipcctl_paths() {
+    local path typed=${cur//\\/}
+    typed=${typed#[\'\"]}
+    [[ $typed == [./~]* || $typed == */*/* ]] || return
+    compopt -o filenames
+    while IFS= read -r path; do
+        COMPREPLY+=("${path#"$before"}")
+    done < <(compgen -d -- "$typed")
+}
+
 _ipcctl_options() { # VERB...
     printf '%s\n' --help
     "${command[@]}" help "$@" 2>/dev/null | grep -o -e ' --[a-z][a-z-]*' | tr -d ' '
@@ -45,9 +61,13 @@ _ipcctl_words() {
     [[ -z $before || $word != [:=]* ]] || before=$cur
 }
 
-_ipcctl_settings() { # NAME
+# Those it has, or those it would have.
+_ipcctl_settings() { # VERB NAME
     compopt -o nospace
-    case $1 in
+    [[ $1 == new ]] || "${command[@]}" config "$2" 2>/dev/null | sed 's/=.*/=/'
+    [[ $1 == new ]] || return
+    case $2 in
+    topic/*) printf '%s\n' history= message_bytes= bytes= ;;
     ring/*) printf '%s\n' slots= slot_bytes= producers= consumers= ;;
     *) printf '%s\n' messages= bytes= message_bytes= overflow= ;;
     esac
@@ -56,17 +76,19 @@ _ipcctl_settings() { # NAME
 # By the arguments before this one, the verb first.
 _ipcctl_argument() {
     case $* in
-    '') _ipcctl_offer < <(printf '%s\n' ls new rm config send recv ring top bench help) ;;
+    '') _ipcctl_offer < <(_ipcctl_verbs; echo help) ;;
     ring | 'help ring') _ipcctl_offer < <(printf '%s\n' dump put get) ;;
-    ring' '*) _ipcctl_offer < <(_ipcctl_names ring/ | sed 's,^ring/,,') ;;
-    help) _ipcctl_offer < <(printf '%s\n' ls new rm config send recv ring top bench) ;;
-    ls* | rm* | send | recv) _ipcctl_offer < <(_ipcctl_names) ;;
-    config) _ipcctl_offer < <(_ipcctl_names mbox/ ring/ proc/) ;;
+    ring' '*) _ipcctl_offer < <(_ipcctl_names ring/ | sed 's,^ring/,,'); _ipcctl_paths ;;
+    help) _ipcctl_offer < <(_ipcctl_verbs) ;;
+    ls* | rm* | send | recv) _ipcctl_offer < <(_ipcctl_names); _ipcctl_paths ;;
+    config) _ipcctl_offer < <(_ipcctl_names mbox/ topic/ ring/ proc/); _ipcctl_paths ;;
+    work | call) _ipcctl_offer < <(_ipcctl_names mbox/); _ipcctl_paths ;;
+    pub | sub) _ipcctl_offer < <(_ipcctl_names topic/ | sed 's,^topic/,,'); _ipcctl_paths ;;
     new)
         compopt -o nospace
-        _ipcctl_offer < <(printf '%s\n' ring/ shm/)
+        _ipcctl_offer < <(printf '%s\n' topic/ ring/ shm/)
         ;;
-    config' '* | new' '*) compopt -o nospace; _ipcctl_offer < <(_ipcctl_settings "$2") ;;
+    config' '* | new' '*) compopt -o nospace; _ipcctl_offer < <(_ipcctl_settings "$1" "$2") ;;
     esac
 }
 

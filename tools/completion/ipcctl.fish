@@ -43,6 +43,17 @@ function __ipcctl_names
     __ipcctl ls --null $argv | string split0
 end
 
+# As ipcctl's help lists them.
+function __ipcctl_verbs
+    __ipcctl help | string replace -rf '^  ([a-z]+) +[A-Z].*' '$1'
+end
+
+# Directories, where a path is typed: a name is one too.
+function __ipcctl_paths
+    set -l typed (commandline -ct)
+    string match -qr '^[./~]|/.*/' -- $typed; and __fish_complete_directories $typed
+end
+
 function __ipcctl_options
     set -l arguments (__ipcctl_arguments)
     set -l verb $arguments[1]
@@ -63,22 +74,36 @@ function __ipcctl_complete
     end
     switch "$arguments"
         case ''
-            printf '%s\n' ls new rm config send recv ring top bench help
+            __ipcctl_verbs
+            echo help
         case ring 'help ring'
             printf '%s\n' dump put get
         case 'ring *'
             __ipcctl_names ring/ | string replace -r '^ring/' ''
+            __ipcctl_paths
         case help
-            printf '%s\n' ls new rm config send recv ring top bench
+            __ipcctl_verbs
         case 'ls*' 'rm*' send recv
             __ipcctl_names
+            __ipcctl_paths
         case config
-            __ipcctl_names mbox/ ring/ proc/
+            __ipcctl_names mbox/ topic/ ring/ proc/
+            __ipcctl_paths
+        case work call
+            __ipcctl_names mbox/
+            __ipcctl_paths
+        case pub sub
+            __ipcctl_names topic/ | string replace -r '^topic/' ''
+            __ipcctl_paths
         case new
-            printf '%s\n' ring/ shm/
-        case 'config ring/*' 'new ring/*'
+            printf '%s\n' topic/ ring/ shm/
+        case 'config *'
+            __ipcctl config $arguments[2] | string replace -r '=.*' '='
+        case 'new topic/*'
+            printf '%s\n' history= message_bytes= bytes=
+        case 'new ring/*'
             printf '%s\n' slots= slot_bytes= producers= consumers=
-        case 'config *' 'new *'
+        case 'new *'
             printf '%s\n' messages= bytes= message_bytes= overflow=
     end
 end

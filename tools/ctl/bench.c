@@ -474,7 +474,8 @@ static enum exit_status run(const char *mount, int argc, char **argv)
     enum exit_status status;
     FILE *svg;
 
-    bench.mount = ctl_parse(&argp, mount, argc, argv, &options.common);
+    ctl_parse(&argp, mount, argc, argv, &options.common);
+    bench.mount = ctl_mount(&options.common);
     svg = open_svg(options.svg);
     report.size_bytes = options.size_bytes;
     report.n_rounds = options.n_rounds;

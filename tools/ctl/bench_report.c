@@ -165,9 +165,18 @@ void report_print_json(const struct report *report)
 #define SVG_BAR_WIDTH 440
 #define SVG_LINE 26
 #define SVG_HEAD 60
-#define SVG_CHART (SVG_HEAD + SVG_LINE * N_TRANSPORTS)
 
-static void print_svg_grid(FILE *out, const struct axis *axis, int y)
+/* Only what was measured has a row. */
+static int count_rows(const struct report *report, const struct chart *chart)
+{
+    int n = 0;
+
+    for (int kind = 0; kind < N_TRANSPORTS; kind++)
+        n += figure_of(report, chart, kind)->value > 0;
+    return n;
+}
+
+static void print_svg_grid(FILE *out, const struct axis *axis, int y, int n_rows)
 {
     for (int power = (int)axis->first; power <= axis->last; power++) {
         double x = SVG_BAR_X + SVG_BAR_WIDTH * place(axis, pow(10, power));
@@ -176,7 +185,7 @@ static void print_svg_grid(FILE *out, const struct axis *axis, int y)
                 "<line x1=\"%.1f\" y1=\"%d\" x2=\"%.1f\" y2=\"%d\" stroke=\"#ddd\"/>\n"
                 "<text x=\"%.1f\" y=\"%d\" fill=\"#888\" font-size=\"11\" "
                 "text-anchor=\"middle\">10<tspan dy=\"-4\" font-size=\"8\">%d</tspan></text>\n",
-                x, y, x, y + SVG_LINE * N_TRANSPORTS, x, y - 6, power);
+                x, y, x, y + SVG_LINE * n_rows, x, y - 6, power);
     }
 }
 
@@ -187,14 +196,16 @@ static void print_svg_chart(FILE *out, const struct report *report, const struct
 
     fprintf(out, "<text x=\"10\" y=\"%d\" font-weight=\"bold\">%s</text>\n", y + 20, chart->title);
     y += SVG_HEAD - 10;
-    print_svg_grid(out, &axis, y);
-    for (int kind = 0; kind < N_TRANSPORTS; kind++, y += SVG_LINE) {
+    print_svg_grid(out, &axis, y, count_rows(report, chart));
+    for (int kind = 0; kind < N_TRANSPORTS; kind++) {
         const struct figure *figure = figure_of(report, chart, kind);
-        double width = figure->value > 0 ? SVG_BAR_WIDTH * place(&axis, figure->value) : 0;
-        char value[16] = "-";
+        double width;
+        char value[16];
 
-        if (figure->value > 0)
-            show_value(chart, figure->value, value);
+        if (figure->value <= 0)
+            continue;
+        width = SVG_BAR_WIDTH * place(&axis, figure->value);
+        show_value(chart, figure->value, value);
         fprintf(out,
                 "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">%s</text>\n"
                 "<rect x=\"%d\" y=\"%d\" width=\"%.1f\" height=\"%d\" fill=\"%s\"/>\n"
@@ -202,12 +213,17 @@ static void print_svg_chart(FILE *out, const struct report *report, const struct
                 SVG_BAR_X - 8, y + 17, transports[kind].name, SVG_BAR_X, y + 4, width, SVG_LINE - 8,
                 kind <= TRANSPORT_RING ? "#2a6f97" : "#a9b4bd", SVG_BAR_X + width + 6, y + 17,
                 value, figure->ratio);
+        y += SVG_LINE;
     }
 }
 
 void report_print_svg(const struct report *report, FILE *out)
 {
-    int height = (int)(SVG_HEAD + N_CHARTS * SVG_CHART);
+    int height = SVG_HEAD;
+    int y = SVG_HEAD;
+
+    for (size_t i = 0; i < N_CHARTS; i++)
+        height += SVG_HEAD + SVG_LINE * count_rows(report, &charts[i]);
 
     fprintf(
         out,
@@ -220,7 +236,9 @@ void report_print_svg(const struct report *report, FILE *out)
         "its ratio to a %s in the same round.</text>\n",
         SVG_WIDTH, height, report->size_bytes, report->n_cpus, report->n_rounds,
         transports[TRANSPORT_BASELINE].name);
-    for (size_t i = 0; i < N_CHARTS; i++)
-        print_svg_chart(out, report, &charts[i], (int)(SVG_HEAD + i * SVG_CHART));
+    for (size_t i = 0; i < N_CHARTS; i++) {
+        print_svg_chart(out, report, &charts[i], y);
+        y += SVG_HEAD + SVG_LINE * count_rows(report, &charts[i]);
+    }
     fputs("</svg>\n", out);
 }

@@ -6,7 +6,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "nearest.h"
 #include "quote.h"
+#include "rules.h"
 #include "settings.h"
 #include "util.h"
 #include "why.h"
@@ -50,33 +52,58 @@ static char *list_keys(const struct settings *settings)
     return text;
 }
 
-/* The file says only that it is invalid: an unknown key is found here; else it is a value. */
+static void say_unknown(const struct object *object, const struct settings *config, const char *key)
+{
+    AUTO_FREE char *keys = list_keys(config);
+    AUTO_FREE char *shown = quote(key, true);
+    AUTO_FREE char *ask = NULL;
+    struct nearest nearest;
+
+    nearest_init(&nearest, key);
+    for (size_t i = 0; i < config->n; i++)
+        nearest_add(&nearest, config->list[i].key);
+    ask = nearest_ask(&nearest);
+    say("%s has no setting %s%s; it has:%s", object->shown, shown, ask, keys);
+    nearest_deinit(&nearest);
+}
+
+/* Return: whether there was something to say of the setting @arg by itself. */
+static bool say_wrong(const struct object *object, const struct settings *config, const char *arg)
+{
+    AUTO_FREE char *key = strndup(arg, strcspn(arg, "="));
+    AUTO_FREE char *shown = quote(arg, true);
+    const char *takes;
+
+    if (config->n > 0 && !settings_get(config, key)) {
+        say_unknown(object, config, key);
+        return true;
+    }
+    takes = rules_broken(key, arg + strlen(key) + 1);
+    if (takes)
+        say("%s does not take %s: %s is %s; nothing was changed", object->shown, shown, key, takes);
+    return takes != NULL;
+}
+
+/* The file says only that it is invalid. What breaks no rule that is known here is told as it is. */
 static void say_invalid(const struct object *object, char *const *args, int n_args)
 {
     AUTO_FREE char *path = object_file(object, "config");
-    AUTO_FREE char *keys = NULL;
     AUTO_FREE char *values = xstrdup("");
-    struct settings settings = { 0 };
+    struct settings config = { 0 };
+    bool is_said = false;
 
-    settings_read(AT_FDCWD, path, &settings);
-    keys = list_keys(&settings);
-    for (int i = 0; i < n_args; i++) {
-        AUTO_FREE char *key = strndup(args[i], strcspn(args[i], "="));
-        AUTO_FREE char *shown = quote(key, true);
+    settings_read(AT_FDCWD, path, &config);
+    for (int i = 0; i < n_args && !is_said; i++) {
         AUTO_FREE char *setting = quote(args[i], true);
-        char *longer;
+        char *longer = xasprintf("%s%s%s", values, i > 0 ? " or " : "", setting);
 
-        if (settings.n > 0 && !settings_get(&settings, key)) {
-            say("%s has no setting %s; it has:%s", object->shown, shown, keys);
-            settings_deinit(&settings);
-            return;
-        }
-        longer = xasprintf("%s%s%s", values, i > 0 ? " or " : "", setting);
         free(values);
         values = longer;
+        is_said = say_wrong(object, &config, args[i]);
     }
-    say("%s does not take %s; nothing was changed", object->shown, values);
-    settings_deinit(&settings);
+    if (!is_said)
+        say("%s does not take %s; nothing was changed", object->shown, values);
+    settings_deinit(&config);
 }
 
 int change_config(const struct object *object, char *const *args, int n_args)

@@ -50,7 +50,8 @@ void ctl_parse_args(const struct argp *argp, const char *mount, int argc, char *
 /* Return: the mount to work on. Ends the program where there is none. */
 const char *ctl_mount(const struct common *options);
 
-/* Both. */
+/* ctl_parse_args(). Return: the mount that -m named, which is there; NULL: none, and it is found with the first
+ * object, which a path may name (object_init). */
 const char *ctl_parse(const struct argp *argp, const char *mount, int argc, char **argv,
                       struct common *options);
 

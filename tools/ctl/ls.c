@@ -58,8 +58,8 @@ static const struct argp argp = {
     .parser = parse,
     .args_doc = "[NAME...]",
     .doc =
-        "List mailboxes, rings (ring/NAME), regions (shm/NAME) and processes with messages "
-        "(proc/PID): all, those named, or those of a room (mbox/ ring/ shm/ proc/)."
+        "List mailboxes, topics (topic/NAME), rings (ring/NAME), regions (shm/NAME) and processes with messages "
+        "(proc/PID): all, those named, or those of a room (mbox/ topic/ ring/ shm/ proc/)."
         "\vOn a terminal, names that a shell would not take as they are stand in quotes, and sizes are "
         "rounded. Elsewhere names without -l are bare, a line each, and numbers exact.",
     .children = COMMON_CHILDREN,
@@ -325,6 +325,20 @@ static int add_room(struct entries *entries, const char *mount, enum room room)
     return r;
 }
 
+/* N_ROOMS: all. */
+static int add_rooms(struct entries *entries, const char *mount, enum room room)
+{
+    int r = 0;
+
+    if (room < N_ROOMS)
+        return add_room(entries, mount, room);
+    for (room = 0; room < N_ROOMS; room++) {
+        if (add_room(entries, mount, room) < 0)
+            r = -1;
+    }
+    return r;
+}
+
 static bool is_room(const char *arg)
 {
     for (enum room room = 0; room < N_ROOMS; room++) {
@@ -336,15 +350,13 @@ static bool is_room(const char *arg)
 
 static int add_arg(struct entries *entries, const char *mount, const char *arg)
 {
+    AUTO_FREE char *mount_of_room = NULL;
     struct object object;
+    enum room room;
     int r;
 
-    for (enum room room = 0; room < N_ROOMS; room++) {
-        size_t n = strlen(rooms[room].dir);
-
-        if (strncmp(arg, rooms[room].dir, n) == 0 && strcmp(arg + n, "/") == 0)
-            return add_room(entries, mount, room);
-    }
+    if (object_is_room(arg, mount, &room, &mount_of_room))
+        return add_rooms(entries, mount_of_room, room);
     object_init(&object, mount, arg, ROOM_MBOX);
     r = entries_add_object(entries, &object);
     if (r < 0) {
@@ -365,11 +377,7 @@ static int collect(struct entries *entries, const char *mount, const struct opti
         if (add_arg(entries, mount, options->args[i]) < 0)
             r = -1;
     }
-    for (enum room room = 0; options->n_args == 0 && room < N_ROOMS; room++) {
-        if (add_room(entries, mount, room) < 0)
-            r = -1;
-    }
-    return r;
+    return options->n_args == 0 ? add_rooms(entries, mount, N_ROOMS) : r;
 }
 
 static enum exit_status run(const char *mount, int argc, char **argv)
@@ -379,6 +387,8 @@ static enum exit_status run(const char *mount, int argc, char **argv)
     int r;
 
     mount = ctl_parse(&argp, mount, argc, argv, &options.common);
+    if (options.n_args == 0)
+        mount = ctl_mount(&options.common);
     entries.names_only = !options.is_long && !options.json;
     r = collect(&entries, mount, &options);
     if (options.json)

@@ -7,6 +7,7 @@
 
 #include "ctl.h"
 #include "mount.h"
+#include "nearest.h"
 #include "quote.h"
 #include "wait.h"
 
@@ -63,7 +64,9 @@ const char *ctl_parse(const struct argp *argp, const char *mount, int argc, char
                       struct common *options)
 {
     ctl_parse_args(argp, mount, argc, argv, options);
-    return ctl_mount(options);
+    if (options->mount)
+        mount_check(options->mount);
+    return options->mount;
 }
 
 error_t ctl_parse_name(int key, char *arg, struct argp_state *state, struct common *common,
@@ -134,6 +137,41 @@ uint64_t ctl_number(const struct argp_state *state, const char *what, const char
 
 /* --- verbs --- */
 
+/* What other tools call what a verb does. */
+static const struct synonym {
+    const char *word;
+    const char *verb;
+} synonyms[] = {
+    { "list", "ls" },         { "dir", "ls" },     { "show", "ls" },      { "stat", "ls" },
+    { "create", "new" },      { "make", "new" },   { "mk", "new" },       { "mkdir", "new" },
+    { "add", "new" },         { "remove", "rm" },  { "delete", "rm" },    { "del", "rm" },
+    { "rmdir", "rm" },        { "destroy", "rm" }, { "set", "config" },   { "get", "recv" },
+    { "receive", "recv" },    { "read", "recv" },  { "cat", "recv" },     { "post", "send" },
+    { "put", "send" },        { "write", "send" }, { "echo", "send" },    { "publish", "pub" },
+    { "subscribe", "sub" },   { "ask", "call" },   { "request", "call" }, { "watch", "top" },
+    { "benchmark", "bench" },
+};
+
+static void say_no_verb(const struct verb *const *list, const char *word)
+{
+    AUTO_FREE char *shown = quote(word, true);
+    AUTO_FREE char *ask = NULL;
+    struct nearest nearest;
+
+    nearest_init(&nearest, word);
+    for (const struct verb *const *verb = list; *verb; verb++)
+        nearest_add(&nearest, (*verb)->name);
+    for (size_t i = 0; i < sizeof(synonyms) / sizeof(synonyms[0]); i++) {
+        if (strcmp(word, synonyms[i].word) == 0 && find_verb(list, synonyms[i].verb)) {
+            nearest_deinit(&nearest);
+            nearest.best = xstrdup(synonyms[i].verb);
+        }
+    }
+    ask = nearest_ask(&nearest);
+    say("%s is no verb%s; see: %s", shown, ask, list == verbs ? "ipcctl help" : "ipcctl help ring");
+    nearest_deinit(&nearest);
+}
+
 /* Follows @argv down to a verb that can run, as far as it goes. *@name becomes "ipcctl VERB". Return:
  * the verb; NULL: there is none of that name, and that was said. */
 static const struct verb *descend(int *argc, char ***argv, char **name)
@@ -147,10 +185,7 @@ static const struct verb *descend(int *argc, char ***argv, char **name)
 
         verb = find_verb(list, **argv);
         if (!verb) {
-            AUTO_FREE char *shown = quote(**argv, true);
-
-            say("%s is no verb; see: %s", shown,
-                list == verbs ? "ipcctl help" : "ipcctl help ring");
+            say_no_verb(list, **argv);
             return NULL;
         }
         longer = xasprintf("%s %s", *name, verb->name);
@@ -214,6 +249,13 @@ static enum exit_status run_verb(const char *mount, int argc, char **argv)
     return verb->run(mount, argc + 1, argv - 1);
 }
 
+static void list_verbs(FILE *out)
+{
+    for (const struct verb *const *verb = verbs; *verb; verb++)
+        fprintf(out, "  %-8s%s\n", (*verb)->name, (*verb)->summary);
+    fputs("'ipcctl help VERB' tells more of one.\n", out);
+}
+
 /* Adds the verbs to the help text. */
 static char *filter_help(int key, const char *text, void *input)
 {
@@ -253,8 +295,9 @@ static error_t parse_main(int key, char *arg, struct argp_state *state)
         state->next = state->argc;
         return 0;
     case ARGP_KEY_NO_ARGS:
-        argp_error(state, "say what to do: a verb");
-        return EINVAL;
+        say("say what to do: a verb");
+        list_verbs(stderr);
+        exit(EXIT_STATUS_USAGE);
     default:
         return ARGP_ERR_UNKNOWN;
     }
@@ -266,10 +309,10 @@ int main(int argc, char **argv)
         .parser = parse_main,
         .args_doc = "VERB [ARGUMENT...]",
         .doc =
-            "Make, look into and use what an ipcfs mount holds: mailboxes (NAME), rings (ring/NAME), "
+            "Make, look into and use what an ipcfs mount holds: mailboxes (NAME), topics (topic/NAME), rings (ring/NAME), "
             "regions (shm/NAME) and processes (proc/PID).\n"
             "\v'ipcctl help VERB' tells more of a verb, ipcctl(1) of all. Exit status: 0; 1: it "
-            "failed; 2: it was called wrongly.",
+            "failed; 2: it was called wrongly; 3: nothing came in the time that was given.",
         .children = COMMON_CHILDREN,
         .help_filter = filter_help,
     };

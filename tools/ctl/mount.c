@@ -1,6 +1,7 @@
 #include "mount.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -119,6 +120,91 @@ static void keep_usable(struct mounts *mounts)
     }
 }
 
+/* Return: what follows @directory in @path, "" where it is the same; NULL: @path does not lie in it. */
+static const char *below(const char *path, const char *directory)
+{
+    size_t n = strlen(directory);
+
+    if (strncmp(path, directory, n) != 0)
+        return NULL;
+    /* The root directory is the only one that ends in a slash. */
+    if (n > 0 && directory[n - 1] == '/')
+        return path + n;
+    return path[n] == '/' ? path + n + 1 : path[n] ? NULL : path + n;
+}
+
+/* One that has died is taken too: then that is what there is to say. */
+static bool has_ended_or_is_usable(const struct mount *mount)
+{
+    struct stat st;
+
+    return is_usable(mount) ||
+           (stat(mount->path, &st) < 0 && (errno == ENOTCONN || errno == ECONNABORTED));
+}
+
+char *mount_of(const char *path, char **ret_rest)
+{
+    struct mounts mounts = { 0 };
+    const char *rest = NULL;
+    const char *best = NULL;
+    char *found = NULL;
+
+    read_mounts(&mounts);
+    for (size_t i = 0; i < mounts.n; i++) {
+        const char *mount = mounts.list[i].path;
+        const char *here = below(path, mount);
+
+        if (here && (!best || strlen(mount) > strlen(best)) &&
+            has_ended_or_is_usable(&mounts.list[i])) {
+            best = mount;
+            rest = here;
+        }
+    }
+    if (best) {
+        found = xstrdup(best);
+        *ret_rest = xstrdup(rest);
+    }
+    free_mounts(&mounts);
+    return found;
+}
+
+char *mount_here(char **ret_rest)
+{
+    AUTO_FREE char *cwd = getcwd(NULL, 0);
+
+    return cwd ? mount_of(cwd, ret_rest) : NULL;
+}
+
+/* Return: the path without links, but for its last name, which is the thing itself; the caller's to free. */
+static char *resolve(const char *path)
+{
+    AUTO_FREE char *copy = xstrdup(path);
+    AUTO_FREE char *directory = NULL;
+    char *slash = strrchr(copy, '/');
+    const char *last = slash ? slash + 1 : copy;
+
+    if (strcmp(last, ".") == 0 || strcmp(last, "..") == 0)
+        return realpath(path, NULL);
+    if (slash)
+        *slash = '\0';
+    directory = realpath(slash == copy ? "/" : slash ? copy : ".", NULL);
+    if (!directory)
+        return NULL;
+    return xasprintf("%s/%s", strcmp(directory, "/") ? directory : "", last);
+}
+
+char *mount_of_arg(const char *arg, char **ret_rest)
+{
+    AUTO_FREE char *copy = xstrdup(arg);
+    AUTO_FREE char *path = NULL;
+    size_t n = strlen(copy);
+
+    while (n > 1 && copy[n - 1] == '/')
+        copy[--n] = '\0';
+    path = resolve(copy);
+    return mount_of(path ? path : copy, ret_rest);
+}
+
 static void die_of_choice(const struct mounts *mounts)
 {
     char *list = xstrdup("");
@@ -130,14 +216,23 @@ static void die_of_choice(const struct mounts *mounts)
         free(list);
         list = longer;
     }
-    die(EXIT_STATUS_USAGE, "ipcfs is mounted %zu times; choose one:%s", mounts->n, list);
+    die(EXIT_STATUS_USAGE, "ipcfs is mounted %zu times; choose one:%s; or go into it, or set $%s",
+        mounts->n, list, MOUNT_VARIABLE);
 }
 
 char *mount_find(void)
 {
+    const char *variable = getenv(MOUNT_VARIABLE);
+    AUTO_FREE char *rest = NULL;
     struct mounts mounts = { 0 };
-    char *path;
+    char *path = mount_here(&rest);
 
+    if (!path && variable && *variable)
+        path = xstrdup(variable);
+    if (path) {
+        mount_check(path);
+        return path;
+    }
     read_mounts(&mounts);
     keep_usable(&mounts);
     if (mounts.n == 0)

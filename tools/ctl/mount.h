@@ -1,12 +1,24 @@
-/* Where ipcfs is mounted. */
+/* Where ipcfs is mounted: found in /proc/self/mountinfo. */
 #ifndef IPCFS_TOOLS_CTL_MOUNT_H
 #define IPCFS_TOOLS_CTL_MOUNT_H
 
-/* Finds the one mount there is, in /proc/self/mountinfo; ends the program where there is none or
- * more than one that this user can enter. Return: its path, the caller's to free. */
+/* Says where it is mounted, to whoever has several. */
+#define MOUNT_VARIABLE "IPCFS_MOUNT"
+
+/* Return: the mount point of the mount to use, the caller's to free: the one that the working directory lies in,
+ * or that $IPCFS_MOUNT names, or the only one there is for this user. Ends the program where there is none, where
+ * there are several, or where its daemon has died. */
 char *mount_find(void);
 
-/* Ends the program unless an ipcfs answers at @path. */
+/* The mount that the absolute @path lies in, and *@ret_rest, its path from there ("" for the mount itself). Return:
+ * the mount point, both the caller's to free; NULL: it lies in none, and *@ret_rest is as it was. */
+char *mount_of(const char *path, char **ret_rest);
+
+/* The same of the working directory, and of a path from there that need not exist. */
+char *mount_here(char **ret_rest);
+char *mount_of_arg(const char *arg, char **ret_rest);
+
+/* Ends the program, and says why, if there is no mount of ipcfs at @path that answers. */
 void mount_check(const char *path);
 
 #endif

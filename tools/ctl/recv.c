@@ -222,6 +222,13 @@ static const char *file_of(const struct options *options)
     return options->follow ? "recv.lines" : "recv";
 }
 
+static enum exit_status status_of(int r)
+{
+    if (r == -ETIMEDOUT || r == -EAGAIN)
+        return EXIT_STATUS_NOTHING_CAME;
+    return r < 0 ? EXIT_STATUS_FAILED : EXIT_STATUS_OK;
+}
+
 static void say_failed(const struct receiving *receiving, const char *file, int error)
 {
     AUTO_FREE char *time = wait_show(receiving->timeout_ns);
@@ -260,7 +267,7 @@ static enum exit_status run_on(const struct object *object, const struct options
     if (r < 0)
         say_failed(&receiving, receiving.file, -r);
     why_forget_owner(&receiving.owner);
-    return r < 0 ? EXIT_STATUS_FAILED : EXIT_STATUS_OK;
+    return status_of(r);
 }
 
 static enum exit_status run(const char *mount, int argc, char **argv)

@@ -251,6 +251,8 @@ static enum exit_status run(const char *mount, int argc, char **argv)
     /* By the signal, so that a shell's loop ends too. */
     if (stopped_by)
         raise(stopped_by);
+    if (r == -EAGAIN || r == -ETIMEDOUT)
+        return EXIT_STATUS_NOTHING_CAME;
     return r < 0 ? EXIT_STATUS_FAILED : EXIT_STATUS_OK;
 }
 

@@ -2,15 +2,22 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "core/lib/ring_abi.h"
+#include "mount.h"
 #include "quote.h"
 #include "ringmap.h"
 #include "why.h"
 
 void ringarg_init(struct ringarg *ring, const char *arg, const struct common *common)
 {
-    *ring = (struct ringarg){ .in_mount = *arg != '/' && *arg != '.' };
+    struct stat st;
+
+    /* A ring is a directory; what is none, or not there, is read as a map. */
+    *ring = (struct ringarg){
+        .in_mount = !object_is_path(arg) || (stat(arg, &st) == 0 && S_ISDIR(st.st_mode)),
+    };
     if (!ring->in_mount) {
         AUTO_FREE char *quoted = quote(arg, true);
 
@@ -18,7 +25,9 @@ void ringarg_init(struct ringarg *ring, const char *arg, const struct common *co
         ring->shown = xasprintf("ring %s", quoted);
         return;
     }
-    object_init(&ring->object, ctl_mount(common), arg, ROOM_RING);
+    if (common->mount)
+        mount_check(common->mount);
+    object_init(&ring->object, common->mount, arg, ROOM_RING);
     if (ring->object.room != ROOM_RING)
         die(EXIT_STATUS_USAGE, "%s is no ring", ring->object.shown);
     ring->map = object_file(&ring->object, "map");

@@ -1,5 +1,5 @@
-/* The ring that an argument of `ipcctl ring` names: NAME or ring/NAME in the mount, or a map in a file:
- * a path that begins with / or with a dot. */
+/* The ring that an argument of `ipcctl ring` names: NAME or ring/NAME in the mount, the path of its
+ * directory, or the path of a map in a file. */
 #ifndef IPCFS_TOOLS_CTL_RINGARG_H
 #define IPCFS_TOOLS_CTL_RINGARG_H
 

@@ -54,12 +54,12 @@ static const struct argp argp = {
 static void say_not_empty(const struct object *object)
 {
     AUTO_FREE char *path = object_file(object, "stat");
-    AUTO_FREE char *words = object_words(object);
+    AUTO_FREE char *command = object_command(object, "rm -f");
     struct settings stat = { 0 };
 
     settings_read(AT_FDCWD, path, &stat);
-    say("can't remove %s: messages wait in it (%" PRIu64 "); to drop them: ipcctl rm -f %s",
-        object->shown, settings_number(&stat, "messages"), words);
+    say("can't remove %s: messages wait in it (%" PRIu64 "); to drop them: %s", object->shown,
+        settings_number(&stat, "messages"), command);
     settings_deinit(&stat);
 }
 
@@ -163,7 +163,8 @@ static int remove_directory(const struct object *object, bool force)
 static int remove_object(const struct object *object, bool force)
 {
     if (object->room == ROOM_SHM)
-        return unlink(object->path) < 0 ? -errno : 0;
+        return unlink(object->path) < 0 && (errno != EISDIR || rmdir(object->path) < 0) ? -errno
+                                                                                        : 0;
     return remove_directory(object, force);
 }
 

@@ -62,8 +62,8 @@ static const struct argp argp = {
     .options = option_list,
     .parser = parse,
     .doc =
-        "Show what comes and goes: messages, bytes, rates a second, who waits, and how deep each mailbox, ring "
-        "and process was lately.\v"
+        "Show what comes and goes: messages, bytes, rates a second, who waits, and how full each mailbox, "
+        "ring and process was lately, of its own limits.\v"
         "Keys: q quits; n m b i o w sort by name, messages, bytes, rates in and out, waiters; r turns the order "
         "round; / filters by name (Enter keeps the filter, Escape drops it); arrows, Page Up and Down scroll; space "
         "holds the figures.",
@@ -141,23 +141,20 @@ static void print_line(int y, const char *text)
 /* A block is three bytes of UTF-8. */
 #define SPARKLINE_BYTES (3 * HISTORY_MAX + 1)
 
-/* The history in HISTORY_MAX columns, the newest at the right, by its own greatest. */
+/* The history in HISTORY_MAX columns, the newest at the right: a full block is a full mailbox. */
 static void make_sparkline(const struct top *top, const struct row *row, char text[SPARKLINE_BYTES])
 {
     static const char *const blocks[] = { "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█" };
     static const char *const ascii[] = { "_", ".", "-", ":", "=", "+", "*", "#" };
     const char *const *levels = top->utf8 ? blocks : ascii;
-    uint64_t greatest = 0;
 
-    for (size_t i = 0; i < row->n_history; i++)
-        greatest = row->history[i] > greatest ? row->history[i] : greatest;
     for (size_t i = row->n_history; i < HISTORY_MAX; i++)
         *text++ = ' ';
     for (size_t i = 0; i < row->n_history; i++) {
-        double share = greatest ? (double)row->history[i] / (double)greatest : 0;
+        double fill = row->history[i];
 
         /* The lowest level is nothing at all. */
-        text = stpcpy(text, levels[row->history[i] ? 1 + (int)(6 * share) : 0]);
+        text = stpcpy(text, levels[fill > 0 ? 1 + (int)(6 * fill) : 0]);
     }
     *text = '\0';
 }
@@ -249,7 +246,7 @@ static void print_state(const struct top *top)
 static void print_titles(void)
 {
     AUTO_FREE char *name = quote_fit("NAME", name_columns());
-    AUTO_FREE char *line = xasprintf("%s  %-*s%7s%7s%7s%7s%7s%5s%5s", name, HISTORY_MAX, "DEPTH",
+    AUTO_FREE char *line = xasprintf("%s  %-*s%7s%7s%7s%7s%7s%5s%5s", name, HISTORY_MAX, "FULL",
                                      "MSGS", "MAX", "BYTES", "IN/s", "OUT/s", "SND", "RCV");
 
     attron(A_REVERSE);
@@ -497,7 +494,8 @@ static enum exit_status run(const char *mount, int argc, char **argv)
     sigset_t signals;
     struct stat st;
 
-    top.mount = ctl_parse(&argp, mount, argc, argv, &options.common);
+    ctl_parse(&argp, mount, argc, argv, &options.common);
+    top.mount = ctl_mount(&options.common);
     top.delay_ns = options.delay_ns;
     if (stat(top.mount, &st) == 0)
         top.device = st.st_dev;

@@ -1,6 +1,8 @@
 #include "top_rows.h"
 
 #include <errno.h>
+#include <float.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,6 +28,24 @@ void rows_deinit(struct rows *rows)
     *rows = (struct rows){ 0 };
 }
 
+/* Return: @n of @max, 0 where that is no bound. */
+static double share_of(uint64_t n, const char *max)
+{
+    double bound = max && !max[strspn(max, "0123456789")] ? strtod(max, NULL) : 0;
+
+    return bound > 0 ? fmin((double)n / bound, 1) : 0;
+}
+
+/* By messages or by bytes, whichever stops senders first: so that bars of different mailboxes mean the same. */
+static double fill_of(const struct entry *entry, uint64_t n_messages)
+{
+    double fill = share_of(n_messages, entry_max_messages(entry));
+
+    if (entry_max_bytes(entry))
+        fill = fmax(fill, share_of(settings_number(&entry->stat, "bytes"), entry_max_bytes(entry)));
+    return fill > 0 || n_messages == 0 ? fill : DBL_MIN;
+}
+
 static struct row make_row(const struct entry *entry)
 {
     AUTO_FREE char *arg = object_arg(&entry->object);
@@ -44,6 +64,7 @@ static struct row make_row(const struct entry *entry)
     };
 
     row.has_counts = entry_messages(entry, &row.n_messages);
+    row.fill = fill_of(entry, row.n_messages);
     if (!entry_bytes(entry, &row.n_bytes))
         row.n_bytes = 0;
     return row;
@@ -68,7 +89,7 @@ static void add_to_history(struct row *row)
         memmove(row->history, row->history + 1, (HISTORY_MAX - 1) * sizeof(row->history[0]));
         row->n_history--;
     }
-    row->history[row->n_history++] = row->n_messages;
+    row->history[row->n_history++] = row->fill;
 }
 
 static void follow(struct row *row, const struct row *before, double seconds)

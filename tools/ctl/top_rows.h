@@ -18,6 +18,7 @@ struct row {
     bool has_counts; /* a region has none, nor has what this user may not read */
     uint64_t n_messages;
     char *max_messages; /* NULL: none */
+    double fill;        /* of its limits, as in the history */
     uint64_t n_bytes;
     uint64_t n_sent;
     uint64_t n_received;
@@ -26,7 +27,8 @@ struct row {
     /* A second; negative: not known yet. */
     double in;
     double out;
-    uint64_t history[HISTORY_MAX]; /* messages, oldest first */
+    /* How full it was, of its own limits: 0 to 1, oldest first. Above 0 wherever a message waited. */
+    double history[HISTORY_MAX];
     size_t n_history;
 };
 

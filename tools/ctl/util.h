@@ -13,6 +13,7 @@ enum exit_status {
     EXIT_STATUS_OK = 0,
     EXIT_STATUS_FAILED = 1,
     EXIT_STATUS_USAGE = 2,
+    EXIT_STATUS_NOTHING_CAME = 3, /* in the time that was given */
 };
 
 /* A variable whose memory goes with its scope. */

@@ -9,7 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "entry.h"
 #include "human.h"
+#include "nearest.h"
 #include "process.h"
 #include "quote.h"
 #include "settings.h"
@@ -34,20 +36,46 @@ static uint64_t read_number(const struct object *object, const char *file, const
     return number;
 }
 
+/* Return: the question for the name that may have been meant; the caller's to free. */
+static char *ask_for_other(const struct object *object)
+{
+    struct entries entries = { .names_only = true };
+    struct nearest nearest;
+    char *ask;
+
+    nearest_init(&nearest, object->name);
+    entries_add_room(&entries, object->mount, object->room);
+    for (size_t i = 0; i < entries.n; i++)
+        nearest_add(&nearest, entries.list[i].object.name);
+    ask = nearest_ask(&nearest);
+    nearest_deinit(&nearest);
+    entries_deinit(&entries);
+    return ask;
+}
+
+/* Whether it makes sense to make what is missing: not to remove or to look at it. */
+static bool is_to_make(const struct object *object, const char *doing)
+{
+    return object->room != ROOM_SHM && strcmp(doing, "remove") != 0 && strcmp(doing, "list") != 0;
+}
+
 static void say_missing(const struct object *object, const char *doing)
 {
     AUTO_FREE char *room = xasprintf("%s/%s", object->mount, rooms[object->room].dir);
     AUTO_FREE char *mount = quote(object->mount, false);
-    AUTO_FREE char *words = object_words(object);
+    AUTO_FREE char *ask = ask_for_other(object);
+    AUTO_FREE char *command = object_command(object, "new");
 
     if (access(room, F_OK) < 0)
         say("can't %s %s: the ipcfs on %s has no %s/", doing, object->shown, mount,
             rooms[object->room].dir);
     else if (object->room == ROOM_PROC)
         say("can't %s %s: there is no such process", doing, object->shown);
+    else if (is_to_make(object, doing))
+        say("can't %s %s: there is none on %s%s; to make it: %s", doing, object->shown, mount, ask,
+            command);
     else
-        say("can't %s %s: there is none on %s; to make it: ipcctl new %s", doing, object->shown,
-            mount, words);
+        say("can't %s %s: there is none on %s%s", doing, object->shown, mount, ask);
 }
 
 static void say_forbidden_by(const struct object *object, const char *doing, const char *file,
