@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import tempfile
 import xml.etree.ElementTree
 
 import pytest
