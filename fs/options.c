@@ -1,6 +1,7 @@
 #include "options.h"
 
 #include <errno.h>
+#include <mntent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,6 +104,22 @@ static void say_bad_mountpoint(const char *path, int error)
     }
 }
 
+/* What is mounted last at @path hides what was before. */
+static bool is_ipcfs(const char *path)
+{
+    FILE *mounts = setmntent("/proc/self/mounts", "re");
+    const struct mntent *entry;
+    bool found = false;
+
+    while (mounts && (entry = getmntent(mounts))) {
+        if (strcmp(entry->mnt_dir, path) == 0)
+            found = strcmp(entry->mnt_type, "fuse.ipcfs") == 0;
+    }
+    if (mounts)
+        endmntent(mounts);
+    return found;
+}
+
 static enum exit_status read_mountpoint(const struct raw *raw, struct options *options)
 {
     struct stat st;
@@ -118,6 +135,12 @@ static enum exit_status read_mountpoint(const struct raw *raw, struct options *o
         error = errno;
     else if (!S_ISDIR(st.st_mode))
         error = ENOTDIR;
+    /* Whoever has it mounted would find an empty one, without a word. */
+    if (error == 0 && is_ipcfs(options->mountpoint)) {
+        say("an ipcfs is mounted on '%s' and answers: use that one, or end it first (umount %s)",
+            options->mountpoint, options->mountpoint);
+        return EXIT_STATUS_FAILED;
+    }
     if (error == 0)
         return EXIT_STATUS_OK;
     say_bad_mountpoint(raw->last_operand, error);

@@ -498,3 +498,17 @@ def test_nothing_outlives_the_mount(mount):
     assert os.listdir(first.mbox) == []
     assert run("umount", first.path).returncode == 0
     expect_unmounted(first.path)
+
+
+def test_a_living_one_is_not_mounted_over(mnt):
+    """Whoever uses it would be left before an empty one."""
+    expect_failure(run(IPCFS, mnt.path), 1, f"an ipcfs is mounted on '{mnt.path}' and answers", f"umount {mnt.path}")
+    expect_failure(run(IPCFS, "-f", mnt.path + "/mbox/.."), 1, "answers")
+    assert len([line for line in open("/proc/self/mounts", encoding="utf-8") if f" {mnt.path} " in line]) == 1
+
+
+def test_what_lies_over_one_or_in_one_may_be_mounted_on(mnt, in_world):
+    done = in_world("./ipcfs mnt; mount -t tmpfs none mnt; ./ipcfs mnt; umount mnt; umount mnt",
+                    "mkdir mnt/shm/inside; ./ipcfs mnt/shm/inside; mkdir mnt/shm/inside/mbox/x",
+                    "umount mnt/shm/inside; umount mnt; wait_end; n_mounts")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")
