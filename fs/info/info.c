@@ -220,7 +220,7 @@ static void print_totals(FILE *out, struct kernel *kernel)
 
 #define N_FAMILIES(families) (sizeof(families) / sizeof((families)[0]))
 
-static int make_metrics(struct file *file, char **ret_text)
+static int print_metrics(struct kernel *kernel, char **ret_text)
 {
     struct room_metrics mailboxes = {
         "mailbox", mailbox_families, N_FAMILIES(mailbox_families), { .look = look_at_mailbox }
@@ -233,13 +233,13 @@ static int make_metrics(struct file *file, char **ret_text)
     size_t size;
     int r;
 
-    r = names_each(&fs_of(file->kernel)->names, add_sample, &mailboxes.samples);
+    r = names_each(&fs_of(kernel)->names, add_sample, &mailboxes.samples);
     if (r == 0)
-        r = names_each(&fs_of(file->kernel)->rings, add_sample, &rings.samples);
+        r = names_each(&fs_of(kernel)->rings, add_sample, &rings.samples);
     if (r == 0)
         out = open_memstream(&text, &size);
     if (out) {
-        print_totals(out, file->kernel);
+        print_totals(out, kernel);
         print_room(out, &mailboxes);
         print_room(out, &rings);
         /* What did not fit is told by each of the two. */
@@ -259,8 +259,26 @@ static int make_metrics(struct file *file, char **ret_text)
     return r;
 }
 
+static int make_metrics(struct file *file, char **ret_text)
+{
+    return print_metrics(file->kernel, ret_text);
+}
+
+/* Its length at the moment: tail(1) looks for the end there, and busybox's cat reads no further. */
+static off_t metrics_size(struct kernel *kernel)
+{
+    char *text;
+    off_t n_bytes;
+
+    if (print_metrics(kernel, &text) < 0)
+        return 0;
+    n_bytes = (off_t)strlen(text);
+    free(text);
+    return n_bytes;
+}
+
 static const struct text_ops version_ops = TEXT_OPS(make_version, NULL, NULL);
-static const struct text_ops metrics_ops = TEXT_OPS_UNSEEKABLE(make_metrics);
+static const struct text_ops metrics_ops = TEXT_OPS(make_metrics, NULL, NULL);
 
 static void getattr(struct node *node, struct stat *ret_attr);
 static int open_it(struct node *node, int flags, const struct caller *caller,
@@ -269,11 +287,12 @@ static int open_it(struct node *node, int flags, const struct caller *caller,
 static const struct info_file {
     const char *name;
     const struct text_ops *text;
-    off_t size_bytes; /* longer than it is (text.h) */
+    off_t (*get_size)(
+        struct kernel *kernel); /* NULL: TEXT_SIZE_BYTES, which is longer than it is */
     struct node_ops ops;
 } info_files[] = {
-    { "version", &version_ops, TEXT_SIZE_BYTES, { .getattr = getattr, .open = open_it } },
-    { "metrics", &metrics_ops, 1 << 20, { .getattr = getattr, .open = open_it } },
+    { "version", &version_ops, NULL, { .getattr = getattr, .open = open_it } },
+    { "metrics", &metrics_ops, metrics_size, { .getattr = getattr, .open = open_it } },
 };
 
 #define N_INFO_FILES (sizeof(info_files) / sizeof(info_files[0]))
@@ -286,11 +305,13 @@ static const struct info_file *info_of(const struct node *node)
 /* As the room, but a file, and nobody's to write. */
 static void getattr(struct node *node, struct stat *ret_attr)
 {
+    const struct info_file *info = info_of(node);
+
     room_getattr(node, ret_attr);
-    ret_attr->st_ino += 1 + (uint64_t)(info_of(node) - info_files);
+    ret_attr->st_ino += 1 + (uint64_t)(info - info_files);
     ret_attr->st_mode = S_IFREG | 0444;
     ret_attr->st_nlink = 1;
-    text_set_size(ret_attr, info_of(node)->size_bytes);
+    text_set_size(ret_attr, info->get_size ? info->get_size(node->kernel) : TEXT_SIZE_BYTES);
 }
 
 static int open_it(struct node *node, int flags, const struct caller *caller,

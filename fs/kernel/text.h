@@ -32,19 +32,14 @@ void text_close(struct file *file);
 static inline void text_set_size(struct stat *attr, off_t size_bytes)
 {
     attr->st_size = size_bytes;
-    attr->st_blocks = size_bytes / 512;
+    attr->st_blocks = (size_bytes + 511) / 512;
 }
 
 /* Seekable, as in sysfs: head(1) goes back to behind what it has shown, and who watches a file reads
  * it again and again from its start. */
-#define TEXT_OPS(make_it, write_it, release_it) TEXT_OPS_WITH(0, make_it, write_it, release_it)
-
-/* For what is longer than a block: tail(1) would look for its end where its size says. */
-#define TEXT_OPS_UNSEEKABLE(make_it) TEXT_OPS_WITH(FOPEN_NONSEEKABLE, make_it, NULL, NULL)
-
-#define TEXT_OPS_WITH(more_flags, make_it, write_it, release_it)                                   \
+#define TEXT_OPS(make_it, write_it, release_it)                                                    \
     {                                                                                              \
-        .file = { .open_flags = FOPEN_DIRECT_IO | FOPEN_NOFLUSH | (more_flags),                    \
+        .file = { .open_flags = FOPEN_DIRECT_IO | FOPEN_NOFLUSH,                                   \
                   .read = text_read,                                                               \
                   .write = (write_it),                                                             \
                   .release = (release_it),                                                         \

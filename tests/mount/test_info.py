@@ -347,3 +347,16 @@ def test_other_names_do_not_exist(mnt):
     for name in ("x", "Version", "metrics.txt"):
         with fails_with(errno.ENOENT):
             os.open(info_file(mnt, name), os.O_RDONLY)
+
+
+@pytest.mark.parametrize("command", ["head -2 $f", "head -c 100 $f", "tail -2 $f", "tail -n +3 $f", "tail -c 50 $f", "sed 2q $f", "head -2 < $f"])
+def test_metrics_as_other_files(mnt, tmp_path, command):
+    """They are longer than a block: tools go back in them, or look for their end."""
+    path = info_file(mnt, "metrics")
+    whole = read_info(mnt, "metrics").decode()
+    assert os.stat(path).st_size == len(whole)
+    done = run("sh", "-c", command.replace("$f", path))
+    copy = tmp_path / "copy"
+    copy.write_text(whole)
+    expected = run("sh", "-c", command.replace("$f", str(copy)))
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", expected.stdout)
