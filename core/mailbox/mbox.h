@@ -39,10 +39,15 @@
 
 struct name;
 
+#define MBOX_DOMAIN_ID_DIGITS 32
+
 /* What all mailboxes of one mount share. */
 struct mbox_domain {
     struct quota quota;
     _Atomic uint64_t last_id;
+    /* Random, in hexadecimal: with a message's id, a name for it that no other mount gives. Set before the first
+     * message; what outlives the daemon sets it to what it was. */
+    char id[MBOX_DOMAIN_ID_DIGITS + 1];
 };
 
 TAILQ_HEAD(mbox_ready, mbox_op);

@@ -6,12 +6,22 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <sys/random.h>
 
 #include "mbox_cursor.h"
 #include "mbox_queue.h"
 
+/* getrandom waits until the system has random numbers, and does not fail for so few. */
 void mbox_domain_init(struct mbox_domain *domain, uint64_t max_bytes, uint64_t uid_bytes)
 {
+    uint64_t random[2];
+    ssize_t n = getrandom(random, sizeof(random), 0);
+
+    assert(n == (ssize_t)sizeof(random));
+    (void)n;
+    snprintf(domain->id, sizeof(domain->id), "%016" PRIx64 "%016" PRIx64, random[0], random[1]);
     quota_init(&domain->quota, max_bytes, uid_bytes);
     atomic_init(&domain->last_id, 0);
 }

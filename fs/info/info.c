@@ -22,8 +22,10 @@ static int make_version(struct file *file, char **ret_text)
             "version=" IPCFS_VERSION "\n"
             "libfuse=%s\n"
             "features=mbox,lines,json,priorities,drop,queue,owner,poll,packet,metrics,ring,shm,proc,link\n"
-            "passthrough=%s\n",
-            fuse_pkgversion(), backing_works(&file->kernel->backing) ? "yes" : "no") < 0)
+            "passthrough=%s\n"
+            "mount_id=%s\n",
+            fuse_pkgversion(), backing_works(&file->kernel->backing) ? "yes" : "no",
+            fs_of(file->kernel)->domain.id) < 0)
         return -ENOMEM;
     return 0;
 }

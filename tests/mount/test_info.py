@@ -125,6 +125,16 @@ def test_version_is_that_of_the_program(mnt):
     assert settings["passthrough"] in ("yes", "no")
 
 
+def mount_id(mnt):
+    return re.search(r"^mount_id=([0-9a-f]{32})$", read_info(mnt, "version").decode(), re.M)[1]
+
+
+def test_mount_id_names_one_mount(mnt, mount):
+    """With a message's id it is a name for the message that no other mount gives."""
+    assert mount_id(mnt) == mount_id(mnt)
+    assert mount_id(mnt) != mount_id(mount())
+
+
 def test_shell_reads_both(shell, mnt, box):
     sh(shell, "echo hello > send", cwd=box.path)
     script = "grep ^version= .ipcfs/version; grep -c ^ipcfs_mailbox_messages .ipcfs/metrics; cat .ipcfs/metrics | wc -l"
