@@ -26,9 +26,10 @@ struct mbox_entry {
     UT_hash_handle hh;                /* by the message's id */
     uint64_t seq;                     /* place among messages of one priority in this mailbox */
     struct mbox_op *poster;           /* the send that waits for it to be accepted; or NULL */
-    bool is_place;                    /* for no message but the place for one (mbox_reserve) */
-    bool is_behind_places;            /* mbox.behind_places links it */
-    bool is_charged;                  /* it has its hold on the message's charge */
+    uint64_t n_missed; /* messages that its receiver has lost before it; while it is not waiting */
+    bool is_place;     /* for no message but the place for one (mbox_reserve) */
+    bool is_behind_places; /* mbox.behind_places links it */
+    bool is_charged;       /* it has its hold on the message's charge */
 };
 
 /* Return: an entry for @msg, with a reference of its own, or for none yet, where @msg is NULL; NULL when memory is short. */

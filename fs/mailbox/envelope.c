@@ -82,8 +82,16 @@ static void pend_escape(struct envelope *envelope, unsigned char c)
     pend(envelope, text);
 }
 
-void envelope_init(struct envelope *envelope, const struct msg *msg)
+static void pend_count(struct envelope *envelope, const char *name, uint64_t n)
 {
+    envelope->n_pending += (unsigned int)snprintf(envelope->pending + envelope->n_pending,
+                                                  sizeof(envelope->pending) - envelope->n_pending,
+                                                  "\"%s\":%" PRIu64 ",", name, n);
+}
+
+void envelope_init(struct envelope *envelope, const struct mbox_entry *entry)
+{
+    const struct msg *msg = entry->msg;
     char arrived[TIMESTAMP_MAX];
 
     *envelope = (struct envelope){ .msg = msg, .text = msg->data, .n_text = msg->size_bytes };
@@ -94,6 +102,8 @@ void envelope_init(struct envelope *envelope, const struct msg *msg)
         ",\"time\":\"%s\",\"pid\":%d,\"uid\":%u,\"gid\":%u,\"prio\":%u,\"size\":%zu,",
         msg->id, arrived, (int)msg->sender.pid, msg->sender.uid, msg->sender.gid, msg->prio,
         msg->size_bytes);
+    if (entry->n_missed > 0)
+        pend_count(envelope, "missed", entry->n_missed);
 }
 
 static size_t left_of(const struct envelope *envelope)

@@ -7,10 +7,10 @@
 #ifndef IPCFS_FS_ENVELOPE_H
 #define IPCFS_FS_ENVELOPE_H
 
-#include "core/mailbox/msg.h"
+#include "core/mailbox/entry.h"
 
 /* The members before the body with the longest values, or what an escape becomes. */
-#define ENVELOPE_PENDING_MAX 256
+#define ENVELOPE_PENDING_MAX 320
 
 enum envelope_stage {
     ENVELOPE_JUDGE, /* whether the body is text */
@@ -35,7 +35,8 @@ struct envelope {
     char pending[ENVELOPE_PENDING_MAX];
 };
 
-void envelope_init(struct envelope *envelope, const struct msg *msg);
+/* @entry is needed for no longer than this call takes. */
+void envelope_init(struct envelope *envelope, const struct mbox_entry *entry);
 
 /* Writes up to @size bytes, 1 at least. Return: how many; 0: it is read to its end. Fewer than @size: that
  * was the end, or (see above) it is a very long one. */

@@ -29,7 +29,7 @@ union rendering {
 
 struct stream_ops {
     struct file_ops file;
-    void (*begin)(union rendering *rendering, const struct msg *msg);
+    void (*begin)(union rendering *rendering, const struct mbox_entry *entry);
     /* Writes the next bytes, up to @size. Return: how many; maybe fewer than there are. */
     size_t (*read)(union rendering *rendering, char *to, size_t size);
     bool (*is_read)(const union rendering *rendering);
@@ -88,7 +88,7 @@ static int add(struct batch *batch, struct mbox_entry *entry)
     int r = 0;
     size_t n;
 
-    ops->begin(&rendering, entry->msg);
+    ops->begin(&rendering, entry);
     n = ops->read(&rendering, batch->data + batch->used, batch->size - batch->used);
     if (ops->is_read(&rendering))
         batch->used += n;
@@ -303,9 +303,9 @@ static void stream_close(struct file *file)
     readers_deinit(&stream->readers);
 }
 
-static void line_begin(union rendering *rendering, const struct msg *msg)
+static void line_begin(union rendering *rendering, const struct mbox_entry *entry)
 {
-    rendering->line = (struct line){ .msg = msg };
+    rendering->line = (struct line){ .msg = entry->msg };
 }
 
 static bool adds_newline(const struct msg *msg)
@@ -334,9 +334,9 @@ static bool line_is_read(const union rendering *rendering)
     return rendering->line.is_read;
 }
 
-static void json_begin(union rendering *rendering, const struct msg *msg)
+static void json_begin(union rendering *rendering, const struct mbox_entry *entry)
 {
-    envelope_init(&rendering->envelope, msg);
+    envelope_init(&rendering->envelope, entry);
 }
 
 static size_t json_read(union rendering *rendering, char *to, size_t size)

@@ -81,7 +81,7 @@ static char *expected_line(const struct msg *msg)
 }
 
 /* Reads it in pieces of @size, each twice, as when the first has not arrived. */
-static void expect_pieces(const struct msg *msg, const char *expected, size_t size)
+static void expect_pieces(struct msg *msg, const char *expected, size_t size)
 {
     size_t n_expected = strlen(expected);
     char *line = malloc(n_expected + size);
@@ -89,7 +89,7 @@ static void expect_pieces(const struct msg *msg, const char *expected, size_t si
     struct envelope envelope;
     size_t n_line = 0;
 
-    envelope_init(&envelope, msg);
+    envelope_init(&envelope, &(struct mbox_entry){ .msg = msg });
     while (!envelope_is_read(&envelope)) {
         struct envelope before = envelope;
         size_t n = envelope_read(&envelope, line + n_line, size);
@@ -178,6 +178,21 @@ Test(envelope, headers_in_pieces_of_every_size)
     expect_message_in_all_sizes(with_headers("\xff\xfe"));
 }
 
+Test(envelope, says_how_many_were_missed)
+{
+    struct msg *msg = new_message("a", 1);
+    struct envelope envelope;
+    char line[512];
+    size_t n;
+
+    envelope_init(&envelope, &(struct mbox_entry){ .msg = msg, .n_missed = UINT64_MAX });
+    n = envelope_read(&envelope, line, sizeof(line) - 1);
+    line[n] = '\0';
+    cr_assert(strstr(line, "\"size\":1,\"missed\":18446744073709551615,\"text\":\"a\"}\n"), "%s",
+              line);
+    msg_unref(msg);
+}
+
 /* As the name of a mailbox may be, which is any bytes. */
 Test(envelope, a_header_that_is_no_text_is_made_one)
 {
@@ -187,7 +202,7 @@ Test(envelope, a_header_that_is_no_text_is_made_one)
     size_t n;
 
     cr_assert_eq(headers_add(&msg->headers, "a", 1, "x\xff\"\xc3\x41", 5), 0);
-    envelope_init(&envelope, msg);
+    envelope_init(&envelope, &(struct mbox_entry){ .msg = msg });
     n = envelope_read(&envelope, line, sizeof(line) - 1);
     line[n] = '\0';
     cr_assert(strstr(line, ",\"headers\":{\"a\":\"x\\uFFFD\\\"\\uFFFDA\"}}\n"), "%s", line);
@@ -244,7 +259,7 @@ Test(envelope, a_read_costs_what_it_returns_however_long_the_message)
     size_t n_reads = 0;
     char byte;
 
-    envelope_init(&envelope, msg);
+    envelope_init(&envelope, &(struct mbox_entry){ .msg = msg });
     while (envelope.stage == ENVELOPE_JUDGE) {
         size_t offset = envelope.offset;
 

@@ -92,7 +92,7 @@ static void try_envelope(const struct input *input)
     json_t *json;
     json_t *body;
 
-    envelope_init(&envelope, msg);
+    envelope_init(&envelope, &(struct mbox_entry){ .msg = msg });
     while ((n_read = envelope_read(&envelope, text + n, n_at_a_time)) > 0) {
         n += n_read;
         HOLDS(n_read <= n_at_a_time && n + n_at_a_time < n_max);
