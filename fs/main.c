@@ -142,9 +142,7 @@ static enum exit_status serve(struct mount *mount)
     pthread_t signal_thread;
     int r;
 
-    r = kernel_start(&mount->fs.kernel, mount->ready_fd >= 0);
-    if (r == 0)
-        r = processes_start(&mount->fs.kernel);
+    r = fs_start(&mount->fs, mount->ready_fd >= 0);
     if (r == 0)
         r = -pthread_create(&signal_thread, NULL, wait_for_signal, mount);
     if (r != 0) {

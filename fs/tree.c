@@ -1,101 +1,121 @@
+/* A new room is a line in the table of what the root holds, a member of struct tree, and its init and deinit
+ * below. */
 #include "tree.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
 
-#include "mount.h"
-#include "fs/info/info.h"
-#include "fs/kernel/listing.h"
-#include "fs/mailbox/mboxes.h"
-#include "fs/proc/procs.h"
-#include "fs/shm/shm.h"
+#include "fs/kernel/kernel.h"
+#include "fs/mailbox/mailbox.h"
 
-/* What the root holds: a new room is a line here, and a struct room in struct tree. */
+#define MBOX_MODE 01777
+#define RING_MODE 01777
+#define READ_ONLY_MODE 0555
+
+/* What the root holds. */
 static const struct entry {
     const char *name;
-    mode_t mode;
     size_t room;                /* where in struct tree */
     const struct node_ops *ops; /* NULL: it is shm/, which has a directory of its own */
 } entries[] = {
-    { "mbox", 01777, offsetof(struct tree, mboxes), &mboxes_ops },
-    { "ring", 01777, offsetof(struct tree, rings), &rings_ops },
+    { "mbox", offsetof(struct tree, mailboxes.room), &mboxes_ops },
+    { "ring", offsetof(struct tree, rings.mboxes.room), &mboxes_ops },
     { .name = "shm" },
-    { "proc", 0555, offsetof(struct tree, procs), &procs_ops },
-    { ".ipcfs", 0555, offsetof(struct tree, info), &info_ops },
+    { "proc", offsetof(struct tree, procs.room), &procs_ops },
+    { ".ipcfs", offsetof(struct tree, info.room), &info_ops },
 };
 
 #define N_ENTRIES (sizeof(entries) / sizeof(entries[0]))
 
-static struct room *room_at(struct tree *tree, size_t i)
+static struct tree *tree_of(struct node *root)
 {
-    return (struct room *)((char *)tree + entries[i].room);
+    return (struct tree *)((char *)root->object - offsetof(struct tree, root));
 }
 
-static int obtain(struct kernel *kernel, const struct entry *entry, struct node **ret_node)
+static struct room *room_at(struct tree *tree, const struct entry *entry)
 {
-    struct room *room = (struct room *)((char *)&fs_of(kernel)->tree + entry->room);
+    return (struct room *)((char *)tree + entry->room);
+}
 
+static int root_lookup(struct node *root, const char *name, struct node **ret_node)
+{
+    struct tree *tree = tree_of(root);
+    const struct entry *entry = entries;
+
+    while (entry < entries + N_ENTRIES && strcmp(name, entry->name) != 0)
+        entry++;
+    if (entry == entries + N_ENTRIES)
+        return -ENOENT;
     if (!entry->ops)
-        return shm_node(&fs_of(kernel)->shm, ret_node);
-    return node_obtain(&kernel->nodes, entry->ops, room, &room->node, ret_node);
+        return shm_node(&tree->shm, ret_node);
+    return node_obtain(&root->kernel->nodes, entry->ops, room_at(tree, entry),
+                       &room_at(tree, entry)->node, ret_node);
 }
 
-static int lookup(struct node *root, const char *name, struct node **ret_node)
+static int root_list(struct node *root, struct listing *listing)
 {
-    for (size_t i = 0; i < N_ENTRIES; i++) {
-        if (strcmp(name, entries[i].name) == 0)
-            return obtain(root->kernel, &entries[i], ret_node);
-    }
-    return -ENOENT;
-}
-
-static int list(struct node *root, struct listing *listing)
-{
-    struct kernel *kernel = root->kernel;
+    struct tree *tree = tree_of(root);
     int r = 0;
 
-    for (size_t i = 0; i < N_ENTRIES && r == 0; i++)
-        r = listing_add(listing, entries[i].name,
-                        entries[i].ops ? room_at(&fs_of(kernel)->tree, i)->attr.ino
-                                       : shm_ino(&fs_of(kernel)->shm),
-                        S_IFDIR);
+    for (size_t i = 0; i < N_ENTRIES && r == 0; i++) {
+        const struct entry *entry = &entries[i];
+
+        r = listing_add(listing, entry->name,
+                        entry->ops ? room_at(tree, entry)->attr.ino : shm_ino(&tree->shm), S_IFDIR);
+    }
     return r;
 }
 
-static void getattr(struct node *root, struct stat *ret_attr)
+static void root_getattr(struct node *root, struct stat *ret_attr)
 {
     room_getattr(root, ret_attr);
     ret_attr->st_nlink += N_ENTRIES;
 }
 
 /* The rooms are there for ever, and only the kernel changes the rest. */
-static double attr_seconds(struct node *root)
+static double root_attr_seconds(struct node *root)
 {
     (void)root;
     return NODE_FOREVER_SECONDS;
 }
 
 static const struct node_ops root_ops = {
-    .getattr = getattr,
-    .attr_seconds = attr_seconds,
+    .getattr = root_getattr,
+    .attr_seconds = root_attr_seconds,
     .keeps_names = true,
     .setattr = room_setattr,
-    .lookup = lookup,
-    .list = list,
+    .lookup = root_lookup,
+    .list = root_list,
 };
 
-int tree_init(struct tree *tree, struct kernel *kernel, const struct caller *owner)
+/* What .ipcfs/ tells of. */
+static void init_info(struct tree *tree, const struct caller *owner)
+{
+    room_init(&tree->info.room, &tree->boxes.kernel->nodes, READ_ONLY_MODE, owner);
+    tree->info.kernel = tree->boxes.kernel;
+    tree->info.domain = tree->boxes.domain;
+    tree->info.mailboxes = &tree->mailboxes.names;
+    tree->info.rings = &tree->rings.mboxes.names;
+    tree->info.processes = &tree->procs.processes;
+}
+
+int tree_init(struct tree *tree, struct kernel *kernel, struct mbox_domain *domain,
+              const struct caller *owner)
 {
     struct node *root;
+    int r_procs;
     int r;
 
-    room_init(&tree->root, kernel, 0755, owner);
-    for (size_t i = 0; i < N_ENTRIES; i++) {
-        if (entries[i].ops)
-            room_init(room_at(tree, i), kernel, entries[i].mode, owner);
-    }
-    r = shm_init(&fs_of(kernel)->shm, kernel, owner);
+    room_init(&tree->root, &kernel->nodes, 0755, owner);
+    boxes_init(&tree->boxes, kernel, domain);
+    mboxes_init(&tree->mailboxes, &tree->boxes, MBOX_MODE, owner, mailbox_make);
+    rings_init(&tree->rings, &tree->boxes, RING_MODE, owner);
+    r_procs = procs_init(&tree->procs, &tree->boxes, READ_ONLY_MODE, owner);
+    init_info(tree, owner);
+    r = shm_init(&tree->shm, kernel, owner);
+    if (r == 0)
+        r = r_procs;
     if (r < 0)
         return r;
     r = node_obtain(&kernel->nodes, &root_ops, &tree->root, &tree->root.node, &root);
@@ -103,11 +123,23 @@ int tree_init(struct tree *tree, struct kernel *kernel, const struct caller *own
     return r;
 }
 
+void tree_end_mailboxes(struct tree *tree)
+{
+    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
+
+    names_remove_all(&tree->mailboxes.names, &ready);
+    names_remove_all(&tree->rings.mboxes.names, &ready);
+    processes_end_all(&tree->procs.processes, &ready);
+    mbox_ready_run(&ready);
+}
+
 void tree_deinit(struct tree *tree)
 {
+    boxes_deinit(&tree->boxes);
+    shm_deinit(&tree->shm);
+    mboxes_deinit(&tree->mailboxes);
+    rings_deinit(&tree->rings);
+    procs_deinit(&tree->procs);
+    room_deinit(&tree->info.room);
     room_deinit(&tree->root);
-    for (size_t i = 0; i < N_ENTRIES; i++) {
-        if (entries[i].ops)
-            room_deinit(room_at(tree, i));
-    }
 }

@@ -1,21 +1,36 @@
-/* The rooms of the tree. */
+/* The top of the tree: the rooms that a user sees, and the root that they are found in.
+ *
+ * Each room owns what is made in it. All are made before the first request and freed after the last. */
 #ifndef IPCFS_FS_TREE_H
 #define IPCFS_FS_TREE_H
 
+#include "fs/info/info.h"
 #include "fs/kernel/room.h"
+#include "fs/mailbox/mboxes.h"
+#include "fs/proc/procs.h"
+#include "fs/ring/ring.h"
+#include "fs/shm/shm.h"
 
 struct tree {
     struct room root;
-    struct room mboxes; /* mbox/ */
-    struct room rings;  /* ring/ */
-    struct room procs;  /* proc/ */
-    struct room info;   /* .ipcfs/ */
+    struct boxes boxes;      /* what mailboxes, rings and processes share */
+    struct mboxes mailboxes; /* mbox/ */
+    struct rings rings;      /* ring/ */
+    struct shm shm;          /* shm/ */
+    struct procs procs;      /* proc/ */
+    struct info info;        /* .ipcfs/ */
 };
 
-/* Makes the rooms, shm/ too, owned by @owner, and the root's node, NODE_ROOT_ID. Return: 0; -ENOMEM. */
-int tree_init(struct tree *tree, struct kernel *kernel, const struct caller *owner);
+/* Makes the rooms, owned by @owner, and the root's node, NODE_ROOT_ID. @kernel and @domain stay their owner's.
+ * Return: 0; -ENOMEM, or another negative errno: it is to be deinited all the same. Context: before the first
+ * request. */
+int tree_init(struct tree *tree, struct kernel *kernel, struct mbox_domain *domain,
+              const struct caller *owner);
 
-/* The nodes have been freed. */
+/* Ends every mailbox, ring and process: who waits gets EIDRM. Context: any thread, no lock held. */
+void tree_end_mailboxes(struct tree *tree);
+
+/* All nodes and files have been freed. */
 void tree_deinit(struct tree *tree);
 
 #endif

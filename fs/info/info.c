@@ -9,11 +9,24 @@
 #include <string.h>
 
 #include "fs/kernel/backing.h"
-#include "fs/mount.h"
+#include "core/mailbox/names.h"
+#include "fs/kernel/kernel.h"
+#include "fs/proc/processes.h"
 #include "fs/kernel/listing.h"
 #include "fs/ring/ring.h"
 #include "fs/kernel/room.h"
 #include "fs/kernel/text.h"
+
+static const struct info *info_of_file(const struct file *file)
+{
+    return ((const struct text_file *)file)->about;
+}
+
+/* Return: the directory of a node in it. */
+static struct info *info_of(const struct node *node)
+{
+    return (struct info *)((char *)node->object - offsetof(struct info, room));
+}
 
 static int make_version(struct file *file, char **ret_text)
 {
@@ -25,7 +38,7 @@ static int make_version(struct file *file, char **ret_text)
             "passthrough=%s\n"
             "mount_id=%s\n",
             fuse_pkgversion(), backing_works(&file->kernel->backing) ? "yes" : "no",
-            fs_of(file->kernel)->domain.id) < 0)
+            info_of_file(file)->domain->id) < 0)
         return -ENOMEM;
     return 0;
 }
@@ -200,29 +213,30 @@ static void print_room(FILE *out, const struct room_metrics *room)
         print_family(out, &room->families[i], room);
 }
 
-static void print_totals(FILE *out, struct kernel *kernel)
+static void print_totals(FILE *out, const struct info *info)
 {
+    struct quota *quota = info->kernel->quota;
+
     print_header(out, "ipcfs_info", "gauge", "The mount's version; the value is 1.");
     fprintf(out, "ipcfs_info{version=\"" IPCFS_VERSION "\"} 1\n");
-    print_single(out, "ipcfs_mailboxes", "Mailboxes in mbox/.", names_count(&fs_of(kernel)->names));
-    print_single(out, "ipcfs_rings", "Rings in ring/.", names_count(&fs_of(kernel)->rings));
+    print_single(out, "ipcfs_mailboxes", "Mailboxes in mbox/.", names_count(info->mailboxes));
+    print_single(out, "ipcfs_rings", "Rings in ring/.", names_count(info->rings));
     print_single(out, "ipcfs_processes", "Processes in proc/ that are in use.",
-                 processes_count(&fs_of(kernel)->processes));
+                 processes_count(info->processes));
     print_single(out, "ipcfs_links", "Links between two processes.",
-                 processes_count_links(&fs_of(kernel)->processes));
-    print_single(out, "ipcfs_used_bytes", "Bytes charged for what waits.",
-                 quota_used(kernel->quota));
-    print_single(out, "ipcfs_max_bytes", "The bound on what may wait.", kernel->max_bytes);
+                 processes_count_links(info->processes));
+    print_single(out, "ipcfs_used_bytes", "Bytes charged for what waits.", quota_used(quota));
+    print_single(out, "ipcfs_max_bytes", "The bound on what may wait.", info->kernel->max_bytes);
     print_single(out, "ipcfs_kept_bytes",
                  "Bytes charged for mailboxes, rings, links and processes in use.",
-                 quota_used_kept(kernel->quota, QUOTA_MADE));
+                 quota_used_kept(quota, QUOTA_MADE));
     print_single(out, "ipcfs_descriptors", "Descriptors of the daemon that are charged to users.",
-                 quota_used_fds(kernel->quota));
+                 quota_used_fds(quota));
 }
 
 #define N_FAMILIES(families) (sizeof(families) / sizeof((families)[0]))
 
-static int print_metrics(struct kernel *kernel, char **ret_text)
+static int print_metrics(const struct info *info, char **ret_text)
 {
     struct room_metrics mailboxes = {
         "mailbox", mailbox_families, N_FAMILIES(mailbox_families), { .look = look_at_mailbox }
@@ -235,13 +249,13 @@ static int print_metrics(struct kernel *kernel, char **ret_text)
     size_t size;
     int r;
 
-    r = names_each(&fs_of(kernel)->names, add_sample, &mailboxes.samples);
+    r = names_each(info->mailboxes, add_sample, &mailboxes.samples);
     if (r == 0)
-        r = names_each(&fs_of(kernel)->rings, add_sample, &rings.samples);
+        r = names_each(info->rings, add_sample, &rings.samples);
     if (r == 0)
         out = open_memstream(&text, &size);
     if (out) {
-        print_totals(out, kernel);
+        print_totals(out, info);
         print_room(out, &mailboxes);
         print_room(out, &rings);
         /* What did not fit is told by each of the two. */
@@ -263,16 +277,16 @@ static int print_metrics(struct kernel *kernel, char **ret_text)
 
 static int make_metrics(struct file *file, char **ret_text)
 {
-    return print_metrics(file->kernel, ret_text);
+    return print_metrics(info_of_file(file), ret_text);
 }
 
 /* Its length at the moment: tail(1) looks for the end there, and busybox's cat reads no further. */
-static off_t metrics_size(struct kernel *kernel)
+static off_t metrics_size(const struct info *info)
 {
     char *text;
     off_t n_bytes;
 
-    if (print_metrics(kernel, &text) < 0)
+    if (print_metrics(info, &text) < 0)
         return 0;
     n_bytes = (off_t)strlen(text);
     free(text);
@@ -282,50 +296,55 @@ static off_t metrics_size(struct kernel *kernel)
 static const struct text_ops version_ops = TEXT_OPS(make_version, NULL, NULL);
 static const struct text_ops metrics_ops = TEXT_OPS(make_metrics, NULL, NULL);
 
-static void getattr(struct node *node, struct stat *ret_attr);
-static int open_it(struct node *node, int flags, const struct caller *caller,
-                   struct file **ret_file);
+static void info_getattr(struct node *node, struct stat *ret_attr);
+static int info_open(struct node *node, int flags, const struct caller *caller,
+                     struct file **ret_file);
 
 static const struct info_file {
     const char *name;
     const struct text_ops *text;
-    off_t (*get_size)(
-        struct kernel *kernel); /* NULL: TEXT_SIZE_BYTES, which is longer than it is */
+    /* NULL: it is TEXT_SIZE_BYTES, which is longer than it is. */
+    off_t (*get_size)(const struct info *info);
     struct node_ops ops;
 } info_files[] = {
-    { "version", &version_ops, NULL, { .getattr = getattr, .open = open_it } },
-    { "metrics", &metrics_ops, metrics_size, { .getattr = getattr, .open = open_it } },
+    { "version", &version_ops, NULL, { .getattr = info_getattr, .open = info_open } },
+    { "metrics", &metrics_ops, metrics_size, { .getattr = info_getattr, .open = info_open } },
 };
 
 #define N_INFO_FILES (sizeof(info_files) / sizeof(info_files[0]))
 
-static const struct info_file *info_of(const struct node *node)
+static const struct info_file *file_of(const struct node *node)
 {
     return (const struct info_file *)((const char *)node->ops - offsetof(struct info_file, ops));
 }
 
 /* As the room, but a file, and nobody's to write. */
-static void getattr(struct node *node, struct stat *ret_attr)
+static void info_getattr(struct node *node, struct stat *ret_attr)
 {
-    const struct info_file *info = info_of(node);
+    const struct info_file *file = file_of(node);
 
     room_getattr(node, ret_attr);
-    ret_attr->st_ino += 1 + (uint64_t)(info - info_files);
+    ret_attr->st_ino += 1 + (uint64_t)(file - info_files);
     ret_attr->st_mode = S_IFREG | 0444;
     ret_attr->st_nlink = 1;
-    text_set_size(ret_attr, info->get_size ? info->get_size(node->kernel) : TEXT_SIZE_BYTES);
+    text_set_size(ret_attr, file->get_size ? file->get_size(info_of(node)) : TEXT_SIZE_BYTES);
 }
 
-static int open_it(struct node *node, int flags, const struct caller *caller,
-                   struct file **ret_file)
+static int info_open(struct node *node, int flags, const struct caller *caller,
+                     struct file **ret_file)
 {
+    int r;
+
     (void)caller;
     if ((flags & O_ACCMODE) != O_RDONLY)
         return -EACCES;
-    return text_open(node->kernel, info_of(node)->text, NULL, ret_file);
+    r = text_open(node->kernel, file_of(node)->text, NULL, ret_file);
+    if (r == 0)
+        ((struct text_file *)*ret_file)->about = info_of(node);
+    return r;
 }
 
-static int lookup(struct node *dir, const char *name, struct node **ret_node)
+static int info_lookup(struct node *dir, const char *name, struct node **ret_node)
 {
     for (size_t i = 0; i < N_INFO_FILES; i++) {
         if (strcmp(name, info_files[i].name) == 0)
@@ -335,7 +354,7 @@ static int lookup(struct node *dir, const char *name, struct node **ret_node)
     return -ENOENT;
 }
 
-static int list(struct node *dir, struct listing *listing)
+static int info_list(struct node *dir, struct listing *listing)
 {
     struct room *room = dir->object;
     int r = 0;
@@ -347,6 +366,6 @@ static int list(struct node *dir, struct listing *listing)
 
 const struct node_ops info_ops = {
     .getattr = room_getattr,
-    .lookup = lookup,
-    .list = list,
+    .lookup = info_lookup,
+    .list = info_list,
 };

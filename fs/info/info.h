@@ -2,9 +2,24 @@
 #ifndef IPCFS_FS_INFO_H
 #define IPCFS_FS_INFO_H
 
-#include "fs/kernel/node.h"
+#include "fs/kernel/room.h"
 
-/* Of a node whose object is a struct room. */
+struct kernel;
+struct mbox_domain;
+struct names;
+struct processes;
+
+struct info {
+    struct room room;
+    /* What it tells of; their owners'. */
+    struct kernel *kernel;
+    struct mbox_domain *domain;
+    struct names *mailboxes;
+    struct names *rings;
+    struct processes *processes;
+};
+
+/* For the node whose object is info->room. */
 extern const struct node_ops info_ops;
 
 #endif

@@ -37,6 +37,12 @@ int kernel_start(struct kernel *kernel, bool to_syslog)
     return r;
 }
 
+void kernel_stop(struct kernel *kernel)
+{
+    deferred_stop(&kernel->deferred);
+    log_stop(&kernel->log);
+}
+
 void kernel_release_file(struct kernel *kernel, struct file *file)
 {
     locks_release(&kernel->locks, file);

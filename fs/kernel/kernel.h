@@ -53,6 +53,10 @@ void kernel_set_session(struct kernel *kernel, struct fuse_session *session);
  * run. Context: before the first request. */
 int kernel_start(struct kernel *kernel, bool to_syslog);
 
+/* Ends the threads that have not been ended. Context: no request is being answered any more, and all that could
+ * leave work to them has ended. */
+void kernel_stop(struct kernel *kernel);
+
 /* The kernel has let go of @file: its locks go, and nobody will be woken for it any more. Takes one reference.
  * Context: any thread; never waits. */
 void kernel_release_file(struct kernel *kernel, struct file *file);

@@ -1,12 +1,10 @@
 #include "room.h"
 
-#include "kernel.h"
-
-void room_init(struct room *room, struct kernel *kernel, mode_t mode, const struct caller *owner)
+void room_init(struct room *room, struct nodes *nodes, mode_t mode, const struct caller *owner)
 {
     *room = (struct room){ 0 };
     pthread_mutex_init(&room->lock, NULL);
-    attr_init(&room->attr, nodes_new_inos(&kernel->nodes, ROOM_N_INOS), S_IFDIR | mode, owner->uid,
+    attr_init(&room->attr, nodes_new_inos(nodes, ROOM_N_INOS), S_IFDIR | mode, owner->uid,
               owner->gid);
 }
 

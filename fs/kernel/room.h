@@ -14,7 +14,7 @@ struct room {
 };
 
 /* Makes @room with its own inode number. */
-void room_init(struct room *room, struct kernel *kernel, mode_t mode, const struct caller *owner);
+void room_init(struct room *room, struct nodes *nodes, mode_t mode, const struct caller *owner);
 void room_deinit(struct room *room);
 
 /* For struct node_ops, of a node whose object is a struct room. */

@@ -15,6 +15,7 @@ struct text_ops {
 
 struct text_file {
     struct file file;
+    const void *about; /* for text_ops.make; set by who opens it, or NULL */
     /* Under file.lock: */
     char *text; /* NULL: not made yet */
     size_t length;

@@ -1,45 +1,20 @@
-/* A mailbox as a directory: the engine's mailbox, the attributes of its files, and their nodes.
+/* A mailbox as a directory: the engine's mailbox, the attributes of its files, and their nodes' door.
  *
- * Its files are a table (box.c); a new file is a line there, and three are directories themselves.
  * It lives as long as its mailbox, by the mailbox's references. Its nodes have its door (door.h): a handler
  * passes it, and has a reference until it returns.
  *
- * There are three kinds: those of mbox/, those of processes (process.h), and rings (ring.h). */
+ * There are several kinds: those of mbox/ (mailbox.h), those of processes (fs/proc/procs.h), and rings
+ * (fs/ring/ring.h). A kind says which files it has: those that are in the table of all (box_files.c), where a
+ * new file is a line, and its own. What the nodes of the directory and its files do is in box_dir.h.
+ *
+ * Locks: a box's is a leaf. */
 #ifndef IPCFS_FS_BOX_H
 #define IPCFS_FS_BOX_H
 
-#include "fs/kernel/attr.h"
 #include "door.h"
-
-enum box_file {
-    BOX_SEND,
-    BOX_SEND_LINES,
-    BOX_SEND_JSON,
-    BOX_RECV,
-    BOX_RECV_LINES,
-    BOX_RECV_JSON,
-    BOX_DROP,
-    BOX_QUEUE,
-    BOX_OWNER,
-    BOX_CONFIG,
-    BOX_STAT,
-    BOX_LINK,
-    BOX_MAP,
-    BOX_BELL,
-    BOX_N_FILES,
-};
-
-#define BOX_FILE(file) (1U << (file))
-
-/* What all kinds have. */
-#define BOX_FILES_OF_ALL                                                                           \
-    (BOX_FILE(BOX_SEND) | BOX_FILE(BOX_SEND_LINES) | BOX_FILE(BOX_RECV) |                          \
-     BOX_FILE(BOX_RECV_LINES) | BOX_FILE(BOX_CONFIG) | BOX_FILE(BOX_STAT))
-
-/* What those have whose messages are the daemon's. */
-#define BOX_FILES_OF_MAILBOX                                                                       \
-    (BOX_FILES_OF_ALL | BOX_FILE(BOX_SEND_JSON) | BOX_FILE(BOX_RECV_JSON) | BOX_FILE(BOX_DROP) |   \
-     BOX_FILE(BOX_QUEUE))
+#include "drop_dirs.h"
+#include "drop_names.h"
+#include "fs/kernel/attr.h"
 
 /* What a write of the largest message needs: the st_size of `send`, because the kernel lets writers
  * in side by side only below the end of a file. Else the second of two that share a descriptor
@@ -55,10 +30,62 @@ enum box_file {
 #define BOX_KEPT_BYTES 3328
 
 struct box;
+struct kernel;
 
-/* What one kind does its own way. */
+/* What all boxes of a mount share. Made before the first of them, freed after the last. */
+struct boxes {
+    struct kernel *kernel;
+    struct mbox_domain *domain;
+    struct drop_names drop_names;
+    struct drop_dirs drop_dirs;
+};
+
+/* Which boxes have a file of the table of all: a kind is one or more of these. */
+enum box_class {
+    BOX_ANY = 1,    /* all boxes */
+    BOX_QUEUES = 2, /* those whose messages are the daemon's */
+    BOX_OWNED = 4,  /* those that somebody may own (owner.h) */
+};
+
+/* What stat shows of a file beside its own attributes. */
+enum box_file_shows {
+    BOX_SHOWS_NO_MORE,
+    BOX_SHOWS_SENDING,   /* when something was last sent, and BOX_SEND_SIZE_BYTES */
+    BOX_SHOWS_RECEIVING, /* when something was last received */
+    BOX_SHOWS_TEXT,      /* the size of a text (fs/kernel/text.h) */
+};
+
+/* One file of a box, or directory in it. Constant. */
+struct box_file {
+    const char *name;
+    mode_t mode;          /* with the type; for a directory that nobody may search */
+    mode_t searchers;     /* what each class of users gets too that may search the directory */
+    unsigned int classes; /* in the table of all: the boxes of one of these have it */
+    enum box_file_shows shows;
+    bool has_prios; /* NAME.0 to NAME.9 are the same, in boxes with a queue: node->prio is which */
+    /* Whether who looks it up gets a node of his own, because its writers may wait (node.h). NULL: nobody does. */
+    bool (*is_fresh)(struct box *box, const struct caller *caller);
+    /* What is found in it is to be forgotten by the kernel before the box is. */
+    bool is_searched;
+    /* In the place of ops: gets its node, with a lookup more. Return: 0; a negative errno. May be NULL. */
+    int (*lookup)(struct box *box, struct node **ret_node);
+    struct node_ops ops;
+    /* For box_file_open: as node_ops.open; @box is the node's. */
+    int (*open)(struct node *node, struct box *box, int flags, const struct caller *caller,
+                struct file **ret_file);
+};
+
+struct box_files {
+    const struct box_file *list;
+    unsigned int n;
+};
+
+/* What one kind does its own way. Constant. */
 struct box_kind {
-    unsigned int files; /* which it has: BOX_FILE() */
+    size_t size;                   /* of the kind's struct, which starts with a struct box */
+    const struct box_files *files; /* the table of all, &box_files */
+    unsigned int classes;          /* of those it has these: enum box_class */
+    struct box_files own;          /* and these */
     /* Return: 0: @caller may receive; a negative errno, or CALLER_ASKS. */
     int (*admit)(struct box *box, const struct caller *caller);
     /* User @uid has opened or changed a file of it. NULL: that is nothing to it.
@@ -68,31 +95,37 @@ struct box_kind {
     void (*notice_end)(struct box *box);
     /* Its attributes are about to be told. May be NULL. */
     void (*refresh)(struct box *box);
-    /* Opens @file where it is this kind's own: `config`, `stat`, `bell`. NULL: they are a mailbox's. */
-    int (*open)(struct box *box, struct kernel *kernel, enum box_file file, struct file **ret_file);
-    /* Return: 0 with the node of `map`, with a lookup; a negative errno. */
-    int (*lookup_map)(struct box *box, struct kernel *kernel, struct node **ret_node);
+    /* Its owner is gone: removes it, messages or not, and tells the kernel. For BOX_OWNED. */
+    void (*remove)(struct box *box, struct mbox_ready *ready);
     bool counts_for_owner; /* else for who caused it to be there */
     /* Somebody else is going to own it. May be NULL. Return: 0; a negative errno: it is not to be. */
     int (*set_owner)(struct box *box, uid_t uid, gid_t gid);
+    /* The last reference is gone: gives back what is the kind's own, then box_free(). */
     void (*free)(struct box *box);
 };
 
 struct box {
     struct mbox mbox;
     const struct box_kind *kind;
+    struct boxes *boxes;
     atomic_bool has_prios;         /* the kernel has been told of a send.N */
     atomic_uint n_waiting_in_drop; /* creates that wait on the node of `drop/` that all share */
     pthread_mutex_t lock;          /* a leaf */
     /* Under lock: */
     struct attr dir;
-    struct attr files[BOX_N_FILES];
-    int owner_pidfd;   /* of who has claimed it; -1: nobody */
-    uint64_t n_kept;   /* what it counts (quota.h); 0 once it is removed */
-    uid_t charged_uid; /* for whom */
-    bool is_ended;     /* it is removed, and its door shut */
-    struct door *door; /* NULL: it has had no nodes yet */
+    struct attr *files; /* one for each that its kind could have, by box_file_index() */
+    int owner_pidfd;    /* of who has claimed it; -1: nobody */
+    uint64_t n_kept;    /* what it counts (quota.h); 0 once it is removed */
+    uid_t charged_uid;  /* for whom */
+    bool is_ended;      /* it is removed, and its door shut */
+    struct door *door;  /* NULL: it has had no nodes yet */
 };
+
+/* @kernel and @domain stay their owner's. Context: before the first request. */
+void boxes_init(struct boxes *boxes, struct kernel *kernel, struct mbox_domain *domain);
+
+/* Context: no request is being answered any more, and all files are closed. */
+void boxes_deinit(struct boxes *boxes);
 
 static inline struct box *box_of(struct mbox *mbox)
 {
@@ -114,23 +147,20 @@ static inline void box_leave(struct box **box)
 /* Gives @box's door one node more. Return: 0; -ESTALE: it has been removed; -ENOMEM. */
 int box_add_node(struct box *box, struct door **ret_door);
 
-/* Writes what stat says of @file of a box that has been removed. */
-void box_gone_attr(struct door *door, enum box_file file, struct stat *ret_attr);
-
 /* Return: the slot of the directory's node, or of @file's, as long as @box is there; NULL: it has had no
  * nodes. */
 struct node *const *box_dir_slot(struct box *box);
-struct node *const *box_file_slot(struct box *box, enum box_file file);
+struct node *const *box_file_slot(struct box *box, const struct box_file *file);
 
-/* Makes a mailbox of mbox/ whose directory has @mode; its files' modes follow from that. One
- * reference, the caller's. Return: 0; -EDQUOT; -ENOSPC; -ENOMEM. */
-int box_new(struct kernel *kernel, mode_t mode, const struct caller *caller, struct box **ret_box);
+/* Return: how many inode numbers a box of @kind takes. */
+unsigned int box_n_inos(const struct box_kind *kind);
 
-/* Makes a zeroed @box of @kind, whose directory has @mode; the classes that may search a directory of
- * mode @senders may send. It takes 1 + BOX_N_FILES inode numbers from @ino on. One reference, the
- * caller's; the last one calls kind->free. */
-void box_init(struct box *box, struct kernel *kernel, const struct box_kind *kind, mode_t mode,
-              mode_t senders, const struct caller *owner, uint64_t ino);
+/* Makes a box of @kind, whose struct is zeroed but for the box; its directory has @mode, and the classes
+ * that may search a directory of mode @senders may send. It takes box_n_inos() inode numbers from @ino on; 0:
+ * new ones. One reference, the caller's; the last one calls kind->free.
+ * Return: NULL when memory is short. */
+struct box *box_new(struct boxes *boxes, const struct box_kind *kind, mode_t mode, mode_t senders,
+                    const struct caller *owner, uint64_t ino);
 
 /* What @box takes was charged to @uid (quota_charge_kept): it is given back when @box is removed. For a
  * new box. */
@@ -140,10 +170,14 @@ void box_adopt_charge(struct box *box, uid_t uid, uint64_t n_kept);
 int box_move_charge(struct box *box, uid_t uid);
 
 /* For kind->free: the mailbox has been removed. */
-void box_deinit(struct box *box);
+void box_free(struct box *box);
 
 /* Changes the directory; a new owner takes the files along. Under box->lock. */
 void box_change_dir(struct box *box, const struct node_change *change);
+
+/* Gives the directory to somebody else, as far as @change says so. Return: 0: it may be changed; a negative
+ * errno: it is not to be. */
+int box_hand_over(struct box *box, const struct node_change *change);
 
 /* Return: 0: @caller may receive; a negative errno, or CALLER_ASKS. */
 int box_admit(struct box *box, const struct caller *caller);
@@ -161,19 +195,39 @@ void box_add_file(struct box *box, struct file *file);
 /* User @uid has opened or changed a file of it. Return: 0; a negative errno: it is not to be. */
 int box_use(struct box *box, uid_t uid);
 
-/* Changes owner, mode, times of @file. Return: 0; a negative errno. */
-int box_change_file(struct box *box, enum box_file file, const struct node_change *change);
-
-/* Writes what stat says of @file, as it was when last refreshed. */
-void box_file_attr(struct box *box, enum box_file file, struct stat *ret_attr);
-
 /* Return: whose it is. */
 uid_t box_uid(struct box *box);
 
-/* Return: the name of @file in its directory. */
-const char *box_file_name(enum box_file file);
+/* --- Its files --- */
 
-/* Return: 0 with the directory's node, with a lookup; -ENOENT: it has been removed; -ENOMEM. */
-int box_node(struct kernel *kernel, struct box *box, struct node **ret_node);
+/* Return: how many files a box of @kind could have; the first of them are of the table of all. */
+static inline unsigned int box_n_files(const struct box_kind *kind)
+{
+    return kind->files->n + kind->own.n;
+}
+
+/* Return: file @i of @kind; NULL: it does not have that. */
+const struct box_file *box_file_at(const struct box_kind *kind, unsigned int i);
+
+/* Return: which of the files of @kind @file is. */
+unsigned int box_file_index(const struct box_kind *kind, const struct box_file *file);
+
+/* Return: the file of a node whose ops are a box file's. */
+static inline const struct box_file *box_file_of(const struct node *node)
+{
+    return (const struct box_file *)((const char *)node->ops - offsetof(struct box_file, ops));
+}
+
+/* Return: what is kept of @file. Under box->lock, or of a new box; the inode number at any time. */
+struct attr *box_file_kept(struct box *box, const struct box_file *file);
+
+/* Changes owner, mode, times of @file. Return: 0; a negative errno. */
+int box_change_file(struct box *box, const struct box_file *file, const struct node_change *change);
+
+/* Writes what stat says of @file, as it was when last refreshed. */
+void box_file_attr(struct box *box, const struct box_file *file, struct stat *ret_attr);
+
+/* Writes what stat says of @file of a box that has been removed. */
+void box_gone_attr(struct door *door, const struct box_file *file, struct stat *ret_attr);
 
 #endif

@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-struct door *door_new(struct mbox *mbox, size_t n_files)
+struct door *door_new(struct mbox *mbox, const struct box_kind *kind, size_t n_files)
 {
     struct door *door = calloc(1, sizeof(*door) + n_files * sizeof(door->file_nodes[0]));
 
@@ -10,6 +10,7 @@ struct door *door_new(struct mbox *mbox, size_t n_files)
         return NULL;
     pthread_mutex_init(&door->lock, NULL);
     door->mbox = mbox;
+    door->kind = kind;
     door->is_owned = true;
     return door;
 }

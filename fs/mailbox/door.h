@@ -13,19 +13,23 @@
 #include "fs/kernel/attr.h"
 #include "core/mailbox/mbox.h"
 
+struct box_kind;
+
 struct door {
     pthread_mutex_t lock;
     struct mbox *mbox; /* under lock; a reference while there are nodes; NULL: it is shut */
     size_t n_nodes;    /* under lock */
-    bool is_owned;     /* under lock: by a box */
-    struct attr attr;  /* once it is shut: the directory's */
+    const struct box_kind *kind; /* of the box that it is of */
+    bool is_owned;               /* under lock: by a box */
+    struct attr attr;            /* once it is shut: the directory's */
     /* The node table's: */
     struct node *dir_node;
     struct node *file_nodes[];
 };
 
-/* Return: the door of @mbox, which owns it, with slots for @n_files nodes; NULL when memory is short. */
-struct door *door_new(struct mbox *mbox, size_t n_files);
+/* Return: the door of @mbox, which owns it, of a box of @kind, with slots for @n_files nodes; NULL when memory
+ * is short. */
+struct door *door_new(struct mbox *mbox, const struct box_kind *kind, size_t n_files);
 
 /* The caller has a reference to the mailbox. Return: whether it is open, and has one node more. */
 bool door_add_node(struct door *door);

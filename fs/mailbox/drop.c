@@ -25,7 +25,7 @@
 
 #include "box.h"
 #include "fs/kernel/caller.h"
-#include "fs/mount.h"
+#include "fs/kernel/kernel.h"
 #include "fs/kernel/last_close.h"
 #include "fs/kernel/parked.h"
 
@@ -98,7 +98,7 @@ static void again_unref(struct again *again)
 /* Return: what tells the drop/ of @mbox from others. It never changes. */
 static uint64_t dir_ino(struct mbox *mbox)
 {
-    return box_of(mbox)->files[BOX_DROP].ino;
+    return box_of(mbox)->dir.ino;
 }
 
 static struct drop_file *drop_of(struct node *node)
@@ -388,7 +388,7 @@ static void remember(struct drop_file *drop)
     drop->name = NULL;
     pthread_mutex_unlock(&drop->file.lock);
     if (name)
-        drop_names_remember(&fs_of(drop->file.kernel)->drop_names, name, &attr);
+        drop_names_remember(&box_of(drop->file.mbox)->boxes->drop_names, name, &attr);
 }
 
 /* Sends what nobody waits for. */
@@ -587,7 +587,7 @@ static int equip(struct drop_file *drop, const struct creation *creation, fuse_r
 static int new_file(const struct creation *creation, fuse_req_t req, struct drop_file **ret_drop)
 {
     const struct fuse_ctx *ctx = fuse_req_ctx(req);
-    struct kernel *kernel = fuse_req_userdata(req);
+    struct kernel *kernel = box_of(creation->mbox)->boxes->kernel;
     struct drop_file *drop;
     struct file *file;
     uint64_t ino;
@@ -707,7 +707,7 @@ static int take_place_in_shared_dir(struct drop_file *drop, fuse_req_t req, bool
     if (r != -EAGAIN || !waits)
         return r;
     if (!is_second_try) {
-        drop_dirs_note(&fs_of(drop->file.kernel)->drop_dirs, fuse_req_ctx(req)->pid);
+        drop_dirs_note(&box->boxes->drop_dirs, fuse_req_ctx(req)->pid);
         return -ESTALE;
     }
     /* Before it waits: it may have its place at once. */
@@ -730,9 +730,9 @@ static bool is_full(struct mbox *mbox)
     return mbox_get_limits(mbox, &limits) < 0 || limits.messages > 0;
 }
 
-bool drop_needs_own_dir(struct kernel *kernel, struct box *box, pid_t tid)
+bool drop_needs_own_dir(struct box *box, const struct caller *caller)
 {
-    return drop_dirs_is_retrying(&fs_of(kernel)->drop_dirs, tid) ||
+    return drop_dirs_is_retrying(&box->boxes->drop_dirs, caller->tid) ||
            atomic_load(&box->n_waiting_in_drop) > 0 || is_full(&box->mbox);
 }
 
@@ -740,8 +740,8 @@ bool drop_needs_own_dir(struct kernel *kernel, struct box *box, pid_t tid)
 static void create(const struct creation *creation, fuse_req_t req, int flags)
 {
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
-    struct kernel *kernel = fuse_req_userdata(req);
-    bool is_second_try = drop_dirs_retried(&fs_of(kernel)->drop_dirs, fuse_req_ctx(req)->pid);
+    struct boxes *boxes = box_of(creation->mbox)->boxes;
+    bool is_second_try = drop_dirs_retried(&boxes->drop_dirs, fuse_req_ctx(req)->pid);
     bool waits = !(flags & O_NONBLOCK);
     struct drop_file *drop;
     int r;
@@ -907,8 +907,7 @@ int drop_lookup(struct node *dir, const char *name, const struct caller *caller,
     int r = box ? box_check(box) : -ESTALE;
 
     if (r == 0)
-        r = drop_names_find(&fs_of(dir->kernel)->drop_names, dir_ino(&box->mbox), name, caller,
-                            &attr);
+        r = drop_names_find(&box->boxes->drop_names, dir_ino(&box->mbox), name, caller, &attr);
     if (r < 0)
         return r;
     /* A number of its own: two files that are opened by this name are not to be taken for one. */
@@ -935,8 +934,7 @@ int drop_rename(struct node *dir, const char *name, struct node *to_dir, const c
         return -EINVAL;
     if (!box)
         return -ENOENT;
-    return drop_names_rename(&fs_of(dir->kernel)->drop_names, dir_ino(&box->mbox), name, to_name,
-                             caller);
+    return drop_names_rename(&box->boxes->drop_names, dir_ino(&box->mbox), name, to_name, caller);
 }
 
 /* The message stays sent. */
@@ -948,5 +946,5 @@ int drop_unlink(struct node *dir, const char *name, const struct caller *caller,
     (void)ready;
     if (!box)
         return -ENOENT;
-    return drop_names_forget(&fs_of(dir->kernel)->drop_names, dir_ino(&box->mbox), name, caller);
+    return drop_names_forget(&box->boxes->drop_names, dir_ino(&box->mbox), name, caller);
 }

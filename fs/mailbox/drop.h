@@ -8,8 +8,8 @@
 
 struct box;
 
-/* Return: whether thread @tid, which looks `drop/` up, gets a node of its own (drop_dirs.h). */
-bool drop_needs_own_dir(struct kernel *kernel, struct box *box, pid_t tid);
+/* Return: whether @caller, who looks `drop/` up, gets a node of its own (drop_dirs.h). */
+bool drop_needs_own_dir(struct box *box, const struct caller *caller);
 
 /* For struct node_ops, of a node whose object is a struct box. */
 

@@ -1,38 +1,50 @@
+/* The directory's own work: names, made, removed and renamed. What is made in it, its maker knows. */
 #include "mboxes.h"
 
 #include <errno.h>
 
-#include "box.h"
-#include "fs/mount.h"
-#include "fs/kernel/listing.h"
-#include "fs/ring/ring.h"
-#include "fs/kernel/room.h"
+#include "box_dir.h"
+#include "box_notice.h"
+#include "fs/kernel/kernel.h"
 
-static bool is_rings(const struct node *dir)
+void mboxes_init(struct mboxes *mboxes, struct boxes *boxes, mode_t mode,
+                 const struct caller *owner, mboxes_make *make)
 {
-    return dir->ops == &rings_ops;
+    room_init(&mboxes->room, &boxes->kernel->nodes, mode, owner);
+    names_init(&mboxes->names);
+    mboxes->boxes = boxes;
+    mboxes->make = make;
 }
 
-static struct names *names_of(struct node *dir)
+void mboxes_deinit(struct mboxes *mboxes)
 {
-    return is_rings(dir) ? &fs_of(dir->kernel)->rings : &fs_of(dir->kernel)->names;
+    room_deinit(&mboxes->room);
+    names_deinit(&mboxes->names);
 }
 
-static int make_box(struct node *dir, mode_t mode, const struct caller *caller,
-                    struct box **ret_box)
+static struct mboxes *mboxes_of(struct node *dir)
 {
-    return is_rings(dir) ? ring_new(dir->kernel, mode, caller, ret_box)
-                         : box_new(dir->kernel, mode, caller, ret_box);
+    return (struct mboxes *)((char *)dir->object - offsetof(struct mboxes, room));
 }
 
-static int lookup(struct node *dir, const char *name, struct node **ret_node)
+void mboxes_remove(struct mboxes *mboxes, struct box *box, struct mbox_ready *ready)
 {
-    struct mbox *mbox = names_find(names_of(dir), name);
+    char name[NAME_BYTES_MAX + 1];
+
+    if (names_remove_mbox(&mboxes->names, &box->mbox, name, ready) < 0)
+        return;
+    room_touch(&mboxes->room);
+    box_tell_deletion(box, &mboxes->room.node, name);
+}
+
+static int mboxes_lookup(struct node *dir, const char *name, struct node **ret_node)
+{
+    struct mbox *mbox = names_find(&mboxes_of(dir)->names, name);
     int r;
 
     if (!mbox)
         return -ENOENT;
-    r = box_node(dir->kernel, box_of(mbox), ret_node);
+    r = box_dir_node(box_of(mbox), ret_node);
     mbox_unref(mbox);
     return r;
 }
@@ -42,26 +54,26 @@ static int add_to_listing(const char *name, struct mbox *mbox, void *listing)
     return listing_add(listing, name, box_of(mbox)->dir.ino, S_IFDIR);
 }
 
-static int list(struct node *dir, struct listing *listing)
+static int mboxes_list(struct node *dir, struct listing *listing)
 {
-    return names_each(names_of(dir), add_to_listing, listing);
+    return names_each(&mboxes_of(dir)->names, add_to_listing, listing);
 }
 
-static void getattr(struct node *dir, struct stat *ret_attr)
+static void mboxes_getattr(struct node *dir, struct stat *ret_attr)
 {
     room_getattr(dir, ret_attr);
-    ret_attr->st_nlink += names_count(names_of(dir));
+    ret_attr->st_nlink += names_count(&mboxes_of(dir)->names);
 }
 
 /* Enters @box under @name and gets its node. Return: 0; a negative errno. */
-static int enter(struct node *dir, const char *name, struct box *box, struct node **ret_node)
+static int mboxes_enter(struct node *dir, const char *name, struct box *box, struct node **ret_node)
 {
     struct node *node;
-    int r = box_node(dir->kernel, box, &node);
+    int r = box_dir_node(box, &node);
 
     if (r < 0)
         return r;
-    r = names_add(names_of(dir), name, &box->mbox);
+    r = names_add(&mboxes_of(dir)->names, name, &box->mbox);
     if (r < 0) {
         node_forget(&dir->kernel->nodes, node->id, 1);
         return r;
@@ -80,11 +92,10 @@ static int make_dir(struct node *dir, const char *name, mode_t mode, const struc
 
     mode |= S_IFDIR;
     room_hand_down(dir->object, &owner, &mode);
-    r = make_box(dir, mode, &owner, &box);
-
+    r = mboxes_of(dir)->make(mboxes_of(dir), mode, &owner, &box);
     if (r < 0)
         return r;
-    r = enter(dir, name, box, ret_node);
+    r = mboxes_enter(dir, name, box, ret_node);
     if (r == 0)
         room_touch(dir->object);
     else
@@ -95,7 +106,7 @@ static int make_dir(struct node *dir, const char *name, mode_t mode, const struc
 
 static int remove_dir(struct node *dir, const char *name, struct mbox_ready *ready)
 {
-    int r = names_remove(names_of(dir), name, ready);
+    int r = names_remove(&mboxes_of(dir)->names, name, ready);
 
     if (r == 0)
         room_touch(dir->object);
@@ -111,17 +122,18 @@ static int rename_dir(struct node *dir, const char *name, struct node *to_dir, c
     /* Not EXDEV: who copies a mailbox reads it empty. */
     if (to_dir != dir)
         return -EPERM;
-    r = names_rename(names_of(dir), name, to_name, how, ready);
+    r = names_rename(&mboxes_of(dir)->names, name, to_name, how, ready);
     if (r == 0)
         room_touch(dir->object);
     return r;
 }
 
-#define BOXES_OPS                                                                                  \
-    {                                                                                              \
-        .getattr = getattr, .setattr = room_setattr, .lookup = lookup, .list = list,               \
-        .mkdir = make_dir, .rmdir = remove_dir, .rename = rename_dir,                              \
-    }
-
-const struct node_ops mboxes_ops = BOXES_OPS;
-const struct node_ops rings_ops = BOXES_OPS;
+const struct node_ops mboxes_ops = {
+    .getattr = mboxes_getattr,
+    .setattr = room_setattr,
+    .lookup = mboxes_lookup,
+    .list = mboxes_list,
+    .mkdir = make_dir,
+    .rmdir = remove_dir,
+    .rename = rename_dir,
+};

@@ -1,11 +1,40 @@
-/* The rooms mbox/ and ring/: mkdir makes a mailbox, or a ring. */
+/* A directory at the top in which mailboxes are made and named: mbox/, and ring/ too.
+ *
+ * It owns its names, and these a reference to each mailbox. What mkdir makes in it is for its maker to say.
+ * Locks: the table's of names is taken before a mailbox's; the room's is a leaf. */
 #ifndef IPCFS_FS_MBOXES_H
 #define IPCFS_FS_MBOXES_H
 
-#include "fs/kernel/node.h"
+#include "box.h"
+#include "core/mailbox/names.h"
+#include "fs/kernel/room.h"
 
-/* Of nodes whose object is a struct room. */
+struct mboxes;
+
+/* Makes what mkdir makes in @mboxes, for @caller, who is charged. One reference, the caller's.
+ * Return: 0; -EDQUOT; -ENOSPC; -ENOMEM; or what else it may be short of. */
+typedef int mboxes_make(struct mboxes *mboxes, mode_t mode, const struct caller *caller,
+                        struct box **ret_box);
+
+struct mboxes {
+    struct room room;
+    struct names names;
+    struct boxes *boxes;
+    mboxes_make *make;
+};
+
+/* @boxes stays its owner's. Context: before the first request. */
+void mboxes_init(struct mboxes *mboxes, struct boxes *boxes, mode_t mode,
+                 const struct caller *owner, mboxes_make *make);
+
+/* All names have been removed, and all nodes freed. */
+void mboxes_deinit(struct mboxes *mboxes);
+
+/* Ends @box, messages or not, if it is in @mboxes still, and tells the kernel that it is gone.
+ * Context: any thread, no lock held. */
+void mboxes_remove(struct mboxes *mboxes, struct box *box, struct mbox_ready *ready);
+
+/* For the node whose object is mboxes->room. */
 extern const struct node_ops mboxes_ops;
-extern const struct node_ops rings_ops;
 
 #endif

@@ -17,7 +17,7 @@
 #include "box.h"
 #include "fs/kernel/caller.h"
 #include "core/base/fd.h"
-#include "fs/mount.h"
+#include "fs/kernel/kernel.h"
 #include "fs/kernel/parked.h"
 #include "fs/kernel/text.h"
 
@@ -64,7 +64,7 @@ static void claim_release(struct file *file)
     struct box *box = box_of(file->mbox);
 
     /* The mailbox first: who finds no pidfd finds no owner either. */
-    fs_remove_box(file->kernel, box, &ready);
+    box->kind->remove(box, &ready);
     pthread_mutex_lock(&box->lock);
     close(box->owner_pidfd);
     box->owner_pidfd = -1;
@@ -163,26 +163,26 @@ static int claim(struct box *box, pid_t pid, int pidfd, struct mbox_ready *ready
 }
 
 /* Return: 0 with a pidfd, which counts for @uid; a negative errno. */
-static int open_pidfd(struct kernel *kernel, pid_t pid, uid_t uid, int *ret_pidfd)
+static int open_pidfd(struct quota *quota, pid_t pid, uid_t uid, int *ret_pidfd)
 {
-    int r = pid > 0 ? quota_charge_fds(kernel->quota, uid, 1) : -ESRCH;
+    int r = pid > 0 ? quota_charge_fds(quota, uid, 1) : -ESRCH;
 
     if (r < 0)
         return r;
     *ret_pidfd = fd_keep((int)syscall(SYS_pidfd_open, pid, 0));
     if (*ret_pidfd < 0)
-        quota_release_fds(kernel->quota, uid, 1);
+        quota_release_fds(quota, uid, 1);
     return *ret_pidfd < 0 ? *ret_pidfd : 0;
 }
 
-int owner_claim(struct kernel *kernel, struct box *box, const struct caller *caller,
-                struct file **ret_file)
+int owner_claim(struct box *box, const struct caller *caller, struct file **ret_file)
 {
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
+    struct kernel *kernel = box->boxes->kernel;
     pid_t pid = caller_process(caller->tid, 0);
     struct file *file;
     int pidfd;
-    int r = open_pidfd(kernel, pid, caller->uid, &pidfd);
+    int r = open_pidfd(kernel->quota, pid, caller->uid, &pidfd);
 
     if (r < 0)
         return r;

@@ -13,8 +13,7 @@ int owner_open(struct kernel *kernel, struct mbox *mbox, struct file **ret_file)
 /* Opens `owner` to be written: makes the caller's process the owner.
  * Return: 0; -EBUSY: there is one; -ESRCH: a caller in another pid namespace; -EIDRM; -ENFILE;
  * -ENOMEM. */
-int owner_claim(struct kernel *kernel, struct box *box, const struct caller *caller,
-                struct file **ret_file);
+int owner_claim(struct box *box, const struct caller *caller, struct file **ret_file);
 
 /* Return: 0: @caller may receive: there is no owner, or it belongs to the owner's process or to a descendant of
  * that; -EBUSY; CALLER_ASKS. */

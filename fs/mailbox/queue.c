@@ -207,7 +207,7 @@ static const struct node_ops entry_ops = {
     .xattr_list = entry_xattr_list,
 };
 
-static struct entry *new_entry(struct box *box, const struct msg *msg)
+static struct entry *new_entry(struct box *box, const struct box_file *dir, const struct msg *msg)
 {
     struct entry *entry = malloc(sizeof(*entry));
     struct door *door;
@@ -217,7 +217,7 @@ static struct entry *new_entry(struct box *box, const struct msg *msg)
         free(entry);
         return NULL;
     }
-    box_file_attr(box, BOX_QUEUE, &queue);
+    box_file_attr(box, dir, &queue);
     *entry = (struct entry){
         .door = door,
         .id = msg->id,
@@ -246,7 +246,7 @@ int queue_lookup(struct node *dir, const char *name, struct node **ret_node)
     if (!msg)
         return -ENOENT;
     r = -ENOMEM;
-    entry = new_entry(box, msg);
+    entry = new_entry(box, box_file_of(dir), msg);
     msg_unref(msg);
     if (entry)
         r = node_obtain(&dir->kernel->nodes, &entry_ops, entry, NULL, ret_node);
@@ -391,26 +391,26 @@ int queue_unlink(struct node *dir, const char *name, const struct caller *caller
     return as_missing(mbox_pick(&box->mbox, id, ready));
 }
 
-static bool owns(struct box *box, const struct caller *caller)
+static bool owns(struct box *box, const struct box_file *dir, const struct caller *caller)
 {
     struct stat attr;
 
-    box_file_attr(box, BOX_QUEUE, &attr);
+    box_file_attr(box, dir, &attr);
     return caller->uid == 0 || caller->uid == attr.st_uid;
 }
 
-/* Moves the message @name from the mailbox of one door to that of another. */
-static int move(struct door *from_door, const char *name, struct door *to_door,
+/* Moves the message @name from the mailbox of one queue/ to that of another. */
+static int move(struct node *dir, const char *name, struct node *to_dir,
                 const struct caller *caller, struct mbox_ready *ready)
 {
-    box_auto *box = box_pass(from_door);
-    box_auto *to = box_pass(to_door);
+    box_auto *box = box_pass(dir->object);
+    box_auto *to = box_pass(to_dir->object);
     uint64_t id;
     int r;
 
     if (!box || !to)
         return -ENOENT;
-    if (!owns(box, caller) || !owns(to, caller))
+    if (!owns(box, box_file_of(dir), caller) || !owns(to, box_file_of(to_dir), caller))
         return -EPERM;
     r = box_admit(box, caller);
     if (r == 0)
@@ -434,5 +434,5 @@ int queue_rename(struct node *dir, const char *name, struct node *to_dir, const 
     /* A message has the name it has, and takes nobody's place. */
     if (to_dir->ops != dir->ops || strcmp(name, to_name) != 0 || how == NAMES_RENAME_EXCHANGE)
         return -EPERM;
-    return move(dir->object, name, to_dir->object, caller, ready);
+    return move(dir, name, to_dir, caller, ready);
 }

@@ -29,8 +29,4 @@ int recv_file_new(struct kernel *kernel, const struct file_ops *ops, struct mbox
 /* Return: 0; -ENOMEM. */
 int recv_open(struct kernel *kernel, struct mbox *mbox, struct file **ret_file);
 
-/* Opens the bell of a ring (core/ring/ring_mbox.h): a read waits for the ring's next change, a write wakes all
- * who wait. Return: 0; -ENOMEM. */
-int recv_open_bell(struct kernel *kernel, struct mbox *bell, struct file **ret_file);
-
 #endif

@@ -1,20 +1,16 @@
 /* A process's sides are in a table of its own, by the other's pid: both sides of a link, or none; they
  * hold the link by a reference to each inbox. What has left them lives on as long as files are open.
- * When a process ends its peers' sides leave at once, so that who gets its pid does not find them.
- *
- * Nodes know the two processes, not the link: to look for an end does not make one. */
+ * When a process ends its peers' sides leave at once, so that who gets its pid does not find them. */
 #include "link.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/fuse.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "core/mailbox/pair.h"
-#include "fs/mount.h"
-#include "fs/kernel/listing.h"
-#include "procs.h"
+#include "fs/kernel/kernel.h"
+#include "fs/mailbox/box_notice.h"
 #include "fs/mailbox/recv.h"
 #include "fs/mailbox/send.h"
 
@@ -39,13 +35,6 @@ struct pair {
 /* With what malloc adds. Of the open files of an end each counts as much as the link takes. */
 #define PAIR_KEPT_BYTES (sizeof(struct pair) + 64)
 
-/* A node's object: the name of an end. A reference to each. */
-struct end_name {
-    struct process *process;
-    struct process *peer;
-    LIST_ENTRY(end_name) entry; /* in peer->names, under the table's lock */
-};
-
 struct link_file {
     struct recv_file recv;
 
@@ -53,20 +42,14 @@ struct link_file {
     _Atomic pid_t last_pid; /* as send_message has it */
 };
 
-static struct process *process_ref(struct process *process)
+static struct quota *quota_of(struct process *process)
 {
-    mbox_ref(&process->box.mbox);
-    return process;
-}
-
-static void process_unref(struct process *process)
-{
-    mbox_unref(&process->box.mbox);
+    return process->processes->boxes->kernel->quota;
 }
 
 static void uncharge(struct pair *pair)
 {
-    quota_release_kept(pair->sides[0].process->kernel->quota, pair->uid, pair->n_kept, QUOTA_MADE);
+    quota_release_kept(quota_of(pair->sides[0].process), pair->uid, pair->n_kept, QUOTA_MADE);
     pair->n_kept = 0;
 }
 
@@ -85,20 +68,20 @@ static void pair_release(struct link *link)
 static int pair_new(const struct end_name *name, uid_t uid, struct pair **ret_pair)
 {
     struct process *processes[2] = { name->process, name->peer };
-    struct kernel *kernel = name->process->kernel;
+    struct boxes *boxes = name->process->processes->boxes;
     struct pair *pair;
-    int r = quota_charge_kept(kernel->quota, uid, PAIR_KEPT_BYTES, QUOTA_MADE);
+    int r = quota_charge_kept(boxes->kernel->quota, uid, PAIR_KEPT_BYTES, QUOTA_MADE);
 
     if (r < 0)
         return r;
     pair = calloc(1, sizeof(*pair));
     if (!pair) {
-        quota_release_kept(kernel->quota, uid, PAIR_KEPT_BYTES, QUOTA_MADE);
+        quota_release_kept(boxes->kernel->quota, uid, PAIR_KEPT_BYTES, QUOTA_MADE);
         return -ENOMEM;
     }
     pair->uid = uid;
     pair->n_kept = PAIR_KEPT_BYTES;
-    link_init(&pair->link, &fs_of(kernel)->domain, pair_release);
+    link_init(&pair->link, boxes->domain, pair_release);
     for (unsigned int i = 0; i < 2; i++) {
         pair->sides[i].end = &pair->link.ends[i];
         pair->sides[i].process = process_ref(processes[i]);
@@ -178,7 +161,7 @@ static int find_or_enter(const struct end_name *name, struct pair *made, struct 
         return -ENOENT;
     if (!side) {
         side = &made->sides[0];
-        r = enter(&fs_of(name->process->kernel)->processes, made);
+        r = enter(name->process->processes, made);
     }
     if (r == 0)
         *ret_side = side;
@@ -188,7 +171,7 @@ static int find_or_enter(const struct end_name *name, struct pair *made, struct 
 /* Finds the link. Return: whether there is one; then with references to both inboxes. */
 static bool get_side(const struct end_name *name, struct side **ret_side)
 {
-    struct processes *processes = &fs_of(name->process->kernel)->processes;
+    struct processes *processes = name->process->processes;
 
     pthread_mutex_lock(&processes->lock);
     *ret_side = find_side(name);
@@ -201,7 +184,7 @@ static bool get_side(const struct end_name *name, struct side **ret_side)
 /* Finds the link, or makes it for @uid. Return: as find_or_enter and pair_new, with references to both inboxes. */
 static int obtain_side(const struct end_name *name, uid_t uid, struct side **ret_side)
 {
-    struct processes *processes = &fs_of(name->process->kernel)->processes;
+    struct processes *processes = name->process->processes;
     struct pair *made;
     int r;
 
@@ -228,8 +211,8 @@ void links_forget_names(struct process *process)
 
     snprintf(name, sizeof(name), "%d", (int)process->pid);
     LIST_FOREACH(end, &process->names, entry) {
-        fs_announce_expiry(process->kernel, box_uid(&end->process->box),
-                           box_file_slot(&end->process->box, BOX_LINK), name);
+        box_tell_expiry(process->processes->boxes->kernel, box_uid(&end->process->box),
+                        box_file_slot(&end->process->box, process_link_file(end->process)), name);
     }
 }
 
@@ -243,7 +226,7 @@ void links_detach(struct process *process)
         remove_side(other_side(side));
         remove_side(side);
         SLIST_INSERT_HEAD(&process->detached, side, detached_link);
-        fs_of(process->kernel)->processes.n_links--;
+        process->processes->n_links--;
     }
 }
 
@@ -330,72 +313,35 @@ static int open_side(struct kernel *kernel, struct side *side, struct file **ret
     return 0;
 }
 
-/* Return: 0: @caller may open the end of @name, and both processes are in use; a negative errno. */
-static int check_open(const struct end_name *name, const struct caller *caller)
+int link_open(const struct end_name *name, uid_t uid, struct file **ret_file)
 {
-    int r = box_admit(&name->process->box, caller);
-
-    /* First the one that may have ended meanwhile. */
-    if (r == 0)
-        r = box_use(&name->peer->box, caller->uid);
-    if (r == 0)
-        r = box_use(&name->process->box, caller->uid);
-    return r;
-}
-
-static int end_open(struct node *node, int flags, const struct caller *caller,
-                    struct file **ret_file)
-{
-    const struct end_name *name = node->object;
     struct side *side;
-    int r = check_open(name, caller);
+    int r = obtain_side(name, uid, &side);
 
-    (void)flags;
     if (r != 0)
         return r;
-    r = obtain_side(name, caller->uid, &side);
-    if (r != 0)
-        return r;
-    r = open_side(node->kernel, side, ret_file);
+    r = open_side(name->process->processes->boxes->kernel, side, ret_file);
     pair_unref(pair_of(side));
     return r;
 }
 
-static uint64_t ino_of(pid_t pid, pid_t peer)
+int links_each(struct process *process, int (*visit)(pid_t peer, void *arg), void *arg)
 {
-    /* Multiplied by an odd number near 2^64 over the golden ratio, the high bits depend on all of both. */
-    uint64_t hash = ((uint64_t)pid << 32 | (uint32_t)peer) * UINT64_C(0x9e3779b97f4a7c15);
+    struct side *side;
+    int r = 0;
 
-    return NODE_INO_LINKS + (hash >> (64 - NODE_INO_LINK_BITS));
+    pthread_mutex_lock(&process->processes->lock);
+    for (side = process->sides; side && r == 0; side = side->hh.next) {
+        if (process_is_alive(other_side(side)->process))
+            r = visit(side->peer, arg);
+    }
+    pthread_mutex_unlock(&process->processes->lock);
+    return r;
 }
 
-/* As its directory, but a file that is read and written. */
-static void end_getattr(struct node *node, struct stat *ret_attr)
+int end_name_new(struct process *process, struct process *peer, struct end_name **ret_name)
 {
-    const struct end_name *name = node->object;
-
-    box_refresh(&name->process->box);
-    box_file_attr(&name->process->box, BOX_LINK, ret_attr);
-    ret_attr->st_ino = ino_of(name->process->pid, name->peer->pid);
-    ret_attr->st_mode = S_IFREG | 0600;
-    ret_attr->st_nlink = 1;
-    ret_attr->st_size = BOX_SEND_SIZE_BYTES;
-}
-
-/* Truncated it may be, as `>` does it. Its mode would be of no use: only one process and its
- * descendants may open it. */
-static int end_setattr(struct node *node, const struct node_change *change)
-{
-    (void)node;
-    return change->to_set & (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID) ? -EPERM
-                                                                                         : 0;
-}
-
-/* Makes the name of @process's end of the link to @peer, with a reference to each, of which that to @peer is
- * the caller's until now. Return: 0; -ENOENT: one of them has ended; -ENOMEM. */
-static int name_new(struct process *process, struct process *peer, struct end_name **ret_name)
-{
-    struct processes *processes = &fs_of(process->kernel)->processes;
+    struct processes *processes = process->processes;
     struct end_name *name = malloc(sizeof(*name));
     bool ended;
 
@@ -416,9 +362,9 @@ static int name_new(struct process *process, struct process *peer, struct end_na
     return 0;
 }
 
-static void name_free(struct end_name *name)
+void end_name_free(struct end_name *name)
 {
-    struct processes *processes = &fs_of(name->process->kernel)->processes;
+    struct processes *processes = name->process->processes;
 
     pthread_mutex_lock(&processes->lock);
     LIST_REMOVE(name, entry);
@@ -426,75 +372,4 @@ static void name_free(struct end_name *name)
     process_unref(name->process);
     process_unref(name->peer);
     free(name);
-}
-
-static void end_release(struct node *node)
-{
-    name_free(node->object);
-}
-
-static const struct node_ops end_ops = {
-    .getattr = end_getattr,
-    .setattr = end_setattr,
-    .release = end_release,
-    .open = end_open,
-};
-
-int link_lookup(struct node *dir, const char *name, const struct caller *caller,
-                struct node **ret_node)
-{
-    box_auto *box = box_pass(dir->object);
-    struct process *process = box ? process_of(box) : NULL;
-    pid_t pid = procs_parse_pid(name);
-    struct end_name *end;
-    struct process *peer;
-    int r = box ? box_check(box) : -ESTALE;
-
-    if (r < 0)
-        return r;
-    if (pid == process->pid)
-        return -EINVAL;
-    r = pid ? process_find(dir->kernel, pid, caller->uid, &peer) : -ENOENT;
-    if (r < 0)
-        return r;
-    r = name_new(process, peer, &end);
-    if (r < 0) {
-        process_unref(peer);
-        return r;
-    }
-    r = node_obtain(&dir->kernel->nodes, &end_ops, end, NULL, ret_node);
-    if (r < 0)
-        name_free(end);
-    return r;
-}
-
-void link_create(struct node *dir, fuse_req_t req, const char *name, mode_t mode,
-                 struct fuse_file_info *fi)
-{
-    (void)dir;
-    (void)mode;
-    (void)fi;
-    fuse_reply_err(req, procs_parse_pid(name) ? ENOENT : EPERM);
-}
-
-int link_list(struct node *dir, struct listing *listing)
-{
-    box_auto *box = box_pass(dir->object);
-    struct process *process = box ? process_of(box) : NULL;
-    struct side *side;
-    char name[16];
-    int r = 0;
-
-    if (!process)
-        return 0;
-
-    pthread_mutex_lock(&fs_of(dir->kernel)->processes.lock);
-    for (side = process->sides; side && r == 0; side = side->hh.next) {
-        if (!process_is_alive(other_side(side)->process))
-            continue;
-        snprintf(name, sizeof(name), "%d", (int)side->peer);
-        r = listing_add(listing, name, ino_of(process->pid, side->peer), S_IFREG);
-    }
-    pthread_mutex_unlock(&fs_of(dir->kernel)->processes.lock);
-    return r;
 }

@@ -1,33 +1,43 @@
-/* The directory `link/` of a process: link/PEER is its end of the link to process PEER.
+/* Links of pairs of processes.
  *
- * There is one link to each pair of processes, from the first open of an end of it until one of the
- * two ends. Both are in use meanwhile (process.h). What is written to an end waits in the inbox of
- * the other: two mailboxes of the engine (core/mailbox/pair.h), with the default limits. */
+ * There is one link to each pair, from the first open of an end of it until one of the two ends. Both are in
+ * use meanwhile (process.h). What is written to an end waits in the inbox of the other: two mailboxes of the
+ * engine (core/mailbox/pair.h), with the default limits.
+ *
+ * Locks: the table's of processes. */
 #ifndef IPCFS_FS_LINK_H
 #define IPCFS_FS_LINK_H
 
-#include <fuse_lowlevel.h>
+#include "process.h"
 
-#include "fs/kernel/node.h"
+/* The name of an end, which is there without a link: to look for one does not make it. A reference to each. */
+struct end_name {
+    struct process *process;
+    struct process *peer;
+    LIST_ENTRY(end_name) entry; /* in peer->names, under the table's lock */
+};
 
-struct process;
+/* Makes the name of @process's end of the link to @peer, with a reference to each, of which that to @peer is
+ * the caller's until now. Return: 0; -ENOENT: one of them has ended; -ENOMEM. Context: any thread; never waits. */
+int end_name_new(struct process *process, struct process *peer, struct end_name **ret_name);
 
-/* For struct node_ops, of the node of a process's link/. */
-int link_lookup(struct node *dir, const char *name, const struct caller *caller,
-                struct node **ret_node);
-int link_list(struct node *dir, struct listing *listing);
+void end_name_free(struct end_name *name);
 
-/* A shell's `<>` and `>` ask for a file to be made where there is none: there is no such process. */
-void link_create(struct node *dir, fuse_req_t req, const char *name, mode_t mode,
-                 struct fuse_file_info *fi);
+/* Opens the end of @name, and makes the link for @uid if there is none.
+ * Return: 0; -ENOENT: one of the two has ended; -EDQUOT; -ENOSPC; -ENOMEM. Context: any thread; never waits. */
+int link_open(const struct end_name *name, uid_t uid, struct file **ret_file);
 
-/* Asks the kernel to forget the ends of links to @process. Under the table's lock of processes. */
+/* Calls @visit with the peer of each link of @process, if that is alive, under the table's lock, until it
+ * returns other than 0. Return: what the last visit returned; 0. */
+int links_each(struct process *process, int (*visit)(pid_t peer, void *arg), void *arg);
+
+/* Asks the kernel to forget the ends of links to @process. Context: under the table's lock. */
 void links_forget_names(struct process *process);
 
-/* @process has ended: nobody finds its links any more. Under the table's lock of processes. */
+/* @process has ended: nobody finds its links any more. Context: under the table's lock. */
 void links_detach(struct process *process);
 
-/* Ends the links that were detached: who is at their other ends is told. */
+/* Ends the links that were detached: who is at their other ends is told. Context: no lock held. */
 void links_end(struct process *process, struct mbox_ready *ready);
 
 #endif

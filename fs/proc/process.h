@@ -15,15 +15,22 @@
  * asking, as in procfs. A change of them is a chown: it takes the files along, and leaves the modes
  * and what was changed by hand otherwise. Who has a file open keeps it.
  *
+ * Here is one process and what is known of it; processes.h has the table of all, and the thread.
+ *
  * Locks: the table's is taken before a mailbox's. No last reference is given back under it. */
 #ifndef IPCFS_FS_PROCESS_H
 #define IPCFS_FS_PROCESS_H
 
 #include "fs/mailbox/box.h"
 
+#define PROCESS_PID_TEXT_MAX 16
+
+/* What a process takes while it is here, with what malloc adds and a node. */
+#define PROCESS_KEPT_BYTES (sizeof(struct process) + 256)
+
 struct process {
     struct box box;
-    struct kernel *kernel;
+    struct processes *processes;
     pid_t pid;
     /* Under box.lock: */
     int pidfd;    /* -1: it has ended */
@@ -43,7 +50,11 @@ struct process {
     TAILQ_ENTRY(process) idle_link;
 };
 
+/* The table (processes.h). */
 struct processes {
+    struct boxes *boxes;
+    const struct box_kind *kind; /* what each process is as a box; its first own file is link/ */
+    struct node *const *parent;  /* the slot of the directory's node */
     pthread_mutex_t lock;
     /* Under lock: */
     struct process *table; /* by pid; references only to those in use */
@@ -62,42 +73,52 @@ static inline struct process *process_of(struct box *box)
     return (struct process *)((char *)box - offsetof(struct process, box));
 }
 
-/* Return: 0; a negative errno. @processes is to be deinited in any case. */
-int processes_init(struct processes *processes);
+static inline struct process *process_ref(struct process *process)
+{
+    mbox_ref(&process->box.mbox);
+    return process;
+}
 
-/* Starts the thread. Return: 0; a negative errno. */
-int processes_start(struct kernel *kernel);
-void processes_stop(struct processes *processes);
+static inline void process_unref(struct process *process)
+{
+    mbox_unref(&process->box.mbox);
+}
 
-/* The last reference to a process is gone. */
-void processes_deinit(struct processes *processes);
+/* Return: what its link/ is. */
+static inline const struct box_file *process_link_file(const struct process *process)
+{
+    return &process->box.kind->own.list[0];
+}
 
-/* @uid looks for a process; if it is new here, it counts for him, until somebody uses it. Return: 0 with a
- * reference to the process (its mailbox's); -ENOENT: it is not alive, or no process but a thread, or not in
- * sight; -EDQUOT; -ENOSPC; -ENFILE; -ENOMEM. */
-int process_find(struct kernel *kernel, pid_t pid, uid_t uid, struct process **ret_process);
+/* Makes a process that is in no table yet, charged to @uid. One reference, the caller's. Return: 0; -ENOENT: it
+ * is not alive, or no process but a thread, or not in sight; -EDQUOT; -ENOSPC; -ENFILE; -ENOMEM.
+ * Context: any thread; never waits. */
+int process_new(struct processes *processes, pid_t pid, uid_t uid, struct process **ret_process);
 
-/* Return: whether the end of @process has begun: then it is in no table, and the kernel will be told. */
-bool process_has_ended(struct process *process);
+/* It counts for @uid, who is going to use it. Return: 0; -EDQUOT; -ENOMEM. Context: under the table's lock. */
+int process_charge_user(struct process *process, uid_t uid);
 
-/* Return: whether @process lives, told by the process itself: its end may not have begun here yet. */
+/* It has ended: gives its descriptor back, for nodes and open files may hold it for long. Context: any thread. */
+void process_close_pidfd(struct process *process);
+
+/* Return: whether @process lives, told by the process itself: its end may not have begun here yet. Context: any
+ * thread; under the table's lock, or not. */
 bool process_is_alive(struct process *process);
 
-/* Return: the effective uid of @process; once it has ended, what that was. */
+/* Return: whether the end of @process has begun: then it is in no table, and the kernel will be told.
+ * Context: any thread, not under the table's lock. */
+bool process_has_ended(struct process *process);
+
+/* Return: the effective uid of @process; once it has ended, what that was. Context: as process_is_alive. */
 uid_t process_uid(struct process *process);
 
-/* As if all in use had ended. */
-void processes_end_all(struct kernel *kernel, struct mbox_ready *ready);
+/* For struct box_kind. */
+int process_admit(struct box *box, const struct caller *caller);
+void process_refresh(struct box *box);
 
-/* Calls @visit for each in use, under the table's lock, until it returns other than 0.
- * Return: what the last visit returned; 0. */
-int processes_each(struct processes *processes, int (*visit)(struct process *process, void *arg),
-                   void *arg);
+/* Return: the pid that @name is; 0: it is none. */
+pid_t process_parse_pid(const char *name);
 
-/* Return: how many are in use. */
-size_t processes_count(struct processes *processes);
-
-/* Return: how many links there are. */
-size_t processes_count_links(struct processes *processes);
+void process_format_pid(pid_t pid, char name[PROCESS_PID_TEXT_MAX]);
 
 #endif

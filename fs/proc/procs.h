@@ -1,13 +1,25 @@
-/* The directory proc/: live processes, named by their pids in the daemon's pid namespace. */
+/* proc/: each process in sight as a directory, and `self`.
+ *
+ * Locks: the table's of processes (processes.h); the room's is a leaf. */
 #ifndef IPCFS_FS_PROCS_H
 #define IPCFS_FS_PROCS_H
 
-#include "fs/kernel/node.h"
+#include "fs/kernel/room.h"
+#include "processes.h"
 
-/* Of a node whose object is a struct room. */
+struct procs {
+    struct room room;
+    struct processes processes;
+};
+
+/* @boxes stays its owner's. Return: 0; a negative errno. @procs is to be deinited in any case. Context: before the
+ * first request. */
+int procs_init(struct procs *procs, struct boxes *boxes, mode_t mode, const struct caller *owner);
+
+/* All processes have been ended, and all nodes freed. */
+void procs_deinit(struct procs *procs);
+
+/* For the node whose object is procs->room. */
 extern const struct node_ops procs_ops;
-
-/* Return: the pid that @name is; 0: it is none. */
-pid_t procs_parse_pid(const char *name);
 
 #endif

@@ -8,13 +8,15 @@
 #include <unistd.h>
 
 #include "fs/kernel/backing.h"
-#include "fs/mount.h"
+#include "fs/kernel/kernel.h"
 
 #define MAP_MODE 0600
 
 struct map {
     atomic_uint n_refs;
     struct kernel *kernel;
+    const struct box_file *file;
+    const struct ring_dir *dir;
     struct door *door;      /* to the box, as a node has it */
     struct ring_mbox *ring; /* the box's, and there as long as that is */
     struct map **slot;      /* the same; under box->lock: may point here */
@@ -74,18 +76,20 @@ static bool try_ref(struct map *map)
 }
 
 /* @door has one node more, for the map. */
-static struct map *map_new(struct kernel *kernel, struct door *door, struct ring_mbox *ring,
-                           struct map **slot, const struct ring_memory *memory)
+static struct map *map_new(const struct map_of *of, struct door *door,
+                           const struct ring_memory *memory)
 {
     struct map *map = calloc(1, sizeof(*map));
 
     if (!map)
         return NULL;
     map->n_refs = 1;
-    map->kernel = kernel;
+    map->kernel = of->box->boxes->kernel;
+    map->file = of->file;
+    map->dir = of->dir;
     map->door = door;
-    map->ring = ring;
-    map->slot = slot;
+    map->ring = of->ring;
+    map->slot = of->slot;
     map->memory_id = memory->id;
     map->n_bytes = memory->n_bytes;
     pthread_mutex_init(&map->lock, NULL);
@@ -93,43 +97,42 @@ static struct map *map_new(struct kernel *kernel, struct door *door, struct ring
 }
 
 /* Under box->lock: as obtain, with a new one where there is none, which takes @door over. */
-static struct map *obtain_locked(struct kernel *kernel, struct box *box, struct door **door,
-                                 struct ring_mbox *ring, struct map **slot,
+static struct map *obtain_locked(const struct map_of *of, struct door **door,
                                  const struct ring_memory *memory)
 {
-    struct map *map = *slot;
+    struct map *map = *of->slot;
 
-    if (box->is_ended)
+    if (of->box->is_ended)
         return NULL;
     if (map && map->memory_id == memory->id && try_ref(map))
         return map;
-    map = map_new(kernel, *door, ring, slot, memory);
+    map = map_new(of, *door, memory);
     if (map)
         *door = NULL;
-    *slot = map;
+    *of->slot = map;
     return map;
 }
 
 /* Return: the map of @memory, with a reference; NULL when memory is short, or the box is removed. */
-static struct map *obtain(struct kernel *kernel, struct box *box, struct ring_mbox *ring,
-                          struct map **slot, const struct ring_memory *memory)
+static struct map *obtain(const struct map_of *of, const struct ring_memory *memory)
 {
+    struct box *box = of->box;
     struct door *door;
     struct map *map;
 
     if (box_add_node(box, &door) < 0)
         return NULL;
     pthread_mutex_lock(&box->lock);
-    map = obtain_locked(kernel, box, &door, ring, slot, memory);
+    map = obtain_locked(of, &door, memory);
     pthread_mutex_unlock(&box->lock);
     if (door)
         door_remove_node(door);
     return map;
 }
 
-mode_t map_mode(struct kernel *kernel)
+mode_t map_mode(struct backing *backing)
 {
-    return backing_works(&kernel->backing) ? S_IFREG | MAP_MODE : S_IFLNK | 0777;
+    return backing_works(backing) ? S_IFREG | MAP_MODE : S_IFLNK | 0777;
 }
 
 /* Return: the memory, with a reference; NULL: the ring has let go of it, and nobody has it open. */
@@ -161,8 +164,7 @@ static int format_target(struct map *map, char target[NODE_TARGET_MAX])
     if (!memory)
         return -ESTALE;
     if (memory->dir_fd >= 0)
-        n = snprintf(target, NODE_TARGET_MAX, "%s/%s", fs_of(map->kernel)->ring_dir.path,
-                     memory->name);
+        n = snprintf(target, NODE_TARGET_MAX, "%s/%s", map->dir->path, memory->name);
     else
         n = snprintf(target, NODE_TARGET_MAX, "/proc/%d/fd/%d", (int)getpid(), memory->fd);
     ring_memory_unref(memory);
@@ -177,9 +179,9 @@ static void getattr(struct node *node, struct stat *ret_attr)
     int length;
 
     if (box)
-        box_file_attr(box, BOX_MAP, ret_attr);
+        box_file_attr(box, map->file, ret_attr);
     else
-        box_gone_attr(map->door, BOX_MAP, ret_attr);
+        box_gone_attr(map->door, map->file, ret_attr);
     if (S_ISLNK(ret_attr->st_mode)) {
         length = format_target(map, target);
         ret_attr->st_size = length < 0 ? 0 : length;
@@ -197,7 +199,7 @@ static int setattr(struct node *node, const struct node_change *change)
 
     if (change->to_set & FUSE_SET_ATTR_SIZE)
         return -EPERM;
-    return box ? box_change_file(box, BOX_MAP, change) : -ESTALE;
+    return box ? box_change_file(box, map->file, change) : -ESTALE;
 }
 
 /* Its seals know what is not allowed. Without this, posix_fallocate(3) would write a byte to each page. */
@@ -322,20 +324,19 @@ static const struct node_ops node_ops = {
     .release = release,
 };
 
-int map_node(struct kernel *kernel, struct box *box, struct ring_mbox *ring, struct map **slot,
-             struct node **ret_node)
+int map_node(const struct map_of *of, struct node **ret_node)
 {
-    struct ring_memory *memory = ring_mbox_memory(ring);
+    struct ring_memory *memory = ring_mbox_memory(of->ring);
     struct map *map;
     int r;
 
     if (!memory)
         return -ENOENT;
-    map = obtain(kernel, box, ring, slot, memory);
+    map = obtain(of, memory);
     ring_memory_unref(memory);
     if (!map)
         return -ENOMEM;
-    r = node_obtain(&kernel->nodes, &node_ops, map, &map->node, ret_node);
+    r = node_obtain(&map->kernel->nodes, &node_ops, map, &map->node, ret_node);
     if (r < 0)
         map_unref(map);
     return r;

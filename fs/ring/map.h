@@ -11,17 +11,28 @@
 #ifndef IPCFS_FS_MAP_H
 #define IPCFS_FS_MAP_H
 
+#include "fs/kernel/backing.h"
 #include "fs/mailbox/box.h"
 #include "core/ring/ring_mbox.h"
+#include "ring_dir.h"
 
 struct map;
 
-/* Finds the map of the memory of @ring, which is @box's, in @slot, or makes one and remembers it there.
- * Return: 0 with the map's node, with one lookup more; -ENOENT: the ring was removed; -ENOMEM. */
-int map_node(struct kernel *kernel, struct box *box, struct ring_mbox *ring, struct map **slot,
-             struct node **ret_node);
+/* What a map is of. */
+struct map_of {
+    struct box *box;
+    const struct box_file *file; /* which of its files */
+    struct ring_mbox *ring;      /* the box's */
+    const struct ring_dir *dir;  /* where the memory may be */
+    struct map **slot;           /* the ring's, under box->lock */
+};
 
-/* Return: the type and mode of a new map. */
-mode_t map_mode(struct kernel *kernel);
+/* Finds the map of the ring's memory, or makes one and remembers it in its slot.
+ * Return: 0 with the map's node, with one lookup more; -ENOENT: the ring was removed; -ENOMEM.
+ * Context: any thread; never waits. */
+int map_node(const struct map_of *of, struct node **ret_node);
+
+/* Return: the type and mode of a new map. Context: not before the kernel has had its answer to INIT. */
+mode_t map_mode(struct backing *backing);
 
 #endif

@@ -1,6 +1,9 @@
+/* A ring is a box whose messages are in memory that its users share (core/ring/ring_mbox.h). It brings its own
+ * `config` and `stat`, and `map` and `bell` beside the files that all boxes have. */
 #include "ring.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,18 +11,24 @@
 #include <unistd.h>
 
 #include "fs/kernel/backing.h"
-#include "fs/mount.h"
+#include "bell.h"
+#include "fs/kernel/kernel.h"
+#include "fs/mailbox/box_dir.h"
+#include "fs/mailbox/box_files.h"
 #include "map.h"
-#include "fs/mailbox/recv.h"
 #include "fs/mailbox/settings.h"
 #include "fs/kernel/text.h"
 
 /* What a ring takes beside its memory: as a mailbox does, and what it shares. */
 #define RING_KEPT_BYTES (BOX_KEPT_BYTES + sizeof(struct ring_mbox))
 
+#define ALL_READ 0444
+#define ALL_WRITE 0222
+
 struct ring {
     struct box box;
     struct ring_mbox shared;
+    struct rings *home;
     struct map *map; /* map.h: the slot */
 };
 
@@ -93,38 +102,81 @@ static int admit(struct box *box, const struct caller *caller)
 }
 
 /* Who found it before the ring was removed may come after: then nobody holds it any more. */
-static int open_bell(struct ring *ring, struct kernel *kernel, struct file **ret_file)
+static int open_bell(struct node *node, struct box *box, int flags, const struct caller *caller,
+                     struct file **ret_file)
 {
-    struct mbox *bell = mbox_try_ref(&ring->shared.bell);
+    struct mbox *bell = mbox_try_ref(&ring_of(box)->shared.bell);
     int r;
 
+    (void)flags;
+    (void)caller;
     if (!bell)
         return -ESTALE;
-    r = recv_open_bell(kernel, bell, ret_file);
+    r = bell_open(node->kernel, bell, ret_file);
     mbox_unref(bell);
     return r;
 }
 
-static int open_it(struct box *box, struct kernel *kernel, enum box_file file,
-                   struct file **ret_file)
+static int open_config(struct node *node, struct box *box, int flags, const struct caller *caller,
+                       struct file **ret_file)
 {
-    switch (file) {
-    case BOX_CONFIG:
-        return text_open(kernel, &config_ops, &box->mbox, ret_file);
-    case BOX_STAT:
-        return text_open(kernel, &stat_ops, &box->mbox, ret_file);
-    case BOX_BELL:
-        return open_bell(ring_of(box), kernel, ret_file);
-    default:
-        return -EPERM;
-    }
+    (void)flags;
+    (void)caller;
+    return text_open(node->kernel, &config_ops, &box->mbox, ret_file);
 }
 
-static int lookup_map(struct box *box, struct kernel *kernel, struct node **ret_node)
+static int open_stat(struct node *node, struct box *box, int flags, const struct caller *caller,
+                     struct file **ret_file)
+{
+    (void)caller;
+    if ((flags & O_ACCMODE) != O_RDONLY)
+        return -EACCES;
+    return text_open(node->kernel, &stat_ops, &box->mbox, ret_file);
+}
+
+static bool always(struct box *box, const struct caller *caller)
+{
+    (void)box;
+    (void)caller;
+    return true;
+}
+
+static int lookup_map(struct box *box, struct node **ret_node);
+
+#define FILE_MAP 2
+
+static const struct box_file own_files[] = {
+    { .name = "config",
+      .mode = S_IFREG | 0644,
+      .shows = BOX_SHOWS_TEXT,
+      .ops = BOX_FILE_OPS,
+      .open = open_config },
+    { .name = "stat",
+      .mode = S_IFREG | 0444,
+      .shows = BOX_SHOWS_TEXT,
+      .ops = BOX_FILE_OPS,
+      .open = open_stat },
+    [FILE_MAP] = { .name = "map", .mode = S_IFREG | 0600, .lookup = lookup_map },
+    { .name = "bell",
+      .mode = S_IFREG | 0600,
+      .searchers = ALL_READ | ALL_WRITE,
+      .is_fresh = always,
+      .ops = BOX_FILE_OPS,
+      .open = open_bell },
+};
+
+static int lookup_map(struct box *box, struct node **ret_node)
 {
     struct ring *ring = ring_of(box);
+    const struct map_of of = {
+        .box = box,
+        .file = &own_files[FILE_MAP],
+        .ring = &ring->shared,
+        .dir = &ring->home->dir,
+        .slot = &ring->map,
+    };
 
-    return map_node(kernel, box, &ring->shared, &ring->map, ret_node);
+    return map_node(&of, ret_node);
 }
 
 static int set_owner(struct box *box, uid_t uid, gid_t gid)
@@ -138,52 +190,67 @@ static void free_ring(struct box *box)
 
     if (box->mbox.backend)
         ring_mbox_deinit(&ring->shared);
-    box_deinit(box);
-    free(ring);
+    box_free(box);
 }
 
 static const struct box_kind ring_kind = {
-    .files = BOX_FILES_OF_ALL | BOX_FILE(BOX_MAP) | BOX_FILE(BOX_BELL),
+    .size = sizeof(struct ring),
+    .files = &box_files,
+    .classes = BOX_ANY,
+    .own = { own_files, sizeof(own_files) / sizeof(own_files[0]) },
     .admit = admit,
-    .open = open_it,
-    .lookup_map = lookup_map,
     .counts_for_owner = true,
     .set_owner = set_owner,
     .free = free_ring,
 };
 
 /* Return: 0 with a directory, if the memory needs one; a negative errno. */
-static int find_home(struct kernel *kernel, const struct caller *caller, struct ring_home *ret_home)
+static int find_home(struct rings *rings, const struct caller *caller, struct ring_home *ret_home)
 {
     *ret_home = (struct ring_home){ .dir_fd = -1, .uid = caller->uid, .gid = caller->gid };
-    if (backing_works(&kernel->backing) || geteuid() != 0)
+    if (backing_works(&rings->mboxes.boxes->kernel->backing) || geteuid() != 0)
         return 0;
-    ret_home->dir_fd = ring_dir_obtain(&fs_of(kernel)->ring_dir);
+    ret_home->dir_fd = ring_dir_obtain(&rings->dir);
     return ret_home->dir_fd < 0 ? ret_home->dir_fd : 0;
 }
 
-int ring_new(struct kernel *kernel, mode_t mode, const struct caller *caller, struct box **ret_box)
+/* Return: 0 with a ring without memory, charged to @caller; -EDQUOT; -ENOSPC; -ENOMEM. */
+static int new_ring(struct rings *rings, mode_t mode, const struct caller *caller,
+                    struct ring **ret_ring)
 {
-    struct mbox_ready nobody = TAILQ_HEAD_INITIALIZER(nobody);
-    struct ring_home home;
-    struct ring *ring;
-    int r = find_home(kernel, caller, &home);
+    struct kernel *kernel = rings->mboxes.boxes->kernel;
+    int r = quota_charge_kept(kernel->quota, caller->uid, RING_KEPT_BYTES, QUOTA_MADE);
+    struct box *box;
 
     if (r < 0)
         return r;
-    r = quota_charge_kept(kernel->quota, caller->uid, RING_KEPT_BYTES, QUOTA_MADE);
-    if (r < 0)
-        return r;
-    ring = calloc(1, sizeof(*ring));
-    if (!ring) {
+    box = box_new(rings->mboxes.boxes, &ring_kind, mode, mode, caller, 0);
+    if (!box) {
         quota_release_kept(kernel->quota, caller->uid, RING_KEPT_BYTES, QUOTA_MADE);
         return -ENOMEM;
     }
-    box_init(&ring->box, kernel, &ring_kind, mode, mode, caller,
-             nodes_new_inos(&kernel->nodes, 1 + BOX_N_FILES));
-    box_adopt_charge(&ring->box, caller->uid, RING_KEPT_BYTES);
-    ring->box.files[BOX_MAP].mode = map_mode(kernel);
-    r = ring_mbox_init(&ring->shared, &ring->box.mbox, &fs_of(kernel)->ring_waiters, &home);
+    box_adopt_charge(box, caller->uid, RING_KEPT_BYTES);
+    box_file_kept(box, &own_files[FILE_MAP])->mode = map_mode(&kernel->backing);
+    *ret_ring = ring_of(box);
+    (*ret_ring)->home = rings;
+    return 0;
+}
+
+/* For struct mboxes. */
+static int ring_make(struct mboxes *mboxes, mode_t mode, const struct caller *caller,
+                     struct box **ret_box)
+{
+    struct rings *rings = (struct rings *)mboxes;
+    struct mbox_ready nobody = TAILQ_HEAD_INITIALIZER(nobody);
+    struct ring_home home;
+    struct ring *ring;
+    int r = find_home(rings, caller, &home);
+
+    if (r == 0)
+        r = new_ring(rings, mode, caller, &ring);
+    if (r < 0)
+        return r;
+    r = ring_mbox_init(&ring->shared, &ring->box.mbox, &rings->waiters, &home);
     if (r < 0) {
         mbox_remove(&ring->box.mbox, true, &nobody);
         mbox_unref(&ring->box.mbox);
@@ -191,4 +258,22 @@ int ring_new(struct kernel *kernel, mode_t mode, const struct caller *caller, st
     }
     *ret_box = &ring->box;
     return 0;
+}
+
+void rings_init(struct rings *rings, struct boxes *boxes, mode_t mode, const struct caller *owner)
+{
+    mboxes_init(&rings->mboxes, boxes, mode, owner, ring_make);
+    ring_waiters_init(&rings->waiters, 0);
+    ring_dir_init(&rings->dir);
+}
+
+void rings_stop(struct rings *rings)
+{
+    ring_waiters_deinit(&rings->waiters);
+}
+
+void rings_deinit(struct rings *rings)
+{
+    mboxes_deinit(&rings->mboxes);
+    ring_dir_deinit(&rings->dir);
 }

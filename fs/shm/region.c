@@ -9,7 +9,7 @@
 #include "fs/kernel/backing.h"
 #include "fs/kernel/caller.h"
 #include "fs/kernel/kernel.h"
-#include "region_bytes.h"
+#include "shm_xattr_ops.h"
 #include "fs/kernel/reply.h"
 
 /* With its descriptor's file and its node, and with what the kernel needs for them. */

@@ -15,18 +15,7 @@
 #ifndef IPCFS_FS_REGION_H
 #define IPCFS_FS_REGION_H
 
-#include "shm_object.h"
-
-struct region {
-    struct shm_object object;
-    atomic_int fd; /* of its bytes; -1: it has none, and never had */
-    /* Under the object's lock: */
-    int backing_id; /* 0: none yet */
-    unsigned int n_open;
-    bool was_mappable;             /* it may have been mapped */
-    bool may_be_written;           /* through mappings, that is */
-    struct timespec noted_changed; /* the bytes' ctime when it was last noted in the object's */
-};
+#include "region_bytes.h"
 
 /* Makes an empty one with one reference, the caller's. Return: 0; -ENOMEM; as quota_charge. */
 int region_new(struct kernel *kernel, mode_t mode, const struct caller *owner,

@@ -7,7 +7,18 @@
 
 #include <sys/types.h>
 
-#include "region.h"
+#include "shm_object.h"
+
+struct region {
+    struct shm_object object;
+    atomic_int fd; /* of its bytes; -1: it has none, and never had */
+    /* Under the object's lock: */
+    int backing_id; /* 0: none yet */
+    unsigned int n_open;
+    bool was_mappable;             /* it may have been mapped */
+    bool may_be_written;           /* through mappings, that is */
+    struct timespec noted_changed; /* the bytes' ctime when it was last noted in the object's */
+};
 
 /* Makes them if there are none yet. Return: 0; as quota_charge_fds; -EMFILE, -ENFILE, -ENOMEM. */
 int region_bytes_make(struct region *region);

@@ -8,19 +8,11 @@
 #ifndef IPCFS_FS_SHM_H
 #define IPCFS_FS_SHM_H
 
-#include <pthread.h>
-#include <stdint.h>
-
-#include "core/base/hash.h"
-#include "fs/kernel/node.h"
-
-struct shm_dir;
-struct shm_name;
+#include "shm_dir.h"
 
 struct shm {
-    pthread_mutex_t lock;
-    struct shm_name *names[HASH_N_PARTS]; /* under lock: of all directories */
-    struct shm_dir *top;                  /* a reference */
+    struct shm_names names;
+    struct shm_dir *top; /* a reference */
 };
 
 /* Makes the room with an empty top directory, of @owner's. Return: 0; -ENOMEM. */

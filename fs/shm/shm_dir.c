@@ -1,3 +1,4 @@
+#include "shm_xattr_ops.h"
 #include "shm_dir.h"
 
 #include <errno.h>
@@ -6,7 +7,7 @@
 #include <string.h>
 
 #include "fs/kernel/caller.h"
-#include "fs/mount.h"
+#include "fs/kernel/kernel.h"
 #include "region.h"
 #include "fs/kernel/reply.h"
 #include "shm_names.h"
@@ -19,9 +20,9 @@
 
 static const struct node_ops dir_node_ops;
 
-static struct shm *shm_of(const struct node *node)
+static struct shm_names *names_of(const struct node *node)
 {
-    return &fs_of(node->kernel)->shm;
+    return ((const struct shm_dir *)node->object)->names;
 }
 
 /* Return: NULL: @node is none. */
@@ -56,8 +57,8 @@ static const struct shm_kind top_kind = {
     .free = dir_free,
 };
 
-static int dir_new(struct kernel *kernel, const struct shm_kind *kind, mode_t mode,
-                   const struct caller *owner, struct shm_object **ret)
+static int dir_new(struct kernel *kernel, struct shm_names *names, const struct shm_kind *kind,
+                   mode_t mode, const struct caller *owner, struct shm_object **ret)
 {
     struct shm_dir *dir = calloc(1, sizeof(*dir));
     int r;
@@ -69,15 +70,16 @@ static int dir_new(struct kernel *kernel, const struct shm_kind *kind, mode_t mo
         free(dir);
         return r;
     }
+    dir->names = names;
     *ret = &dir->object;
     return 0;
 }
 
-int shm_dir_new_top(struct kernel *kernel, mode_t mode, const struct caller *owner,
-                    struct shm_dir **ret_dir)
+int shm_dir_new_top(struct kernel *kernel, struct shm_names *names, mode_t mode,
+                    const struct caller *owner, struct shm_dir **ret_dir)
 {
     struct shm_object *object;
-    int r = dir_new(kernel, &top_kind, mode, owner, &object);
+    int r = dir_new(kernel, names, &top_kind, mode, owner, &object);
 
     if (r < 0)
         return r;
@@ -90,13 +92,13 @@ int shm_dir_new_top(struct kernel *kernel, mode_t mode, const struct caller *own
 static void dir_getattr(struct node *node, struct stat *ret_attr)
 {
     struct shm_dir *dir = node->object;
-    struct shm *shm = shm_of(node);
+    struct shm_names *names = names_of(node);
 
     shm_object_getattr(node, ret_attr);
-    pthread_mutex_lock(&shm->lock);
+    pthread_mutex_lock(&names->lock);
     ret_attr->st_nlink = dir->is_removed ? 0 : 2 + dir->n_subdirs;
     ret_attr->st_size = (off_t)(NAME_SIZE * (2 + dir->order.n_names));
-    pthread_mutex_unlock(&shm->lock);
+    pthread_mutex_unlock(&names->lock);
 }
 
 /* --- Names that are new --- */
@@ -114,16 +116,16 @@ static void count_subdir(struct shm_dir *dir, struct shm_object *object, int n_m
 }
 
 /* Under the room's lock. Return: 0; -ENOENT: @dir is removed; -EEXIST; as shm_names_add. */
-static int enter_locked(struct shm *shm, struct shm_dir *dir, const char *text,
+static int enter_locked(struct shm_names *names, struct shm_dir *dir, const char *text,
                         struct shm_object *object)
 {
     int r;
 
     if (dir->is_removed)
         return -ENOENT;
-    if (shm_names_find(shm, dir, text))
+    if (shm_names_find(names, dir, text))
         return -EEXIST;
-    r = shm_names_add(shm, dir, text, object);
+    r = shm_names_add(names, dir, text, object);
     if (r == 0)
         count_subdir(dir, object, 1);
     return r;
@@ -132,14 +134,14 @@ static int enter_locked(struct shm *shm, struct shm_dir *dir, const char *text,
 /* Gives @object the name @text in @dir. Return: 0; as enter_locked; as shm_object_count_names. */
 static int enter(struct node *dir, const char *text, struct shm_object *object)
 {
-    struct shm *shm = shm_of(dir);
+    struct shm_names *names = names_of(dir);
     int r = shm_object_count_names(object, 1);
 
     if (r < 0)
         return r;
-    pthread_mutex_lock(&shm->lock);
-    r = enter_locked(shm, dir->object, text, object);
-    pthread_mutex_unlock(&shm->lock);
+    pthread_mutex_lock(&names->lock);
+    r = enter_locked(names, dir->object, text, object);
+    pthread_mutex_unlock(&names->lock);
     if (r < 0)
         shm_object_count_names(object, -1);
     else
@@ -192,7 +194,7 @@ static int dir_mkdir(struct node *dir, const char *name, mode_t mode, const stru
     mode_t full_mode = S_IFDIR | mode;
     struct caller owner = owner_in(dir, caller, &full_mode);
     struct shm_object *object;
-    int r = dir_new(dir->kernel, &dir_kind, full_mode, &owner, &object);
+    int r = dir_new(dir->kernel, names_of(dir), &dir_kind, full_mode, &owner, &object);
 
     return r < 0 ? r : enter_new(dir, name, object, ret_node);
 }
@@ -304,16 +306,16 @@ static int dir_link(struct node *dir, struct node *node, const char *name)
 
 static int dir_lookup(struct node *dir, const char *text, struct node **ret_node)
 {
-    struct shm *shm = shm_of(dir);
+    struct shm_names *names = names_of(dir);
     struct shm_object *object = NULL;
     struct shm_name *name;
     int r;
 
-    pthread_mutex_lock(&shm->lock);
-    name = shm_names_find(shm, dir->object, text);
+    pthread_mutex_lock(&names->lock);
+    name = shm_names_find(names, dir->object, text);
     if (name)
         object = shm_object_ref(name->object);
-    pthread_mutex_unlock(&shm->lock);
+    pthread_mutex_unlock(&names->lock);
     if (!object)
         return -ENOENT;
     r = shm_object_node(object, ret_node);
@@ -332,11 +334,11 @@ static bool list_itself(const struct shm_dir *dir, uint64_t after, const struct 
 static void dir_list_from(struct node *node, uint64_t after, const struct node_listing *to)
 {
     struct shm_dir *dir = node->object;
-    struct shm *shm = shm_of(node);
+    struct shm_names *names = names_of(node);
     const struct shm_order *order = &dir->order;
     size_t i;
 
-    pthread_mutex_lock(&shm->lock);
+    pthread_mutex_lock(&names->lock);
     if (list_itself(dir, after, to) && shm_order_after(order, after > 2 ? after - 2 : 0, &i)) {
         for (; i < order->n_places; i++) {
             const struct shm_name *name = order->places[i].name;
@@ -346,7 +348,7 @@ static void dir_list_from(struct node *node, uint64_t after, const struct node_l
                 break;
         }
     }
-    pthread_mutex_unlock(&shm->lock);
+    pthread_mutex_unlock(&names->lock);
 }
 
 /* Under the room's lock: nothing can be made in @object, if it is a directory. Return: -ENOTEMPTY: it has
@@ -365,10 +367,10 @@ static int remove_dir_locked(struct shm_object *object)
 
 /* Under the room's lock. Return: 0, with the object that has lost its name; -ENOENT; -EISDIR or -ENOTDIR: it
  * is the wrong kind; -ENOTEMPTY. */
-static int remove_locked(struct shm *shm, struct shm_dir *dir, const char *text, bool wants_dir,
-                         struct shm_object **ret_object)
+static int remove_locked(struct shm_names *names, struct shm_dir *dir, const char *text,
+                         bool wants_dir, struct shm_object **ret_object)
 {
-    struct shm_name *name = shm_names_find(shm, dir, text);
+    struct shm_name *name = shm_names_find(names, dir, text);
     int r;
 
     if (!name)
@@ -379,7 +381,7 @@ static int remove_locked(struct shm *shm, struct shm_dir *dir, const char *text,
     if (r < 0)
         return r;
     count_subdir(dir, name->object, -1);
-    *ret_object = shm_names_take_out(shm, name);
+    *ret_object = shm_names_take_out(names, name);
     return 0;
 }
 
@@ -394,13 +396,13 @@ static void let_go(struct shm_object *object)
 
 static int remove_name(struct node *dir, const char *text, bool wants_dir)
 {
-    struct shm *shm = shm_of(dir);
+    struct shm_names *names = names_of(dir);
     struct shm_object *object = NULL;
     int r;
 
-    pthread_mutex_lock(&shm->lock);
-    r = remove_locked(shm, dir->object, text, wants_dir, &object);
-    pthread_mutex_unlock(&shm->lock);
+    pthread_mutex_lock(&names->lock);
+    r = remove_locked(names, dir->object, text, wants_dir, &object);
+    pthread_mutex_unlock(&names->lock);
     let_go(object);
     if (r == 0)
         shm_object_touch(dir->object);
@@ -448,8 +450,8 @@ static void exchange_locked(struct renaming *renaming, struct shm_name *source,
 }
 
 /* Return: 0; -ENOTDIR, -EISDIR, -ENOTEMPTY: the target can't give way. */
-static int replace_locked(struct shm *shm, struct renaming *renaming, struct shm_name *source,
-                          struct shm_name *target)
+static int replace_locked(struct shm_names *names, struct renaming *renaming,
+                          struct shm_name *source, struct shm_name *target)
 {
     int r;
 
@@ -463,30 +465,30 @@ static int replace_locked(struct shm *shm, struct renaming *renaming, struct shm
     count_subdir(target->dir, target->object, -1);
     count_subdir(source->dir, source->object, -1);
     renaming->replaced = target->object;
-    target->object = shm_names_take_out(shm, source);
+    target->object = shm_names_take_out(names, source);
     count_subdir(target->dir, target->object, 1);
     return 0;
 }
 
-static int move_locked(struct shm *shm, struct renaming *renaming, struct shm_name *source,
+static int move_locked(struct shm_names *names, struct renaming *renaming, struct shm_name *source,
                        const char *to)
 {
-    int r = enter_locked(shm, renaming->to_dir, to, source->object);
+    int r = enter_locked(names, renaming->to_dir, to, source->object);
 
     if (r < 0)
         return r;
     if (as_dir(source->object))
         renaming->from_dir->n_subdirs--;
-    shm_object_unref(shm_names_take_out(shm, source));
+    shm_object_unref(shm_names_take_out(names, source));
     return 0;
 }
 
 /* Return: 0; a negative errno, and nothing has changed. */
-static int rename_locked(struct shm *shm, struct renaming *renaming, const char *from,
+static int rename_locked(struct shm_names *names, struct renaming *renaming, const char *from,
                          const char *to, enum names_rename how)
 {
-    struct shm_name *source = shm_names_find(shm, renaming->from_dir, from);
-    struct shm_name *target = shm_names_find(shm, renaming->to_dir, to);
+    struct shm_name *source = shm_names_find(names, renaming->from_dir, from);
+    struct shm_name *target = shm_names_find(names, renaming->to_dir, to);
     int r = 0;
 
     if (!source || (how == NAMES_RENAME_EXCHANGE && !target))
@@ -500,9 +502,9 @@ static int rename_locked(struct shm *shm, struct renaming *renaming, const char 
     if (how == NAMES_RENAME_EXCHANGE)
         exchange_locked(renaming, source, target);
     else if (target)
-        r = replace_locked(shm, renaming, source, target);
+        r = replace_locked(names, renaming, source, target);
     else
-        r = move_locked(shm, renaming, source, to);
+        r = move_locked(names, renaming, source, to);
     return r;
 }
 
@@ -524,16 +526,16 @@ static int dir_rename(struct node *node, const char *name, struct node *to_node,
                       struct mbox_ready *ready)
 {
     struct renaming renaming = { .from_dir = node->object, .to_dir = dir_of(to_node) };
-    struct shm *shm = shm_of(node);
+    struct shm_names *names = names_of(node);
     int r;
 
     (void)caller;
     (void)ready;
     if (!renaming.to_dir)
         return -EXDEV;
-    pthread_mutex_lock(&shm->lock);
-    r = rename_locked(shm, &renaming, name, to_name, how);
-    pthread_mutex_unlock(&shm->lock);
+    pthread_mutex_lock(&names->lock);
+    r = rename_locked(names, &renaming, name, to_name, how);
+    pthread_mutex_unlock(&names->lock);
     if (r == 0)
         note_renaming(&renaming);
     let_go(renaming.replaced);

@@ -7,20 +7,10 @@
 #ifndef IPCFS_FS_SHM_DIR_H
 #define IPCFS_FS_SHM_DIR_H
 
-#include "shm_object.h"
-#include "shm_order.h"
-
-struct shm_dir {
-    struct shm_object object;
-    /* Under the room's lock: */
-    struct shm_order order;
-    unsigned int n_subdirs;
-    uint64_t parent_ino;
-    bool is_removed; /* nothing can be made in it any more */
-};
+#include "shm_names.h"
 
 /* Makes the top directory, with one reference, the caller's. Return: 0; -ENOMEM. */
-int shm_dir_new_top(struct kernel *kernel, mode_t mode, const struct caller *owner,
-                    struct shm_dir **ret_dir);
+int shm_dir_new_top(struct kernel *kernel, struct shm_names *names, mode_t mode,
+                    const struct caller *owner, struct shm_dir **ret_dir);
 
 #endif

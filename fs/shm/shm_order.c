@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "shm_names.h"
+#include "shm_name.h"
 
 #define PLACES_MIN 8
 

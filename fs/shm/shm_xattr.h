@@ -9,8 +9,12 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-struct node;
-struct shm_xattr;
+struct shm_xattr {
+    TAILQ_ENTRY(shm_xattr) link;
+    size_t size; /* of the value */
+    char *value; /* behind the name */
+    char name[];
+};
 
 struct shm_xattrs {
     TAILQ_HEAD(, shm_xattr) list;
@@ -21,10 +25,16 @@ struct shm_xattrs {
 void shm_xattrs_init(struct shm_xattrs *xattrs);
 void shm_xattrs_deinit(struct shm_xattrs *xattrs);
 
-/* For struct node_ops, of a node whose object is a struct shm_object. */
-int shm_xattr_set(struct node *node, const char *name, const char *value, size_t size, int flags);
-int shm_xattr_get(struct node *node, const char *name, char **ret_value, size_t *ret_size);
-int shm_xattr_list(struct node *node, char **ret_names, size_t *ret_size);
-int shm_xattr_remove(struct node *node, const char *name);
+/* Return: an attribute that is in no list; NULL when memory is short. */
+struct shm_xattr *shm_xattr_new(const char *name, const char *value, size_t size);
+
+/* Return: what @xattr counts for; 0 for NULL. */
+uint64_t shm_xattr_cost(const struct shm_xattr *xattr);
+
+/* Return: how much longer the list of names is with @xattr; 0 for NULL. */
+size_t shm_xattr_listed_bytes(const struct shm_xattr *xattr);
+
+/* Return: NULL: there is none called @name. Context: under the object's lock. */
+struct shm_xattr *shm_xattrs_find(struct shm_xattrs *xattrs, const char *name);
 
 #endif

@@ -22,7 +22,7 @@ static void set_up(void)
 {
     mbox_domain_init(&domain, 1 << 20, 1 << 20);
     mbox_init(&mbox, &domain, release);
-    door = door_new(&mbox, 3);
+    door = door_new(&mbox, NULL, 3);
     cr_assert_not_null(door);
 }
 

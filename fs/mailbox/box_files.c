@@ -1,0 +1,196 @@
+/* The files of mailboxes: a new one is a line in this table.
+ *
+ * A line says the file's name, its mode, which boxes have it, what stat shows of it, and who opens it; what
+ * an open file does is in the file that is called after it. Rings and processes bring files of their own
+ * beside these (fs/ring/ring.c, fs/proc/procs.c). Inode numbers follow the order of the table. */
+#include "box_files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+#include "box_dir.h"
+#include "drop.h"
+#include "lines.h"
+#include "owner.h"
+#include "queue.h"
+#include "recv.h"
+#include "send.h"
+#include "settings.h"
+#include "stream.h"
+
+#define ALL_WRITE 0222
+#define ALL_SEARCH 0111
+
+static bool is_for(int flags, int access)
+{
+    return (flags & O_ACCMODE) == access;
+}
+
+static int open_send(struct node *node, struct box *box, int flags, const struct caller *caller,
+                     struct file **ret_file)
+{
+    (void)caller;
+    if (!is_for(flags, O_WRONLY))
+        return -EACCES;
+    return send_open(node->kernel, &box->mbox, node->prio, ret_file);
+}
+
+static int open_send_lines(struct node *node, struct box *box, int flags,
+                           const struct caller *caller, struct file **ret_file)
+{
+    if (!is_for(flags, O_WRONLY))
+        return -EACCES;
+    return lines_open(node->kernel, &box->mbox, box_file_kept(box, box_file_of(node))->ino, caller,
+                      ret_file);
+}
+
+static int open_send_json(struct node *node, struct box *box, int flags,
+                          const struct caller *caller, struct file **ret_file)
+{
+    if (!is_for(flags, O_WRONLY))
+        return -EACCES;
+    return lines_open_json(node->kernel, &box->mbox, box_file_kept(box, box_file_of(node))->ino,
+                           caller, ret_file);
+}
+
+/* Return: 0: @caller may receive with @flags; -EACCES; or as box_admit. */
+static int check_receive(struct box *box, int flags, const struct caller *caller)
+{
+    if (!is_for(flags, O_RDONLY))
+        return -EACCES;
+    return box_admit(box, caller);
+}
+
+static int open_recv(struct node *node, struct box *box, int flags, const struct caller *caller,
+                     struct file **ret_file)
+{
+    int r = check_receive(box, flags, caller);
+
+    return r < 0 ? r : recv_open(node->kernel, &box->mbox, ret_file);
+}
+
+static int open_recv_lines(struct node *node, struct box *box, int flags,
+                           const struct caller *caller, struct file **ret_file)
+{
+    int r = check_receive(box, flags, caller);
+
+    return r < 0 ? r : stream_open_lines(node->kernel, &box->mbox, ret_file);
+}
+
+static int open_recv_json(struct node *node, struct box *box, int flags,
+                          const struct caller *caller, struct file **ret_file)
+{
+    int r = check_receive(box, flags, caller);
+
+    return r < 0 ? r : stream_open_json(node->kernel, &box->mbox, ret_file);
+}
+
+static int open_owner(struct node *node, struct box *box, int flags, const struct caller *caller,
+                      struct file **ret_file)
+{
+    if (is_for(flags, O_RDONLY))
+        return owner_open(node->kernel, &box->mbox, ret_file);
+    return owner_claim(box, caller, ret_file);
+}
+
+static int open_config(struct node *node, struct box *box, int flags, const struct caller *caller,
+                       struct file **ret_file)
+{
+    (void)flags;
+    (void)caller;
+    return config_open(node->kernel, &box->mbox, ret_file);
+}
+
+static int open_stat(struct node *node, struct box *box, int flags, const struct caller *caller,
+                     struct file **ret_file)
+{
+    (void)caller;
+    if (!is_for(flags, O_RDONLY))
+        return -EACCES;
+    return stat_open(node->kernel, &box->mbox, ret_file);
+}
+
+static bool always(struct box *box, const struct caller *caller)
+{
+    (void)box;
+    (void)caller;
+    return true;
+}
+
+static const struct box_file list[] = {
+    { .name = "send",
+      .mode = S_IFREG,
+      .searchers = ALL_WRITE,
+      .classes = BOX_ANY,
+      .shows = BOX_SHOWS_SENDING,
+      .has_prios = true,
+      .is_fresh = always,
+      .ops = BOX_FILE_OPS,
+      .open = open_send },
+    { .name = "send.lines",
+      .mode = S_IFREG,
+      .searchers = ALL_WRITE,
+      .classes = BOX_ANY,
+      .shows = BOX_SHOWS_SENDING,
+      .is_fresh = always,
+      .ops = BOX_FILE_OPS,
+      .open = open_send_lines },
+    { .name = "send.json",
+      .mode = S_IFREG,
+      .searchers = ALL_WRITE,
+      .classes = BOX_QUEUES,
+      .shows = BOX_SHOWS_SENDING,
+      .is_fresh = always,
+      .ops = BOX_FILE_OPS,
+      .open = open_send_json },
+    { .name = "recv",
+      .mode = S_IFREG | 0400,
+      .classes = BOX_ANY,
+      .shows = BOX_SHOWS_RECEIVING,
+      .ops = BOX_FILE_OPS,
+      .open = open_recv },
+    { .name = "recv.lines",
+      .mode = S_IFREG | 0400,
+      .classes = BOX_ANY,
+      .shows = BOX_SHOWS_RECEIVING,
+      .ops = BOX_FILE_OPS,
+      .open = open_recv_lines },
+    { .name = "recv.json",
+      .mode = S_IFREG | 0400,
+      .classes = BOX_QUEUES,
+      .shows = BOX_SHOWS_RECEIVING,
+      .ops = BOX_FILE_OPS,
+      .open = open_recv_json },
+    { .name = "drop",
+      .mode = S_IFDIR,
+      .searchers = ALL_WRITE | ALL_SEARCH,
+      .classes = BOX_QUEUES,
+      .is_fresh = drop_needs_own_dir,
+      .ops = { BOX_FILE_COMMON_OPS, .lookup_for = drop_lookup, .create = drop_create,
+               .rename = drop_rename, .unlink = drop_unlink } },
+    { .name = "queue",
+      .mode = S_IFDIR | 0700,
+      .classes = BOX_QUEUES,
+      .is_searched = true,
+      .ops = { BOX_FILE_COMMON_OPS, .lookup = queue_lookup, .opendir = queue_opendir,
+               .list_part = queue_list, .unlink = queue_unlink, .rename = queue_rename } },
+    { .name = "owner",
+      .mode = S_IFREG | 0644,
+      .classes = BOX_OWNED,
+      .ops = BOX_FILE_OPS,
+      .open = open_owner },
+    { .name = "config",
+      .mode = S_IFREG | 0644,
+      .classes = BOX_QUEUES,
+      .shows = BOX_SHOWS_TEXT,
+      .ops = BOX_FILE_OPS,
+      .open = open_config },
+    { .name = "stat",
+      .mode = S_IFREG | 0444,
+      .classes = BOX_QUEUES,
+      .shows = BOX_SHOWS_TEXT,
+      .ops = BOX_FILE_OPS,
+      .open = open_stat },
+};
+
+const struct box_files box_files = { list, sizeof(list) / sizeof(list[0]) };
