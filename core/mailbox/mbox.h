@@ -151,6 +151,17 @@ struct mbox_backend {
     const struct mbox_backend_ops *ops;
 };
 
+struct asker;
+TAILQ_HEAD(asker_list, asker);
+
+/* The questions that were sent to a mailbox and have no answer yet (call.h). */
+struct calls {
+    struct asker *by_id;
+    struct asker_list list;  /* those that can be answered, as they came */
+    struct asker_list ended; /* whose askers are to be told; empty while nobody has the lock */
+    uint64_t last_seq;       /* in the list */
+};
+
 struct mbox {
     atomic_uint n_refs;
     void (*release)(struct mbox *mbox); /* called by the last unref */
@@ -177,6 +188,8 @@ struct mbox {
     struct mbox_entry *spare; /* for the next message from the backend; or NULL */
     bool is_indexed;          /* somebody has asked for a message by its id */
     uint64_t last_seq;
+    struct calls calls; /* call.h */
+    int failure;        /* an inbox's: what the next receiver gets instead of a message; 0: none */
     struct mbox_ready takers;       /* receivers that wait, oldest first */
     struct mbox_watch_list watches; /* the armed ones */
     struct mbox_stat stat; /* the counters; how many wait or are reserved is told when asked for */

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <sys/random.h>
 
+#include "call.h"
 #include "mbox_cursor.h"
 #include "mbox_queue.h"
 
@@ -44,6 +45,7 @@ void mbox_init(struct mbox *mbox, struct mbox_domain *domain, void (*release)(st
     msgq_init(&mbox->pending);
     places_init(&mbox->places);
     TAILQ_INIT(&mbox->behind_places);
+    calls_init(&mbox->calls);
     TAILQ_INIT(&mbox->takers);
     TAILQ_INIT(&mbox->watches);
 }
@@ -220,6 +222,8 @@ static int remove_locked(struct mbox *mbox, bool force, struct mbox_ready *ready
         mbox_entry_free(entry);
     }
     end_waiting(mbox, -EIDRM, ready);
+    calls_end_all(mbox, -EIDRM);
+    calls_tell(mbox, ready);
     mbox_wake(mbox, MBOX_REMOVED);
     if (mbox->backend)
         mbox->backend->ops->end(mbox->backend, ready);

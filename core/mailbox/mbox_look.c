@@ -6,6 +6,7 @@
 
 #include <errno.h>
 
+#include "call.h"
 #include "mbox_queue.h"
 
 int mbox_get_limits(struct mbox *mbox, struct mbox_limits *ret_limits)
@@ -75,6 +76,7 @@ int mbox_pick(struct mbox *mbox, uint64_t id, struct mbox_ready *ready)
         r = -ENOENT;
     if (r == 0) {
         mbox_queue_remove(mbox, entry);
+        calls_end(mbox, entry->msg, -ECANCELED);
         mbox_entry_free(entry);
         mbox_count_received(mbox);
         mbox_settle_locked(mbox, MBOX_WRITABLE, ready);
@@ -121,6 +123,8 @@ static int move_locked(struct mbox *mbox, struct mbox *to, uint64_t id, struct m
     if (!entry)
         return -ENOENT;
     r = make_room_for_move(to, entry);
+    if (r >= 0 && calls_move(mbox, to, entry->msg) < 0)
+        r = -ENOMEM;
     if (r < 0)
         return r;
     mbox_queue_remove(mbox, entry);
@@ -130,6 +134,7 @@ static int move_locked(struct mbox *mbox, struct mbox *to, uint64_t id, struct m
     to->stat.last_send = mbox->stat.last_receive;
     if (r == MBOX_DROPS_ITSELF) {
         to->stat.n_dropped++;
+        calls_end(to, entry->msg, -ECANCELED);
         mbox_entry_free(entry);
     } else {
         mbox_queue_push(to, entry);

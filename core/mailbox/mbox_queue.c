@@ -6,6 +6,7 @@
 
 #include <errno.h>
 
+#include "call.h"
 #include "mbox_cursor.h"
 
 /* Whether the bounds allow @n messages of @n_bytes bytes in all. */
@@ -112,15 +113,22 @@ int mbox_drop_until_within(struct mbox *mbox, const struct mbox_entry *newcomer)
         if (newcomer && least->msg->prio > newcomer->msg->prio)
             return MBOX_DROPS_ITSELF;
         mbox_queue_remove(mbox, least);
+        calls_end(mbox, least->msg, -ECANCELED);
         mbox_entry_free(least);
         mbox->stat.n_dropped++;
     }
     return 0;
 }
 
+uint64_t mbox_new_id(struct mbox *mbox)
+{
+    return atomic_fetch_add_explicit(&mbox->domain->last_id, 1, memory_order_relaxed) + 1;
+}
+
 void mbox_stamp(struct mbox *mbox, struct mbox_entry *entry)
 {
-    entry->msg->id = atomic_fetch_add_explicit(&mbox->domain->last_id, 1, memory_order_relaxed) + 1;
+    if (!entry->msg->is_call)
+        entry->msg->id = mbox_new_id(mbox);
     entry->seq = ++mbox->last_seq;
     entry->msg->arrived = mbox_now();
 }
@@ -141,6 +149,7 @@ static void enqueue(struct mbox *mbox, struct mbox_entry *entry)
 {
     mbox_stamp(mbox, entry);
     mbox_count_sent(mbox, entry);
+    calls_note_sent(mbox, entry->msg);
     mbox_queue_push(mbox, entry);
 }
 
@@ -150,6 +159,8 @@ void mbox_let_in(struct mbox *mbox, struct mbox_entry *entry, int room)
         mbox_stamp(mbox, entry);
         mbox_count_sent(mbox, entry);
         mbox->stat.n_dropped++;
+        calls_note_sent(mbox, entry->msg);
+        calls_end(mbox, entry->msg, -ECANCELED);
         mbox_entry_free(entry);
     } else if (entry->is_place) {
         mbox_entry_leave_charge(entry);

@@ -27,6 +27,7 @@
 #include <assert.h>
 #include <errno.h>
 
+#include "call.h"
 #include "mbox_queue.h"
 
 /* The moves that stand at enum mbox_op_state: a bit for each state that may follow. */
@@ -112,6 +113,7 @@ static void launch(struct mbox *mbox, struct mbox_entry *entry)
         mbox_queue_remove(mbox, entry);
     else
         mbox_pending_remove(mbox, entry);
+    calls_note_sent(mbox, entry->msg);
     if (entry->poster)
         mbox_op_move(entry->poster, MBOX_OP_IN_FLIGHT);
     else
@@ -263,7 +265,7 @@ static void admit_pending(struct mbox *mbox, struct mbox_ready *ready)
 
 static bool is_readable(struct mbox *mbox)
 {
-    return source(mbox)->occupied ||
+    return source(mbox)->occupied || mbox->failure ||
            (mbox->backend && mbox->backend->ops->readiness(mbox->backend) & MBOX_READABLE);
 }
 
@@ -295,8 +297,18 @@ void mbox_settle_locked(struct mbox *mbox, unsigned int events, struct mbox_read
     do
         admit_pending(mbox, ready);
     while (serve_takers(mbox, ready) && mbox_has_pending(mbox));
+    calls_tell(mbox, ready);
     if (!TAILQ_EMPTY(&mbox->watches))
         mbox_wake(mbox, mbox_readiness(mbox) & events);
+}
+
+void mbox_fail(struct mbox *mbox, int result, struct mbox_ready *ready)
+{
+    if (TAILQ_EMPTY(&mbox->takers))
+        mbox->failure = result;
+    while (!TAILQ_EMPTY(&mbox->takers))
+        mbox_taker_finish(mbox, TAILQ_FIRST(&mbox->takers), result, ready);
+    mbox_wake(mbox, MBOX_READABLE);
 }
 
 void mbox_catch_up(struct mbox *mbox, struct mbox_ready *ready)

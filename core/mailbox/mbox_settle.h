@@ -45,6 +45,9 @@ unsigned int mbox_readiness(struct mbox *mbox);
  * they hold. */
 void mbox_settle_locked(struct mbox *mbox, unsigned int events, struct mbox_ready *ready);
 
+/* Those who wait for a message get @result instead; if nobody does, the next who would take one. */
+void mbox_fail(struct mbox *mbox, int result, struct mbox_ready *ready);
+
 /* Serves those who wait first: others may have changed what is in the backend. */
 void mbox_catch_up(struct mbox *mbox, struct mbox_ready *ready);
 

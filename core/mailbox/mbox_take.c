@@ -14,6 +14,11 @@ static int take_locked(struct mbox *mbox, struct mbox_op *op, struct mbox_entry 
 
     if (mbox->removed)
         return -EIDRM;
+    if (mbox->failure) {
+        r = mbox->failure;
+        mbox->failure = 0;
+        return r;
+    }
     mbox_catch_up(mbox, ready);
     if (mbox->backend && !mbox_tells_each(mbox) && !TAILQ_EMPTY(&mbox->takers))
         r = -EAGAIN;

@@ -41,8 +41,10 @@ struct msg {
     struct headers *headers; /* its own; set before others see it; NULL: none */
 
     /* Set by the mailbox on arrival, fixed from then on. */
-    uint64_t id;             /* unique in a mount, rising */
+    uint64_t id; /* unique in a mount, rising; a question's is given before it arrives */
     struct timespec arrived; /* CLOCK_REALTIME */
+
+    bool is_call; /* a question, which may be answered (call.h); set by its sender */
 
     struct quota_charge charge;
 
