@@ -240,15 +240,19 @@ static unsigned int poll_events(unsigned int ready_for)
 }
 
 /* Return: what @file is ready for. As with a socket, a link whose other end is gone can be written to:
- * the write fails at once. */
+ * the write fails at once. To a `call` that is told as it is of `send`. */
 static unsigned int poll_mailboxes(struct file *file, bool arm)
 {
     unsigned int ready_for = mbox_poll(file->mbox, arm ? &file->watch : NULL);
 
     if (file->out) {
+        unsigned int out = mbox_poll(file->out, arm ? &file->out_watch : NULL);
+
         ready_for &= ~MBOX_WRITABLE;
-        if (mbox_poll(file->out, arm ? &file->out_watch : NULL) & (MBOX_WRITABLE | MBOX_REMOVED))
+        if (out & (MBOX_WRITABLE | MBOX_REMOVED))
             ready_for |= MBOX_WRITABLE;
+        if (file->ops->ends_with_out)
+            ready_for |= out & MBOX_REMOVED;
     }
     return ready_for & (file->ops->events | MBOX_REMOVED | MBOX_CLOSED);
 }

@@ -45,6 +45,8 @@ struct file_ops {
     void (*release)(struct file *file);
     /* The last reference is gone: gives back what the kind of file holds. May be NULL. */
     void (*close)(struct file *file);
+    bool
+        ends_with_out; /* the removal of where writes go is told to pollers as that of where reads are from */
     /* A read for the kernel's page cache, where it would stay for ever, is EINVAL. */
     bool keeps_from_cache;
     size_t size; /* of the kind's struct, which starts with a struct file */

@@ -25,12 +25,15 @@
  *   from 1                       what is made: mailboxes, rings, regions and their files
  *   from NODE_INO_PROCESSES      processes and their files, by pid
  *   from NODE_INO_LINKS          ends of links, by a hash of the two pids
+ *   from NODE_INO_REPLIES        the files of reply/, by the low bits of the question's id
  *   from NODE_INO_MESSAGES       messages, by the low bits of their id
  * What is made after 2^30 others gets numbers from 2^32 on: no two things that are made share one. */
 #define NODE_INO_MADE_END (UINT64_C(1) << 30)
 #define NODE_INO_PROCESSES (UINT64_C(1) << 30)
 #define NODE_INO_LINKS (UINT64_C(5) << 28)
 #define NODE_INO_LINK_BITS 28
+#define NODE_INO_REPLIES (UINT64_C(3) << 29)
+#define NODE_INO_REPLY_BITS 29
 #define NODE_INO_MESSAGES (UINT64_C(1) << 31)
 #define NODE_INO_MESSAGE_BITS 31
 #define NODE_INO_MADE_LATER (UINT64_C(1) << 32)

@@ -196,7 +196,7 @@ int box_admit(struct box *box, const struct caller *caller)
 
 static void file_notice_end(struct file *file)
 {
-    struct box *box = box_of(file->mbox);
+    struct box *box = box_of(file->out ? file->out : file->mbox);
 
     box->kind->notice_end(box);
 }

@@ -24,10 +24,10 @@
 /* What stdio and others make their buffers: a message up to the default size leaves in one write. */
 #define BOX_IO_BYTES 65536
 
-/* What an empty mailbox takes, for as long as it is there: its box with what malloc adds (2.6 KB), an entry of
+/* What an empty mailbox takes, for as long as it is there: its box with what malloc adds (2.8 KB), an entry of
  * 0.4 KB in the table of names, and a node. When it is removed nothing is left but what is held by
  * those who still have a file of it open, for whom that counts (FILE_KEPT_BYTES_OF_MAILBOX). */
-#define BOX_KEPT_BYTES 3328
+#define BOX_KEPT_BYTES 3584
 
 struct box;
 struct kernel;

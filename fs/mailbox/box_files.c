@@ -9,15 +9,18 @@
 #include <fcntl.h>
 
 #include "box_dir.h"
+#include "call.h"
 #include "drop.h"
 #include "lines.h"
 #include "owner.h"
 #include "queue.h"
 #include "recv.h"
+#include "reply.h"
 #include "send.h"
 #include "settings.h"
 #include "stream.h"
 
+#define ALL_READ 0444
 #define ALL_WRITE 0222
 #define ALL_SEARCH 0111
 
@@ -83,6 +86,14 @@ static int open_recv_json(struct node *node, struct box *box, int flags,
     int r = check_receive(box, flags, caller);
 
     return r < 0 ? r : stream_open_json(node->kernel, &box->mbox, ret_file);
+}
+
+static int open_call(struct node *node, struct box *box, int flags, const struct caller *caller,
+                     struct file **ret_file)
+{
+    if (!is_for(flags, O_RDWR))
+        return -EACCES;
+    return call_open(node->kernel, &box->mbox, caller->uid, ret_file);
 }
 
 static int open_owner(struct node *node, struct box *box, int flags, const struct caller *caller,
@@ -161,6 +172,20 @@ static const struct box_file list[] = {
       .shows = BOX_SHOWS_RECEIVING,
       .ops = BOX_FILE_OPS,
       .open = open_recv_json },
+    { .name = "call",
+      .mode = S_IFREG,
+      .searchers = ALL_READ | ALL_WRITE,
+      .classes = BOX_QUEUES,
+      .shows = BOX_SHOWS_SENDING,
+      .is_fresh = always,
+      .ops = BOX_FILE_OPS,
+      .open = open_call },
+    { .name = "reply",
+      .mode = S_IFDIR | 0700,
+      .classes = BOX_QUEUES,
+      .is_searched = true,
+      .ops = { BOX_FILE_COMMON_OPS, .lookup = reply_lookup, .opendir = reply_opendir,
+               .list_part = reply_list, .create = reply_create } },
     { .name = "drop",
       .mode = S_IFDIR,
       .searchers = ALL_WRITE | ALL_SEARCH,

@@ -99,9 +99,9 @@ void envelope_init(struct envelope *envelope, const struct mbox_entry *entry)
     envelope->n_pending = (unsigned int)snprintf(
         envelope->pending, sizeof(envelope->pending),
         "{\"id\":%" PRIu64
-        ",\"time\":\"%s\",\"pid\":%d,\"uid\":%u,\"gid\":%u,\"prio\":%u,\"size\":%zu,",
+        ",\"time\":\"%s\",\"pid\":%d,\"uid\":%u,\"gid\":%u,\"prio\":%u,\"size\":%zu,%s",
         msg->id, arrived, (int)msg->sender.pid, msg->sender.uid, msg->sender.gid, msg->prio,
-        msg->size_bytes);
+        msg->size_bytes, msg->is_call ? "\"call\":true," : "");
     if (entry->n_missed > 0)
         pend_count(envelope, "missed", entry->n_missed);
 }

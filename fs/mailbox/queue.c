@@ -11,12 +11,10 @@
 #include <string.h>
 
 #include "box.h"
-#include "core/base/size.h"
 #include "core/mailbox/mbox_cursor.h"
 #include "fs/kernel/kernel.h"
 #include "fs/kernel/listing.h"
-
-#define ID_DIGITS 20
+#include "ids.h"
 
 static uint64_t ino_of(uint64_t id)
 {
@@ -30,18 +28,8 @@ struct entry {
     struct msg_sender sender;
     struct attr attr;
     size_t size_bytes;
+    bool is_call;
 };
-
-static void format_id(uint64_t id, char name[ID_DIGITS + 1])
-{
-    snprintf(name, ID_DIGITS + 1, "%0*" PRIu64, ID_DIGITS, id);
-}
-
-/* Return: whether @name is an id. */
-static bool parse_id(const char *name, uint64_t *ret_id)
-{
-    return strlen(name) == ID_DIGITS && count_parse(name, ID_DIGITS, ret_id) == 0;
-}
 
 static void entry_getattr(struct node *node, struct stat *ret_attr)
 {
@@ -124,6 +112,9 @@ static const char *const xattr_names[] = {
     "user.ipcfs.prio",
 };
 
+/* A question's alone; its value is as in the envelope. */
+static const char call_name[] = "user.ipcfs.call";
+
 /* What the sender says of it. */
 static const char header_prefix[] = "user.ipcfs.h.";
 
@@ -169,6 +160,8 @@ static int entry_xattr_get(struct node *node, const char *name, char **ret_value
 
     if (strncmp(name, header_prefix, sizeof(header_prefix) - 1) == 0)
         return get_header(entry, name + sizeof(header_prefix) - 1, ret_value, ret_size);
+    if (entry->is_call && strcmp(name, call_name) == 0)
+        return copy_value("true", strlen("true"), ret_value, ret_size);
     for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
         if (strcmp(name, xattr_names[i]) == 0)
             return copy_value(text, (size_t)snprintf(text, sizeof(text), "%" PRIu64, values[i]),
@@ -179,7 +172,8 @@ static int entry_xattr_get(struct node *node, const char *name, char **ret_value
 
 static int entry_xattr_list(struct node *node, char **ret_names, size_t *ret_size)
 {
-    struct msg *msg = find_message(node->object);
+    const struct entry *entry = node->object;
+    struct msg *msg = find_message(entry);
     FILE *to = open_memstream(ret_names, ret_size);
     struct header header;
     size_t at = 0;
@@ -187,6 +181,8 @@ static int entry_xattr_list(struct node *node, char **ret_names, size_t *ret_siz
 
     for (size_t i = 0; to && i < sizeof(xattr_names) / sizeof(xattr_names[0]); i++)
         fprintf(to, "%s%c", xattr_names[i], '\0');
+    if (to && entry->is_call)
+        fprintf(to, "%s%c", call_name, '\0');
     while (to && msg && headers_next(msg->headers, &at, &header))
         fprintf(to, "%s%.*s%c", header_prefix, (int)header.n_name, header.name, '\0');
     msg_unref(msg);
@@ -224,6 +220,7 @@ static struct entry *new_entry(struct box *box, const struct box_file *dir, cons
         .prio = msg->prio,
         .sender = msg->sender,
         .size_bytes = msg->size_bytes,
+        .is_call = msg->is_call,
     };
     attr_init(&entry->attr, ino_of(msg->id), S_IFREG | 0400, queue.st_uid, queue.st_gid);
     entry->attr.atime = entry->attr.mtime = entry->attr.ctime = msg->arrived;
@@ -240,7 +237,7 @@ int queue_lookup(struct node *dir, const char *name, struct node **ret_node)
 
     if (r < 0)
         return r;
-    if (!parse_id(name, &id))
+    if (!id_parse(name, &id))
         return -ENOENT;
     msg = mbox_find(&box->mbox, id);
     if (!msg)
@@ -341,7 +338,7 @@ static void tell_messages(struct place *place, const struct node_listing *to)
     size_t n = mbox_cursor_look(place->mbox, &place->cursor, messages, LISTED_MAX);
 
     for (size_t i = 0; i < n; i++) {
-        format_id(messages[i].id, name);
+        id_format(messages[i].id, name);
         if (!to->add(to->arg, name, ino_of(messages[i].id), S_IFREG, place->offset + i + 1))
             break;
         place->keys[i] = messages[i].key;
@@ -386,7 +383,7 @@ int queue_unlink(struct node *dir, const char *name, const struct caller *caller
 
     if (r < 0)
         return r;
-    if (!parse_id(name, &id))
+    if (!id_parse(name, &id))
         return -ENOENT;
     return as_missing(mbox_pick(&box->mbox, id, ready));
 }
@@ -417,7 +414,7 @@ static int move(struct node *dir, const char *name, struct node *to_dir,
         r = box_admit(to, caller);
     if (r < 0)
         return r;
-    if (!parse_id(name, &id))
+    if (!id_parse(name, &id))
         return -ENOENT;
     r = box_use(to, caller->uid);
     if (r < 0)

@@ -133,6 +133,18 @@ static void answer_failure(fuse_req_t req, int result)
         fuse_reply_err(req, -result);
 }
 
+/* Return: whether there is a message to wait for; else @req is answered. */
+static bool may_wait(struct recv_file *recv, fuse_req_t req)
+{
+    int r = recv->check ? recv->check(recv) : RECV_GOES_ON;
+
+    if (r < 0)
+        answer_failure(req, r);
+    else if (r != RECV_GOES_ON)
+        fuse_reply_buf(req, NULL, 0);
+    return r == RECV_GOES_ON;
+}
+
 static void complete(struct mbox_op *op, struct mbox_ready *ready);
 
 /* Answers, now or once there is a message. */
@@ -145,7 +157,7 @@ static void serve(struct recv_file *recv, const struct reading *reading, struct 
     struct mbox_entry *entry;
     int r;
 
-    if (answer_unread(recv, reading))
+    if (answer_unread(recv, reading) || !may_wait(recv, reading->req))
         return;
     r = readers_take(&recv->readers, &recv->file, reading->req, reading->size, reading->flags,
                      &wanted, complete, &entry, ready);
@@ -205,6 +217,13 @@ bool recv_has_unread(struct file *file)
     has_unread = recv->entry || recv->at_end;
     readers_unlock(&recv->readers);
     return has_unread;
+}
+
+void recv_forget(struct recv_file *recv)
+{
+    mbox_entry_free(recv->entry);
+    recv->entry = NULL;
+    recv->at_end = false;
 }
 
 void recv_close(struct file *file)

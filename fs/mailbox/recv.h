@@ -6,9 +6,14 @@
 
 #include "readers.h"
 
+#define RECV_GOES_ON 1
+
 struct recv_file {
     struct file file;
     bool goes_on; /* the end of file comes once, and then the next message */
+    /* Before a message is taken, with the turn. Return: RECV_GOES_ON; 0: there is none to wait for, but an end of file;
+     * a negative errno. May be NULL. */
+    int (*check)(struct recv_file *recv);
     struct readers readers;
     /* With the turn: */
     struct mbox_entry *entry; /* what was taken and is not read to its end; NULL: nothing */
@@ -21,6 +26,9 @@ struct recv_file {
 void recv_read(struct file *file, fuse_req_t req, size_t size, off_t offset, int flags);
 bool recv_has_unread(struct file *file);
 void recv_close(struct file *file);
+
+/* Has the turn: what was taken and is not read, the end of file too, is not going to be. */
+void recv_forget(struct recv_file *recv);
 
 /* Makes such a file. Return: 0; -ENOMEM. */
 int recv_file_new(struct kernel *kernel, const struct file_ops *ops, struct mbox *mbox,

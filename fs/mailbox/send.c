@@ -20,14 +20,17 @@ static struct mbox *destination(struct file *file)
     return file->out ? file->out : file->mbox;
 }
 
-static void answer(struct file *file, fuse_req_t req, int result, size_t size)
+void send_answer(fuse_req_t req, int result, size_t size)
 {
-    if (file->out)
-        result = link_send_result(result);
     if (result < 0)
         fuse_reply_err(req, -result);
     else
         fuse_reply_write(req, size);
+}
+
+static void answer(struct file *file, fuse_req_t req, int result, size_t size)
+{
+    send_answer(req, file->out ? link_send_result(result) : result, size);
 }
 
 static void complete(struct mbox_op *op, struct mbox_ready *ready)
@@ -64,15 +67,20 @@ static bool is_later_part(off_t offset, int flags)
     return offset > 0 && !(flags & O_APPEND);
 }
 
+int send_check(struct file *file, size_t size, off_t offset, int flags)
+{
+    return size > file->kernel->one_write_bytes || is_later_part(offset, flags) ? -EMSGSIZE : 0;
+}
+
 void send_message(struct file *file, fuse_req_t req, const char *data, size_t size, off_t offset,
                   int flags, unsigned int prio, _Atomic pid_t *last_pid)
 {
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
     struct msg *msg;
-    int r;
+    int r = send_check(file, size, offset, flags);
 
-    if (size > file->kernel->one_write_bytes || is_later_part(offset, flags)) {
-        fuse_reply_err(req, EMSGSIZE);
+    if (r < 0) {
+        fuse_reply_err(req, -r);
         return;
     }
     msg = msg_new(data, size, prio, caller_as_writer(req, file, last_pid));

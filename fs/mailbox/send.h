@@ -9,6 +9,12 @@
 void send_message(struct file *file, fuse_req_t req, const char *data, size_t size, off_t offset,
                   int flags, unsigned int prio, _Atomic pid_t *last_pid);
 
+/* Return: 0: a write of @size bytes at @offset may be one message, as far as the kernel goes; -EMSGSIZE. */
+int send_check(struct file *file, size_t size, off_t offset, int flags);
+
+/* Answers @req, a write of @size bytes that came to @result. */
+void send_answer(fuse_req_t req, int result, size_t size);
+
 /* Opens a send file whose messages have priority @prio. Return: 0; -ENOMEM. */
 int send_open(struct kernel *kernel, struct mbox *mbox, unsigned int prio, struct file **ret_file);
 

@@ -13,8 +13,8 @@ AT_FDCWD = -100
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
 
-FILES = ("send", "send.lines", "send.json", "recv", "recv.lines", "recv.json", "owner", "config", "stat")
-DIRECTORIES = ("drop", "queue")
+FILES = ("send", "send.lines", "send.json", "recv", "recv.lines", "recv.json", "call", "owner", "config", "stat")
+DIRECTORIES = ("drop", "queue", "reply")
 
 
 def rename_with(old, new, flags):

@@ -9,9 +9,9 @@ import pytest
 from harness import ALICE, BOB, SHELLS, as_user, fails_with, receive_message, sh, try_open
 
 # Of the owner alone or the same in each mailbox, and what each class gets too that may search the directory.
-FIXED_MODES = {"recv": 0o400, "recv.lines": 0o400, "recv.json": 0o400, "queue": 0o700, "owner": 0o644, "config": 0o644,
+FIXED_MODES = {"recv": 0o400, "recv.lines": 0o400, "recv.json": 0o400, "queue": 0o700, "reply": 0o700, "owner": 0o644, "config": 0o644,
                "stat": 0o444}
-SEARCHER_MODES = {"send": 0o222, "send.7": 0o222, "send.lines": 0o222, "send.json": 0o222, "drop": 0o333}
+SEARCHER_MODES = {"send": 0o222, "send.7": 0o222, "send.lines": 0o222, "send.json": 0o222, "drop": 0o333, "call": 0o666}
 
 FILES = (*FIXED_MODES, *SEARCHER_MODES)
 
