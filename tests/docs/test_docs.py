@@ -81,8 +81,17 @@ def installed(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def session(request, tmp_path_factory, installed):
-    return Session(request.param, tmp_path_factory.mktemp("home"), installed)
+def sessions():
+    return {}
+
+
+@pytest.fixture
+def session(request, tmp_path_factory, installed, sessions):
+    """Of a page; pytest makes a fixture of the module's anew for each parameter, however equal."""
+    page = request.param
+    if page not in sessions:
+        sessions[page] = Session(page, tmp_path_factory.mktemp("home"), installed)
+    return sessions[page]
 
 
 def all_examples():
