@@ -16,7 +16,7 @@ import pytest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.environ["ROOT"]
-PACKAGES = ["ipcfs", "libipcring-dev", "libipcring1"]
+PACKAGES = ["ipcfs", "ipcfs-nats", "libipcring-dev", "libipcring1"]
 PATIENCE = 60
 CLONE_NEWCGROUP = 0x02000000
 
