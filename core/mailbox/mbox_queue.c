@@ -8,7 +8,6 @@
 
 #include "call.h"
 #include "mbox_cursor.h"
-#include "mbox_feed.h"
 
 /* Whether the bounds allow @n messages of @n_bytes bytes in all. */
 static bool is_within(const struct mbox *mbox, uint64_t n, uint64_t n_bytes)
@@ -116,16 +115,9 @@ int mbox_drop_until_within(struct mbox *mbox, const struct mbox_entry *newcomer)
         mbox_queue_remove(mbox, least);
         calls_end(mbox, least->msg, -ECANCELED);
         mbox_entry_free(least);
-        mbox_count_dropped(mbox);
+        mbox->stat.n_dropped++;
     }
     return 0;
-}
-
-void mbox_count_dropped(struct mbox *mbox)
-{
-    mbox->stat.n_dropped++;
-    if (mbox->feed)
-        mbox_feed_lose(mbox);
 }
 
 uint64_t mbox_new_id(struct mbox *mbox)

@@ -16,7 +16,9 @@ import pytest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.environ["ROOT"]
-PACKAGES = ["ipcfs", "ipcfs-nats", "libipcring-dev", "libipcring1"]
+PACKAGES = ["ipcfs", "libipcring-dev", "libipcring1"]
+# Once Python is there anyway.
+PYTHON_PACKAGE = "python3-ipcfs"
 PATIENCE = 60
 CLONE_NEWCGROUP = 0x02000000
 
@@ -93,7 +95,9 @@ def debian():
         conf.writelines(line + "\n" for line in run("apt-config", "dump").splitlines()
                         if line.startswith(("Acquire::http::Proxy", "Acquire::https::Proxy", "Acquire::Check")))
     for package in glob.glob(os.path.join(os.environ["PACKAGES"], "*.deb")):
-        shutil.copy(package, os.path.join(ROOT, "var/tmp"))
+        directory = os.path.join(ROOT, "var/tmp", "python" if PYTHON_PACKAGE in package else "")
+        os.makedirs(directory, exist_ok=True)
+        shutil.copy(package, directory)
     # As on every Debian that was booted once; fusermount3 wants it.
     os.symlink("../proc/self/mounts", os.path.join(ROOT, "etc/mtab"))
     inside("apt-get -qq update", timeout=300)
@@ -167,13 +171,14 @@ def test_purge_leaves_nothing(installed, bare):
 @pytest.fixture(scope="module")
 def equipped(debian):
     """What is there before the packages come again."""
-    apt("install gcc libc6-dev pkg-config systemd")
+    apt("install gcc libc6-dev pkg-config python3 systemd")
     return snapshot()
 
 
 @pytest.fixture(scope="module")
 def at_work(equipped):
     install_packages()
+    apt("install /var/tmp/python/*.deb")
 
 
 @pytest.mark.parametrize("options", ["$(pkg-config --cflags --libs ipcring)",
@@ -181,6 +186,13 @@ def at_work(equipped):
 def test_program_is_built_from_the_development_package(at_work, options):
     shutil.copy(os.path.join(HERE, "../install/client.c"), os.path.join(ROOT, "tmp/client.c"))
     assert inside(f"cd /tmp; gcc -Wall -Wextra -Werror -o client client.c {options}; ./client one two") == "one\ntwo\n"
+
+
+def test_python_package(at_work):
+    script = ("import ipcfs; mount = ipcfs.Mount(); box = mount.mailbox('box', create=True); box.send('hello'); print(box.receive().text);"
+              "ring = mount.ring('ring', create=True); ring.produce('mapped'); print(ring.consume().decode())")
+    assert inside(f"mkdir /mnt/ipc; ipcfs /mnt/ipc; python3 -c \"{script}\"; umount /mnt/ipc; rmdir /mnt/ipc") == "hello\nmapped\n"
+    assert inside(f"dpkg --verify {PYTHON_PACKAGE}") == ""
 
 
 class Booted:
@@ -318,7 +330,7 @@ def test_fstab_line_is_mounted_by_systemd(booted):
 
 def test_removal_ends_the_service_and_leaves_nothing(booted, equipped):
     booted.run("systemctl start ipcfs@mnt-ipc")
-    booted.run(f"apt-get -qq -y purge {' '.join(PACKAGES)} && apt-get -qq -y autoremove --purge")
+    booted.run(f"apt-get -qq -y purge {' '.join(PACKAGES)} {PYTHON_PACKAGE} && apt-get -qq -y autoremove --purge")
     assert booted.run("! grep ' fuse.ipcfs ' /proc/mounts; pidof ipcfs || true") == ""
     booted.run("rmdir /mnt/ipc")
     booted.stop()
