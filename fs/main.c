@@ -20,6 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "fs/kernel/transport.h"
 #include "mount.h"
 #include "options.h"
 #include "say.h"
@@ -35,6 +36,7 @@ struct mount {
     struct options options;
     struct fs fs;
     struct fuse_session *session;
+    struct transport *transport; /* while it is mounted */
     sigset_t ending_signals;
     int ready_fd; /* tells the parent that the mount answers; -1: there is none */
 };
@@ -52,7 +54,7 @@ static void use_null_for_stdio(void)
         close(fd);
 }
 
-/* Called when the first request comes. */
+/* Called when requests are being answered. */
 static void on_ready(void *arg)
 {
     struct mount *mount = arg;
@@ -111,28 +113,33 @@ static void *wait_for_signal(void *arg)
 
     if (sigwait(&mount->ending_signals, &signal) == 0) {
         fs_end_mailboxes(&mount->fs);
-        fuse_session_exit(mount->session);
+        transport_end(mount->transport);
     }
     return NULL;
 }
 
+static void on_notice(void *arg, const char *line)
+{
+    (void)arg;
+    say("%s", line);
+}
+
+/* Return: 0; a negative errno. */
+static int make_transport(struct mount *mount)
+{
+    const struct transport_events events = { .ready = on_ready, .notice = on_notice, .arg = mount };
+
+    return transport_new(mount->session, mount->options.transport, &events, &mount->transport);
+}
+
 static enum exit_status loop(struct mount *mount)
 {
-    struct fuse_loop_config *config = fuse_loop_cfg_create();
-    long n_cpus = sysconf(_SC_NPROCESSORS_ONLN);
-    int r;
+    int r = transport_run(mount->transport);
 
-    if (!config) {
-        say("out of memory");
-        return EXIT_STATUS_FAILED;
-    }
-    /* No handler waits, so more threads than processors have nothing to do. */
-    fuse_loop_cfg_set_max_threads(config, n_cpus < 2 ? 2 : (unsigned int)n_cpus);
-    r = fuse_session_loop_mt(mount->session, config);
-    fuse_loop_cfg_destroy(config);
-    if (r >= 0)
+    if (r == 0)
         return EXIT_STATUS_OK;
-    say("the connection to the kernel failed: %s", strerror(-r));
+    if (r != -EPROTONOSUPPORT)
+        say("the connection to the kernel failed: %s", strerror(-r));
     return EXIT_STATUS_FAILED;
 }
 
@@ -142,7 +149,9 @@ static enum exit_status serve(struct mount *mount)
     pthread_t signal_thread;
     int r;
 
-    r = fs_start(&mount->fs, mount->ready_fd >= 0);
+    r = make_transport(mount);
+    if (r == 0)
+        r = fs_start(&mount->fs, mount->ready_fd >= 0);
     if (r == 0)
         r = -pthread_create(&signal_thread, NULL, wait_for_signal, mount);
     if (r != 0) {
@@ -155,6 +164,7 @@ static enum exit_status serve(struct mount *mount)
     /* Who has the kernel wait for long does not keep the others' calls unanswered. */
     if (!fs_stop(&mount->fs))
         umount2(mount->options.mountpoint, MNT_FORCE);
+    transport_free(mount->transport);
     return status;
 }
 
@@ -257,8 +267,6 @@ static enum exit_status start(struct mount *mount)
         say("out of memory");
         return EXIT_STATUS_FAILED;
     }
-    mount->fs.kernel.on_ready = on_ready;
-    mount->fs.kernel.on_ready_arg = mount;
     return run(mount);
 }
 

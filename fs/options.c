@@ -21,6 +21,7 @@ enum {
 struct raw {
     char *max_bytes;
     char *uid_bytes;
+    char *transport;
     int private;
     int no_passthrough;
     int n_operands;
@@ -40,6 +41,7 @@ static const struct fuse_opt flags[] = {
 static const struct fuse_opt settings[] = {
     { "max_bytes=%s", offsetof(struct raw, max_bytes), 0 },
     { "uid_bytes=%s", offsetof(struct raw, uid_bytes), 0 },
+    { "transport=%s", offsetof(struct raw, transport), 0 },
     { "private", offsetof(struct raw, private), 1 },
     { "nopassthrough", offsetof(struct raw, no_passthrough), 1 },
     /* What fstab and mount(8) say to each other and not to a filesystem. */
@@ -85,6 +87,26 @@ static enum exit_status read_size(const char *key, const char *text, uint64_t *s
     if (size_parse(text, strlen(text), size) == 0 && *size > 0)
         return EXIT_STATUS_OK;
     say("bad size in %s='%s': digits, then K, M, G or nothing", key, text);
+    return EXIT_STATUS_USAGE;
+}
+
+static enum exit_status read_transport(const char *text, enum transport_choice *choice)
+{
+    static const char *const names[] = {
+        [TRANSPORT_AUTO] = "auto",
+        [TRANSPORT_URING] = "uring",
+        [TRANSPORT_DEV] = "dev",
+    };
+
+    if (!text)
+        return EXIT_STATUS_OK;
+    for (unsigned int i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (strcmp(text, names[i]) == 0) {
+            *choice = (enum transport_choice)i;
+            return EXIT_STATUS_OK;
+        }
+    }
+    say("bad transport='%s': auto, uring or dev", text);
     return EXIT_STATUS_USAGE;
 }
 
@@ -160,6 +182,9 @@ static enum exit_status check(const struct raw *raw, struct options *options)
     status = read_size("uid_bytes", raw->uid_bytes, &options->fs.uid_bytes);
     if (status != EXIT_STATUS_OK)
         return status;
+    status = read_transport(raw->transport, &options->transport);
+    if (status != EXIT_STATUS_OK)
+        return status;
     return read_mountpoint(raw, options);
 }
 
@@ -203,6 +228,7 @@ enum exit_status options_parse(struct options *options, int argc, char *argv[])
     status = parse(&raw, options);
     free(raw.max_bytes);
     free(raw.uid_bytes);
+    free(raw.transport);
     free(raw.last_operand);
     return status;
 }
@@ -228,6 +254,8 @@ void options_print_help(void)
         "  -o uid_bytes=SIZE   bound on what one user may hold (default a quarter of it)\n"
         "  -o private          mounted by root: for root alone\n"
         "  -o nopassthrough    do as if the kernel could not map files straight onto shared memory\n"
+        "  -o transport=WAY    how requests come from the kernel: uring (io_uring), dev (/dev/fuse),\n"
+        "                      or auto (default): io_uring where the kernel offers it\n"
         "  -o OPTION           ro, nosuid, allow_other and others of mount(8)\n"
         "\n"
         "SIZE is in bytes, or with K, M or G. It ends with umount, fusermount3 -u, SIGTERM or SIGINT.");

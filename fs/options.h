@@ -4,6 +4,7 @@
 
 #include <fuse_lowlevel.h>
 
+#include "fs/kernel/transport.h"
 #include "mount.h"
 
 enum exit_status {
@@ -14,6 +15,7 @@ enum exit_status {
 
 struct options {
     struct fs_options fs;
+    enum transport_choice transport;
     char *mountpoint; /* absolute; NULL with help or version */
     int foreground;
     int debug;

@@ -16,6 +16,7 @@
 #include "fs/ring/ring.h"
 #include "fs/kernel/room.h"
 #include "fs/kernel/text.h"
+#include "fs/kernel/transport.h"
 
 static const struct info *info_of_file(const struct file *file)
 {
@@ -36,9 +37,10 @@ static int make_version(struct file *file, char **ret_text)
             "libfuse=%s\n"
             "features=mbox,lines,json,priorities,drop,queue,owner,poll,packet,metrics,ring,shm,proc,link\n"
             "passthrough=%s\n"
+            "transport=%s\n"
             "mount_id=%s\n",
             fuse_pkgversion(), backing_works(&file->kernel->backing) ? "yes" : "no",
-            info_of_file(file)->domain->id) < 0)
+            transport_name(), info_of_file(file)->domain->id) < 0)
         return -ENOMEM;
     return 0;
 }

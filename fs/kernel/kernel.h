@@ -37,9 +37,6 @@ struct kernel {
     dev_t dev;                    /* the mount's; 0: not known */
     uint64_t max_bytes;
     size_t one_write_bytes; /* what surely comes in one WRITE */
-    /* Called once, when the kernel has begun to talk to us. */
-    void (*on_ready)(void *arg);
-    void *on_ready_arg;
 };
 
 /* Makes the zeroed @kernel. All is charged in @quota, which stays its owner's; @max_bytes is what statfs says

@@ -109,8 +109,6 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
         conn->max_write = (unsigned int)request_bytes_max();
     /* A caller's memory that does not start at a page's start takes one page more. */
     kernel->one_write_bytes = conn->max_write - (size_t)sysconf(_SC_PAGESIZE);
-    if (kernel->on_ready)
-        kernel->on_ready(kernel->on_ready_arg);
 }
 
 static int lookup_for(fuse_req_t req, struct node *dir, const char *name, struct node **ret_node)

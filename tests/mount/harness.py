@@ -4,7 +4,8 @@ A call that could wait for ever runs in a child process (Call, start), which is 
 What a test does itself can't: its handles are O_NONBLOCK or there is something for them, and if the
 daemon hangs a watchdog ends it, upon which every call on its mount fails (conftest.py).
 
-Environment: IPCFS, the program to test; IPCFS_SLOW, by how much all patience is longer (1)."""
+Environment: IPCFS, the program to test; IPCFS_SLOW, by how much all patience is longer (1);
+IPCFS_TRANSPORT, what mounts are given as -o transport=."""
 
 import contextlib
 import ctypes
@@ -24,6 +25,9 @@ import pytest
 
 IPCFS = os.environ.get("IPCFS")
 SLOW = float(os.environ.get("IPCFS_SLOW", "1"))
+
+# How requests come from the kernel to the mounts that do not say it; None: as ipcfs likes.
+TRANSPORT = os.environ.get("IPCFS_TRANSPORT")
 
 # By when that has happened which should happen at once. Only failures wait so long.
 PATIENCE = 30 * SLOW
@@ -526,6 +530,8 @@ class Mount:
         self._cleanup = contextlib.ExitStack()
         self.path = self._cleanup.enter_context(mount_point())
         user = []
+        if TRANSPORT and not any("transport=" in option for option in options):
+            options = ("-o", f"transport={TRANSPORT}", *options)
         if uid is not None and uid != os.getuid():
             os.chown(self.path, uid, uid)
             user = ["--reuid", str(uid), "--regid", str(uid), "--clear-groups"]

@@ -123,6 +123,7 @@ def test_version_is_that_of_the_program(mnt):
     assert settings["version"] in run(IPCFS, "-V").stdout
     # It tells how rings are mapped.
     assert settings["passthrough"] in ("yes", "no")
+    assert settings["transport"] in ("uring", "dev")
 
 
 def mount_id(mnt):
