@@ -102,7 +102,7 @@ _ipcctl() {
         -m | --mount) command+=(-m "${words[++i]/#~\//$HOME/}") ;;
         --mount=*) words[i]=${words[i]#*=}; command+=(-m "${words[i]/#~\//$HOME/}") ;;
         -[tpnsrd] | --timeout | --prio | --count | --size | --rounds | --delay | --mode | --file | --svg) ((++i)) ;;
-        -f) [[ ${arguments[0]-} != send ]] || ((++i)) ;;
+        -f) [[ ${arguments[0]-} != @(send|call) ]] || ((++i)) ;;
         -*) ;;
         *) arguments+=("${words[i]}") ;;
         esac
@@ -115,7 +115,7 @@ _ipcctl() {
     case $previous in
     -m | --mount) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
     --file | --svg) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
-    -f) [[ ${arguments[0]-} != send ]] || { mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return; } ;;
+    -f) [[ ${arguments[0]-} != @(send|call) ]] || { mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return; } ;;
     -[tpnsrd] | --timeout | --prio | --count | --size | --rounds | --delay | --mode) return ;;
     esac
     if [[ $cur != -* ]]; then

@@ -14,7 +14,7 @@ function __ipcctl_arguments
             case -m --mount -t --timeout -p --prio -n --count -s --size -r --rounds -d --delay --mode --file --svg
                 set skip yes
             case -f
-                test "$arguments[1]" = send; and set skip yes
+                contains -- "$arguments[1]" send call; and set skip yes
             case '-*'
             case '*'
                 set -a arguments $word
@@ -114,7 +114,7 @@ function __ipcctl_wants_file
         case --file --svg -m --mount
             return 0
         case -f
-            contains send $words
+            contains send $words; or contains call $words
             return
     end
     return 1

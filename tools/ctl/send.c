@@ -10,8 +10,7 @@
 #include <unistd.h>
 
 #include "ctl.h"
-#include "quote.h"
-#include "settings.h"
+#include "message.h"
 #include "wait.h"
 #include "why.h"
 
@@ -88,57 +87,6 @@ static const struct argp argp = {
         "Where it does not fit message_bytes it goes through drop/, if no priority is asked for.",
     .children = COMMON_CHILDREN,
 };
-
-/* --- the message --- */
-
-struct message {
-    const char *data;
-    size_t n_bytes;
-    char *owned;
-};
-
-/* What @object can hold at all: no more of an input without end is read. Where that can't be known there is no
- * limit. Return: 0; -ENOENT: @object is not there. */
-static int find_limit(const struct object *object, size_t *ret_max_bytes)
-{
-    AUTO_FREE char *path = object_file(object, "config");
-    struct settings config = { 0 };
-    int r = settings_read(AT_FDCWD, path, &config);
-    uint64_t n = settings_number(&config, object->room == ROOM_RING ? "slot_bytes" : "bytes");
-
-    settings_deinit(&config);
-    *ret_max_bytes = n ? n : SIZE_MAX;
-    return r == -ENOENT ? r : 0;
-}
-
-/* Return: 0; -EFBIG: it is longer than all that @object holds; -ENOENT. */
-static int read_message(struct message *message, const struct object *object,
-                        const struct options *options)
-{
-    AUTO_CLOSE int fd = -1;
-    size_t max_bytes;
-    int r;
-
-    if (options->text) {
-        *message = (struct message){ options->text, strlen(options->text), NULL };
-        return 0;
-    }
-    r = find_limit(object, &max_bytes);
-    if (r < 0)
-        return r;
-    fd = options->file && strcmp(options->file, "-") != 0
-             ? open(options->file, O_RDONLY | O_CLOEXEC)
-             : fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
-    r = fd < 0 ? -errno : read_all(fd, max_bytes, &message->owned, &message->n_bytes);
-    if (r < 0 && r != -EFBIG) {
-        AUTO_FREE char *shown = options->file ? quote(options->file, true)
-                                              : xstrdup("standard input");
-
-        die(EXIT_STATUS_FAILED, "can't read %s: %s; nothing was sent", shown, strerror(-r));
-    }
-    message->data = message->owned;
-    return r;
-}
 
 /* --- sending --- */
 
@@ -307,13 +255,13 @@ static enum exit_status run(const char *mount, int argc, char **argv)
         die(EXIT_STATUS_USAGE, "%s takes no messages; write to its file", object.shown);
     sending.object = &object;
     sending.timeout_ns = options.timeout_ns;
-    r = read_message(&message, &object, &options);
+    r = message_read(&message, &object, options.text, options.file);
     if (r == 0)
         r = send_message(&sending, options.prio);
     wait_stop();
     if (r < 0)
         say_failed(&sending, options.prio, -r);
-    free(message.owned);
+    message_deinit(&message);
     why_forget_owner(&sending.owner);
     object_deinit(&object);
     return r < 0 ? EXIT_STATUS_FAILED : EXIT_STATUS_OK;
