@@ -2,6 +2,7 @@
  * What it costs is part of what a message counts for at least (MSG_MIN_CHARGE_BYTES). */
 #include "entry.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 struct mbox_entry *mbox_entry_new(struct msg *msg)
@@ -13,12 +14,33 @@ struct mbox_entry *mbox_entry_new(struct msg *msg)
     return entry;
 }
 
+int mbox_entry_new_own(struct msg *msg, struct quota *quota, uid_t uid,
+                       struct mbox_entry **ret_entry)
+{
+    int r = quota_charge(quota, uid, MBOX_ENTRY_CHARGE_BYTES);
+    struct mbox_entry *entry;
+
+    if (r < 0)
+        return r;
+    entry = mbox_entry_new(msg);
+    if (!entry) {
+        quota_release(quota, uid, MBOX_ENTRY_CHARGE_BYTES);
+        return -ENOMEM;
+    }
+    entry->own_quota = quota;
+    entry->own_uid = uid;
+    *ret_entry = entry;
+    return 0;
+}
+
 void mbox_entry_free(struct mbox_entry *entry)
 {
     if (!entry)
         return;
     mbox_entry_discharge(entry);
     msg_unref(entry->msg);
+    if (entry->own_quota)
+        quota_release(entry->own_quota, entry->own_uid, MBOX_ENTRY_CHARGE_BYTES);
     free(entry);
 }
 
@@ -32,6 +54,15 @@ int mbox_entry_charge(struct mbox_entry *entry, struct quota *quota)
 {
     struct msg *msg = entry->msg;
     int r = quota_charge_begin(&msg->charge, quota, msg->sender.uid, msg_charge_bytes(msg));
+
+    entry->is_charged = r == 0;
+    return r;
+}
+
+int mbox_entry_share_charge(struct mbox_entry *entry, struct quota *quota)
+{
+    struct msg *msg = entry->msg;
+    int r = quota_charge_join(&msg->charge, quota, msg->sender.uid, msg_charge_bytes(msg));
 
     entry->is_charged = r == 0;
     return r;
@@ -77,8 +108,7 @@ void mbox_entry_recharge(struct mbox_entry *entry, struct quota *quota, uid_t ui
 {
     struct msg *msg = entry->msg;
 
+    mbox_entry_discharge(entry);
     quota_charge_restore(&msg->charge, quota, uid, msg_charge_bytes(msg));
-    if (entry->is_charged)
-        quota_charge_drop(&msg->charge);
     entry->is_charged = true;
 }

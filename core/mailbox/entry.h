@@ -28,8 +28,10 @@ struct mbox_entry {
     struct mbox_op *poster;           /* the send that waits for it to be accepted; or NULL */
     uint64_t n_missed; /* messages that its receiver has lost before it; while it is not waiting */
     bool is_place;     /* for no message but the place for one (mbox_reserve) */
-    bool is_behind_places; /* mbox.behind_places links it */
-    bool is_charged;       /* it has its hold on the message's charge */
+    bool is_behind_places;   /* mbox.behind_places links it */
+    bool is_charged;         /* it has its hold on the message's charge */
+    struct quota *own_quota; /* where it counts itself; NULL: with its message */
+    uid_t own_uid;           /* for whom */
 };
 
 /* Return: an entry for @msg, with a reference of its own, or for none yet, where @msg is NULL; NULL when memory is short. */
@@ -40,6 +42,16 @@ void mbox_entry_free(struct mbox_entry *entry);
 
 /* Puts @msg, with a reference, in place of what @entry has, whose charge has gone on (mbox_entry_leave_charge). */
 void mbox_entry_set(struct mbox_entry *entry, struct msg *msg);
+
+/* What an entry counts that does not count with its message. */
+#define MBOX_ENTRY_CHARGE_BYTES (sizeof(struct mbox_entry) + 16)
+
+/* Return: 0 with an entry for @msg, which may have others: it counts itself for @uid. -EDQUOT; -ENOSPC; -ENOMEM. */
+int mbox_entry_new_own(struct msg *msg, struct quota *quota, uid_t uid,
+                       struct mbox_entry **ret_entry);
+
+/* Charges the message to its sender, once for all entries that do so. Return: as quota_charge. */
+int mbox_entry_share_charge(struct mbox_entry *entry, struct quota *quota);
 
 /* Charges the message to its sender. Return: as quota_charge. */
 int mbox_entry_charge(struct mbox_entry *entry, struct quota *quota);

@@ -26,7 +26,7 @@ static int set_messages(void *object, const char *value, size_t n)
     return count_parse(value, n, &limits->messages);
 }
 
-static int set_bytes(void *object, const char *value, size_t n)
+int mbox_limits_set_bytes(void *object, const char *value, size_t n)
 {
     struct mbox_limits *limits = object;
     int r = size_parse(value, n, &limits->bytes);
@@ -34,7 +34,7 @@ static int set_bytes(void *object, const char *value, size_t n)
     return r == 0 && limits->bytes == 0 ? -EINVAL : r;
 }
 
-static int set_message_bytes(void *object, const char *value, size_t n)
+int mbox_limits_set_message_bytes(void *object, const char *value, size_t n)
 {
     struct mbox_limits *limits = object;
     int r = size_parse(value, n, &limits->message_bytes);
@@ -58,8 +58,8 @@ static int set_overflow(void *object, const char *value, size_t n)
 
 static const struct setting settings[] = {
     { "messages", set_messages },
-    { "bytes", set_bytes },
-    { "message_bytes", set_message_bytes },
+    { "bytes", mbox_limits_set_bytes },
+    { "message_bytes", mbox_limits_set_message_bytes },
     { "overflow", set_overflow },
 };
 

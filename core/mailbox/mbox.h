@@ -132,8 +132,9 @@ struct mbox_backend;
 struct mbox_backend_ops {
     /* Whether what there is for a receiver depends on what it has seen: none waits behind another. */
     bool tells_each;
-    /* Puts @msg in, as a copy. Return: 0; -EAGAIN: full; a negative errno. */
-    int (*put)(struct mbox_backend *backend, const struct msg *msg);
+    /* Puts @msg in, as a copy, or with references of its own; then nobody else changes it any more.
+     * Return: 0; -EAGAIN: full; a negative errno. */
+    int (*put)(struct mbox_backend *backend, struct msg *msg, struct mbox_ready *ready);
     /* Takes the next message out, a new one; its id may be set. Return: 0 with *ret_msg; -EAGAIN: empty; -EMSGSIZE: longer
      * than @op's max_bytes, and it stays; a negative errno. */
     int (*get)(struct mbox_backend *backend, const struct mbox_op *op, struct msg **ret_msg);
@@ -162,6 +163,22 @@ struct calls {
     uint64_t last_seq;       /* in the list */
 };
 
+/* What a mailbox tells whoever fills it (mbox_feed.h), and counts for it. Its members are under the mailbox's lock, but for
+ * what its user sets before the mailbox is used. */
+struct mbox_feed {
+    struct mbox_feed_counts *counts; /* the user's */
+    struct mbox_op wake; /* the user sets its complete(), which begins with mbox_feed_woken() */
+    uid_t uid;           /* for whom entries count */
+    bool is_kept;        /* counted in counts->n_kept until the mailbox is removed */
+    bool is_waking;      /* wake is in a list, and has a reference to the mailbox */
+    bool is_ended;       /* the mailbox is removed, which was told */
+    bool blocks;         /* counted in counts->n_blocking: who fills it waits for room */
+    bool is_full; /* counted in counts->n_full: it blocks, and the smallest message finds no room */
+    bool is_awaited; /* a message of awaited_bytes has found no room */
+    size_t awaited_bytes;
+    uint64_t n_missed; /* by who takes the next message */
+};
+
 struct mbox {
     atomic_uint n_refs;
     void (*release)(struct mbox *mbox); /* called by the last unref */
@@ -170,6 +187,7 @@ struct mbox {
     struct mbox_domain *domain;
 
     struct mbox_backend *backend; /* set before the mailbox is used; NULL: none */
+    struct mbox_feed *feed;       /* the same */
 
     struct name *name; /* the name table's, under its lock; NULL: none */
 
@@ -290,7 +308,7 @@ int mbox_pick(struct mbox *mbox, uint64_t id, struct mbox_ready *ready);
 
 /* Moves message @id to the end of its priority in @to; it keeps its id and its sender's charge, and
  * counts as received here and sent there. At every moment it is in one of the two.
- * Return: 0; -ENOENT; -EIDRM; -EPIPE; as mbox_post for a full @to: -EAGAIN, -ENOBUFS, -EMSGSIZE. */
+ * Return: 0; -ENOENT; -EIDRM; -EPIPE; -EEXIST: @to has it already; as mbox_post for a full @to: -EAGAIN, -ENOBUFS, -EMSGSIZE. */
 int mbox_move(struct mbox *mbox, struct mbox *to, uint64_t id, struct mbox_ready *ready);
 
 /* Copies who waits for a message (mbox_op.who), the oldest first, up to @n_max. Return: how many. */

@@ -12,6 +12,7 @@
 
 #include "call.h"
 #include "mbox_cursor.h"
+#include "mbox_feed.h"
 #include "mbox_queue.h"
 
 /* getrandom waits until the system has random numbers, and does not fail for so few. */
@@ -225,6 +226,8 @@ static int remove_locked(struct mbox *mbox, bool force, struct mbox_ready *ready
     calls_end_all(mbox, -EIDRM);
     calls_tell(mbox, ready);
     mbox_wake(mbox, MBOX_REMOVED);
+    if (mbox->feed)
+        mbox_feed_tell(mbox, ready);
     if (mbox->backend)
         mbox->backend->ops->end(mbox->backend, ready);
     return 0;

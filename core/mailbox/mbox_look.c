@@ -127,6 +127,9 @@ static int move_locked(struct mbox *mbox, struct mbox *to, uint64_t id, struct m
         r = -ENOMEM;
     if (r < 0)
         return r;
+    /* A message of a topic may be in both. */
+    if (entry->own_quota && mbox_find_locked(to, id))
+        return -EEXIST;
     mbox_queue_remove(mbox, entry);
     mbox_count_received(mbox);
     entry->seq = ++to->last_seq;

@@ -94,25 +94,35 @@ static int post_charged(struct mbox *mbox, struct mbox_entry *entry, struct mbox
 
     if (r < 0)
         return r;
+    if (mbox->backend && entry->is_place) {
+        mbox_let_in(mbox, entry, 0);
+        return 0;
+    }
     if (mbox->backend)
         return park_post(mbox, entry, op);
     return mbox_is_rendezvous(mbox) ? post_rendezvous(mbox, entry, op)
                                     : post_queue(mbox, entry, op);
 }
 
-/* What is in a backend is charged to whoever the backend belongs to; only who waits is charged here. */
-static int post_to_backend(struct mbox *mbox, struct mbox_entry *entry, struct mbox_op *op)
+/* Gives @entry's message to the backend, if nobody waits. Return: 0: @entry is gone; as mbox_backend_ops.put. */
+static int put(struct mbox *mbox, struct mbox_entry *entry, struct mbox_ready *ready)
 {
-    int r = mbox->pending.occupied ? -EAGAIN : mbox->backend->ops->put(mbox->backend, entry->msg);
+    int r = -EAGAIN;
 
-    if (r == -EAGAIN && op && !op->nonblock)
-        return post_charged(mbox, entry, op);
-    if (r == 0) {
-        entry->msg->arrived = mbox_now();
-        mbox_count_sent(mbox, entry);
+    if (!mbox->pending.occupied)
+        r = mbox_put_into_backend(mbox, entry, ready);
+    if (r == 0)
         mbox_entry_free(entry);
-    }
     return r;
+}
+
+/* What is in a backend is charged to whoever the backend says; only who waits is charged here. */
+static int post_to_backend(struct mbox *mbox, struct mbox_entry *entry, struct mbox_op *op,
+                           struct mbox_ready *ready)
+{
+    int r = put(mbox, entry, ready);
+
+    return r == -EAGAIN && op && !op->nonblock ? post_charged(mbox, entry, op) : r;
 }
 
 /* Return: as mbox_post; on failure @entry is the caller's still. */
@@ -126,7 +136,8 @@ static int post_locked(struct mbox *mbox, struct mbox_entry *entry, struct mbox_
     if (r == 0)
         mbox_catch_up(mbox, ready);
     if (r == 0)
-        r = mbox->backend ? post_to_backend(mbox, entry, op) : post_charged(mbox, entry, op);
+        r = mbox->backend && !entry->is_place ? post_to_backend(mbox, entry, op, ready)
+                                              : post_charged(mbox, entry, op);
     if (r >= 0)
         mbox_settle_locked(mbox, MBOX_READABLE, ready);
     if (r == MBOX_PARKED && op) {
@@ -174,7 +185,8 @@ int mbox_reserve(struct mbox *mbox, struct msg_sender sender, struct mbox_op *op
     return mbox_post_entry(mbox, place, op, ready);
 }
 
-static int post_reserved_locked(struct mbox *mbox, struct mbox_entry *entry, struct mbox_op *op)
+static int post_reserved_locked(struct mbox *mbox, struct mbox_entry *entry, struct mbox_op *op,
+                                struct mbox_ready *ready)
 {
     int r = 0;
 
@@ -182,7 +194,11 @@ static int post_reserved_locked(struct mbox *mbox, struct mbox_entry *entry, str
         return -EIDRM;
     if (mbox->closed)
         return -EPIPE;
-    if (mbox_is_rendezvous(mbox)) {
+    if (mbox->backend)
+        r = put(mbox, entry, ready);
+    if (mbox->backend && r != -EAGAIN)
+        return r;
+    if (mbox->backend || mbox_is_rendezvous(mbox)) {
         op->has_place = true;
         return park_post(mbox, entry, op);
     }
@@ -204,7 +220,7 @@ int mbox_post_reserved(struct mbox *mbox, struct msg *msg, struct mbox_op *op,
     entry->is_place = false;
     mbox_entry_set(entry, msg);
     mbox_entry_adopt_charge(entry, &mbox->domain->quota);
-    r = post_reserved_locked(mbox, entry, op);
+    r = post_reserved_locked(mbox, entry, op, ready);
     if (r < 0)
         mbox_entry_free(entry);
     if (!mbox->removed)

@@ -8,6 +8,7 @@
 
 #include "call.h"
 #include "mbox_cursor.h"
+#include "mbox_feed.h"
 
 /* Whether the bounds allow @n messages of @n_bytes bytes in all. */
 static bool is_within(const struct mbox *mbox, uint64_t n, uint64_t n_bytes)
@@ -115,9 +116,16 @@ int mbox_drop_until_within(struct mbox *mbox, const struct mbox_entry *newcomer)
         mbox_queue_remove(mbox, least);
         calls_end(mbox, least->msg, -ECANCELED);
         mbox_entry_free(least);
-        mbox->stat.n_dropped++;
+        mbox_count_dropped(mbox);
     }
     return 0;
+}
+
+void mbox_count_dropped(struct mbox *mbox)
+{
+    mbox->stat.n_dropped++;
+    if (mbox->feed)
+        mbox_feed_lose(mbox);
 }
 
 uint64_t mbox_new_id(struct mbox *mbox)

@@ -47,6 +47,9 @@ struct mbox_entry *mbox_find_locked(struct mbox *mbox, uint64_t id);
  * Return: 0; MBOX_DROPS_ITSELF: all that is left is more urgent than @newcomer. */
 int mbox_drop_until_within(struct mbox *mbox, const struct mbox_entry *newcomer);
 
+/* Counts one message as dropped. */
+void mbox_count_dropped(struct mbox *mbox);
+
 /* Return: an id that no other message of the mount has or had. */
 uint64_t mbox_new_id(struct mbox *mbox);
 

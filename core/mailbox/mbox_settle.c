@@ -28,6 +28,7 @@
 #include <errno.h>
 
 #include "call.h"
+#include "mbox_feed.h"
 #include "mbox_queue.h"
 
 /* The moves that stand at enum mbox_op_state: a bit for each state that may follow. */
@@ -118,6 +119,8 @@ static void launch(struct mbox *mbox, struct mbox_entry *entry)
         mbox_op_move(entry->poster, MBOX_OP_IN_FLIGHT);
     else
         mbox_count_received(mbox);
+    if (mbox->feed)
+        mbox_feed_launch(mbox, entry);
 }
 
 void mbox_want(struct mbox *mbox, unsigned int events)
@@ -189,12 +192,23 @@ static bool serve_takers(struct mbox *mbox, struct mbox_ready *ready)
     return served;
 }
 
-/* Return: 0: @entry, which waits first, goes in now, and its charge is over where it is copied elsewhere;
- * -EAGAIN: it waits on; what a backend says. */
-static int admit_first(struct mbox *mbox, struct mbox_entry *entry)
+int mbox_put_into_backend(struct mbox *mbox, struct mbox_entry *entry, struct mbox_ready *ready)
+{
+    int r;
+
+    entry->msg->arrived = mbox_now();
+    r = mbox->backend->ops->put(mbox->backend, entry->msg, ready);
+    if (r == 0)
+        mbox_count_sent(mbox, entry);
+    return r;
+}
+
+/* Return: 0: @entry, which waits first, goes in now, or its message has gone elsewhere; -EAGAIN: it waits on; what a
+ * backend says. */
+static int admit_first(struct mbox *mbox, struct mbox_entry *entry, struct mbox_ready *ready)
 {
     if (mbox->backend)
-        return mbox->backend->ops->put(mbox->backend, entry->msg);
+        return mbox_put_into_backend(mbox, entry, ready);
     return mbox_finds_room(mbox, entry) ? 0 : -EAGAIN;
 }
 
@@ -247,19 +261,16 @@ static void admit_pending(struct mbox *mbox, struct mbox_ready *ready)
 
     while (!mbox_is_rendezvous(mbox) &&
            (entry = mbox->backend ? msgq_first(&mbox->pending) : first_pending(mbox))) {
-        int r = admit_first(mbox, entry);
+        int r = admit_first(mbox, entry, ready);
 
         if (r == -EAGAIN)
             break;
         mbox_pending_remove(mbox, entry);
         mbox_poster_finish(entry, r, ready);
-        if (!mbox->backend) {
+        if (mbox->backend)
+            mbox_entry_free(entry);
+        else
             mbox_let_in(mbox, entry, 0);
-            continue;
-        }
-        if (r == 0)
-            mbox_count_sent(mbox, entry);
-        mbox_entry_free(entry);
     }
 }
 
@@ -300,6 +311,8 @@ void mbox_settle_locked(struct mbox *mbox, unsigned int events, struct mbox_read
     calls_tell(mbox, ready);
     if (!TAILQ_EMPTY(&mbox->watches))
         mbox_wake(mbox, mbox_readiness(mbox) & events);
+    if (mbox->feed)
+        mbox_feed_tell(mbox, ready);
 }
 
 void mbox_fail(struct mbox *mbox, int result, struct mbox_ready *ready)

@@ -71,4 +71,7 @@ void mbox_finish_judged(struct mbox *mbox, struct mbox_entry *entry, int r,
 void mbox_lock_two(struct mbox *a, struct mbox *b);
 void mbox_unlock_two(struct mbox *a, struct mbox *b);
 
+/* Gives @entry's message to the backend, and counts it as sent. Return: as mbox_backend_ops.put; @entry is the caller's. */
+int mbox_put_into_backend(struct mbox *mbox, struct mbox_entry *entry, struct mbox_ready *ready);
+
 #endif

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 
+#include "mbox_feed.h"
 #include "mbox_queue.h"
 
 static int take_locked(struct mbox *mbox, struct mbox_op *op, struct mbox_entry **ret_entry,
@@ -38,6 +39,8 @@ static int take_locked(struct mbox *mbox, struct mbox_op *op, struct mbox_entry 
     mbox_want(mbox, MBOX_READABLE);
     if (mbox_is_rendezvous(mbox))
         mbox_wake(mbox, MBOX_WRITABLE);
+    if (mbox->feed)
+        mbox_feed_tell(mbox, ready);
     return MBOX_PARKED;
 }
 
@@ -96,6 +99,8 @@ static void return_to_queue(struct mbox *mbox, struct mbox_entry *entry)
 {
     mbox_entry_recharge(entry, &mbox->domain->quota, entry->msg->sender.uid);
     mbox->stat.n_received--;
+    if (mbox->feed)
+        mbox_feed_land(mbox, entry);
     mbox_queue_put_back(mbox, entry);
     if (mbox->limits.overflow == MBOX_OVERFLOW_DROP_OLDEST && !mbox_is_rendezvous(mbox))
         mbox_drop_until_within(mbox, NULL);

@@ -194,8 +194,29 @@ int quota_move(struct quota *q, uid_t from, uid_t to, uint64_t bytes)
 void quota_charge_adopt(struct quota_charge *charge, struct quota *q, uid_t uid, uint64_t bytes)
 {
     *charge = (struct quota_charge){
-        .quota = q, .uid = uid, .holder = uid, .n_holds = 1, .bytes = bytes
+        .quota = q, .uid = uid, .holder = uid, .n_holds = 1, .n_firsts = 1, .bytes = bytes
     };
+}
+
+int quota_charge_join(struct quota_charge *charge, struct quota *q, uid_t uid, uint64_t bytes)
+{
+    int r = 0;
+
+    pthread_mutex_lock(&q->lock);
+    if (charge->bytes == 0) {
+        r = charge_locked(q, uid, bytes, bytes);
+        if (r == 0) {
+            charge->quota = q;
+            charge->uid = charge->holder = uid;
+            charge->bytes = bytes;
+        }
+    }
+    if (r == 0) {
+        charge->n_holds++;
+        charge->n_firsts++;
+    }
+    pthread_mutex_unlock(&q->lock);
+    return r;
 }
 
 int quota_charge_begin(struct quota_charge *charge, struct quota *q, uid_t uid, uint64_t bytes)
@@ -248,7 +269,9 @@ void quota_charge_drop(struct quota_charge *charge)
 void quota_charge_hand_on(struct quota_charge *charge)
 {
     pthread_mutex_lock(&charge->quota->lock);
-    if (drop_locked(charge))
+    assert(charge->n_firsts > 0);
+    charge->n_firsts--;
+    if (drop_locked(charge) && charge->n_firsts == 0)
         move_charge_locked(charge, charge->holder);
     pthread_mutex_unlock(&charge->quota->lock);
 }
@@ -258,7 +281,8 @@ void quota_charge_restore(struct quota_charge *charge, struct quota *q, uid_t ui
     pthread_mutex_lock(&q->lock);
     charge->quota = q;
     charge->n_holds++;
-    if (charge->bytes == 0 || charge->uid != uid) {
+    charge->n_firsts++;
+    if (charge->bytes == 0 || (charge->n_firsts == 1 && charge->uid != uid)) {
         if (restore_locked(q, uid, bytes) == 0) {
             if (charge->bytes > 0)
                 release_locked(q, charge->uid, charge->bytes, charge->bytes);
@@ -274,7 +298,7 @@ int quota_charge_move(struct quota_charge *charge, uid_t uid)
     int r;
 
     pthread_mutex_lock(&charge->quota->lock);
-    r = move_charge_locked(charge, uid);
+    r = charge->n_firsts > 1 ? 0 : move_charge_locked(charge, uid);
     pthread_mutex_unlock(&charge->quota->lock);
     return r;
 }

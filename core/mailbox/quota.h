@@ -67,6 +67,7 @@ struct quota_charge {
     uid_t uid;           /* who it counts for */
     uid_t holder;        /* who it is to count for once its first holder lets go */
     unsigned int n_holds;
+    unsigned int n_firsts; /* of these: its first holders, who may be several, equal among each other */
     uint64_t bytes; /* 0 while nobody holds it */
 };
 
@@ -76,20 +77,24 @@ int quota_charge_begin(struct quota_charge *charge, struct quota *q, uid_t uid, 
 /* As quota_charge_begin, with what the caller has charged to @uid before. */
 void quota_charge_adopt(struct quota_charge *charge, struct quota *q, uid_t uid, uint64_t bytes);
 
+/* One more first holder: @bytes are charged to @uid if they are not charged yet. Return: as quota_charge. */
+int quota_charge_join(struct quota_charge *charge, struct quota *q, uid_t uid, uint64_t bytes);
+
 /* Another, user @uid, holds it too. */
 void quota_charge_hold(struct quota_charge *charge, struct quota *q, uid_t uid);
 
 /* One who held it as well lets go; the last one's letting go gives the bytes back. */
 void quota_charge_drop(struct quota_charge *charge);
 
-/* The first holder lets go. If others go on holding it, it counts for them, as far as their bound allows. */
+/* A first holder lets go. If it was the last of these and others go on holding it, it counts for them, as far as their
+ * bound allows. */
 void quota_charge_hand_on(struct quota_charge *charge);
 
-/* The first holder has it again, and it counts for @uid, whatever the bounds say. Where there is no memory to note that
- * down, it counts for nobody. */
+/* A first holder has it again, and it counts for @uid, whatever the bounds say, unless there are other first holders. Where
+ * there is no memory to note that down, it counts for nobody. */
 void quota_charge_restore(struct quota_charge *charge, struct quota *q, uid_t uid, uint64_t bytes);
 
-/* It counts for @uid from now on, if @uid's bound allows. Return: as quota_move. */
+/* It counts for @uid from now on, if @uid's bound allows and there is one first holder. Return: as quota_move. */
 int quota_charge_move(struct quota_charge *charge, uid_t uid);
 
 /* Nobody holds it any more. */

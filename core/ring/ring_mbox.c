@@ -182,12 +182,13 @@ static bool has_to_skip(struct ring_mbox *ring)
            !ring_is_blocked(memory->map, &memory->geometry);
 }
 
-static int put(struct mbox_backend *backend, const struct msg *msg)
+static int put(struct mbox_backend *backend, struct msg *msg, struct mbox_ready *ready)
 {
     struct ring_mbox *ring = of_backend(backend);
     unsigned int n_dead = 0;
     int r;
 
+    (void)ready;
     do
         r = ipcring_try_produce(ring->handle, msg->data, msg->size_bytes);
     while ((r == -EAGAIN || r == -EBUSY) && n_dead++ < DEAD_MAX && bury(ring) > 0);
@@ -322,10 +323,11 @@ static const struct mbox_backend_ops ring_backend_ops = {
 
 /* --- The bell --- */
 
-static int bell_put(struct mbox_backend *backend, const struct msg *msg)
+static int bell_put(struct mbox_backend *backend, struct msg *msg, struct mbox_ready *ready)
 {
     (void)backend;
     (void)msg;
+    (void)ready;
     return -EOPNOTSUPP;
 }
 

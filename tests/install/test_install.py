@@ -22,9 +22,11 @@ EXPECTED = [
     "lib*/libipcring.so.1.0.0",
     "lib*/pkgconfig/ipcring.pc",
     "lib/systemd/system/ipcfs@.service",
+    "lib/systemd/system/ipcfs-nats@.service",
     "share/doc/ipcfs/textbook/README.md",
     "share/doc/ipcfs/textbook/indirect",
     "bin/ipcctl",
+    "bin/ipcfs-nats",
     "share/bash-completion/completions/ipcctl",
     "share/fish/vendor_completions.d/ipcctl.fish",
     "share/man/man1/ipcctl.1",
@@ -32,6 +34,7 @@ EXPECTED = [
     "share/man/man5/ipcfs.5",
     "share/man/man7/ipcfs-ring.7",
     "share/man/man8/ipcfs.8",
+    "share/man/man8/ipcfs-nats.8",
     "share/zsh/site-functions/_ipcctl",
 ]
 

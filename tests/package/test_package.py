@@ -16,7 +16,7 @@ import pytest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.environ["ROOT"]
-PACKAGES = ["ipcfs", "libipcring-dev", "libipcring1"]
+PACKAGES = ["ipcfs", "ipcfs-nats", "libipcring-dev", "libipcring1"]
 # Once Python is there anyway.
 PYTHON_PACKAGE = "python3-ipcfs"
 PATIENCE = 60

@@ -1,0 +1,347 @@
+/* A publication takes two steps under the topic's lock: each subscription that blocks is asked for room, and if one has
+ * none the message waits with its sender in the topic's mailbox, as the first of those that do. Then it is put into each.
+ * What a subscription loses in between (a limit that shrank, a message that came back) does not stop it: it is over its bounds
+ * by one then.
+ *
+ * A subscription that has room again, or is gone, wakes the topic once no lock is held (woken). */
+#include "topic.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/base/settings.h"
+#include "core/base/size.h"
+#include "mbox_queue.h"
+#include "mbox_settle.h"
+
+/* A message of the history, which holds it. */
+struct topic_history_item {
+    struct msg *msg;
+    uid_t uid; /* for whom the item counts */
+    TAILQ_ENTRY(topic_history_item) link;
+};
+
+#define ITEM_CHARGE_BYTES (sizeof(struct topic_history_item) + 16)
+
+static struct topic *of_backend(struct mbox_backend *backend)
+{
+    return (struct topic *)((char *)backend - offsetof(struct topic, backend));
+}
+
+static struct quota *quota_of(struct topic *topic)
+{
+    return &topic->mbox->domain->quota;
+}
+
+static void forget_oldest(struct topic *topic)
+{
+    struct topic_history_item *item = TAILQ_FIRST(&topic->items);
+
+    TAILQ_REMOVE(&topic->items, item, link);
+    topic->n_items--;
+    topic->n_item_bytes -= item->msg->size_bytes;
+    msg_let_go(item->msg);
+    quota_release(quota_of(topic), item->uid, ITEM_CHARGE_BYTES);
+    free(item);
+}
+
+/* Forgets what is more than the history may have besides @n messages of @n_bytes. */
+static void trim_history(struct topic *topic, uint64_t n, uint64_t n_bytes)
+{
+    while (topic->n_items > 0 && (topic->n_items + n > topic->history ||
+                                  topic->n_item_bytes + n_bytes > topic->mbox->limits.bytes))
+        forget_oldest(topic);
+}
+
+/* Where the owner may not have more, or memory is short, @msg is not in the history. */
+static void remember(struct topic *topic, struct msg *msg)
+{
+    struct topic_history_item *item;
+
+    if (topic->history == 0)
+        return;
+    trim_history(topic, 1, msg->size_bytes);
+    if (quota_charge(quota_of(topic), topic->uid, ITEM_CHARGE_BYTES) < 0)
+        return;
+    item = malloc(sizeof(*item));
+    if (!item) {
+        quota_release(quota_of(topic), topic->uid, ITEM_CHARGE_BYTES);
+        return;
+    }
+    item->msg = msg_hold(msg, quota_of(topic), topic->uid);
+    item->uid = topic->uid;
+    TAILQ_INSERT_TAIL(&topic->items, item, link);
+    topic->n_items++;
+    topic->n_item_bytes += msg->size_bytes;
+}
+
+static bool is_any(const _Atomic uint64_t *count)
+{
+    /* Relaxed: what counts under a subscription's lock may be seen a publication later. */
+    return atomic_load_explicit(count, memory_order_relaxed) > 0;
+}
+
+/* Return: whether none of them makes a message of @size_bytes wait. */
+static bool have_room(struct topic *topic, size_t size_bytes)
+{
+    struct subscription *subscription;
+
+    if (!is_any(&topic->counts.n_blocking))
+        return true;
+    TAILQ_FOREACH(subscription, &topic->subscriptions, link) {
+        if (!mbox_feed_has_room(subscription->mbox, size_bytes))
+            return false;
+    }
+    return true;
+}
+
+static void put_into_all(struct topic *topic, struct msg *msg, struct mbox_ready *ready)
+{
+    struct subscription *subscription;
+
+    TAILQ_FOREACH(subscription, &topic->subscriptions, link)
+        topic->n_delivered += mbox_feed_put(subscription->mbox, msg, ready);
+    if (topic->n_subscriptions == 0)
+        topic->n_unheard++;
+}
+
+static int topic_put(struct mbox_backend *backend, struct msg *msg, struct mbox_ready *ready)
+{
+    struct topic *topic = of_backend(backend);
+    int r;
+
+    if (!have_room(topic, msg->size_bytes))
+        return -EAGAIN;
+    /* Held until all have it: the first might be the last. */
+    r = quota_charge_join(&msg->charge, quota_of(topic), msg->sender.uid, msg_charge_bytes(msg));
+    if (r < 0)
+        return r;
+    msg->id = mbox_new_id(topic->mbox);
+    put_into_all(topic, msg, ready);
+    remember(topic, msg);
+    quota_charge_hand_on(&msg->charge);
+    return 0;
+}
+
+static int topic_get(struct mbox_backend *backend, const struct mbox_op *op, struct msg **ret_msg)
+{
+    (void)backend;
+    (void)op;
+    (void)ret_msg;
+    return -EAGAIN;
+}
+
+static unsigned int topic_readiness(struct mbox_backend *backend)
+{
+    return is_any(&of_backend(backend)->counts.n_full) ? 0 : MBOX_WRITABLE;
+}
+
+static bool topic_has_messages(struct mbox_backend *backend)
+{
+    return is_any(&of_backend(backend)->counts.n_kept);
+}
+
+/* Nothing is to be done: a subscription that is full wakes in any case. */
+static void topic_want(struct mbox_backend *backend, unsigned int events)
+{
+    (void)backend;
+    (void)events;
+}
+
+static void unlink_locked(struct topic *topic, struct subscription *subscription)
+{
+    TAILQ_REMOVE(&topic->subscriptions, subscription, link);
+    topic->n_subscriptions--;
+    subscription->is_linked = false;
+}
+
+static void topic_end(struct mbox_backend *backend, struct mbox_ready *ready)
+{
+    struct topic *topic = of_backend(backend);
+    struct subscription *subscription;
+
+    /* Each wakes, and with that gives up the references that it is. */
+    TAILQ_FOREACH(subscription, &topic->subscriptions, link)
+        mbox_remove(subscription->mbox, true, ready);
+    while (topic->n_items > 0)
+        forget_oldest(topic);
+}
+
+static const struct mbox_backend_ops topic_ops = {
+    .put = topic_put,
+    .get = topic_get,
+    .readiness = topic_readiness,
+    .has_messages = topic_has_messages,
+    .want = topic_want,
+    .end = topic_end,
+};
+
+void topic_init(struct topic *topic, struct mbox *mbox, uid_t uid)
+{
+    topic->backend.ops = &topic_ops;
+    topic->mbox = mbox;
+    topic->uid = uid;
+    TAILQ_INIT(&topic->subscriptions);
+    TAILQ_INIT(&topic->items);
+    mbox->backend = &topic->backend;
+}
+
+void topic_deinit(struct topic *topic)
+{
+    assert(TAILQ_EMPTY(&topic->subscriptions) && topic->n_items == 0);
+    (void)topic;
+}
+
+void topic_set_uid(struct topic *topic, uid_t uid)
+{
+    pthread_mutex_lock(&topic->mbox->lock);
+    topic->uid = uid;
+    pthread_mutex_unlock(&topic->mbox->lock);
+}
+
+/* What config says. */
+struct topic_config {
+    struct mbox_limits limits; /* the first, for whom sets these alone */
+    uint64_t history;
+};
+
+static int set_history(void *object, const char *value, size_t n)
+{
+    return count_parse(value, n, &((struct topic_config *)object)->history);
+}
+
+static const struct setting settings[] = {
+    { "history", set_history },
+    { "message_bytes", mbox_limits_set_message_bytes },
+    { "bytes", mbox_limits_set_bytes },
+};
+
+static int configure_locked(struct topic *topic, const char *text, size_t n)
+{
+    struct topic_config config = { topic->mbox->limits, topic->history };
+    int r = settings_parse(settings, sizeof(settings) / sizeof(settings[0]), &config, text, n);
+
+    if (r < 0)
+        return r;
+    topic->mbox->limits = config.limits;
+    topic->history = config.history;
+    trim_history(topic, 0, 0);
+    return 0;
+}
+
+int topic_configure(struct topic *topic, const char *text, size_t n, struct mbox_ready *ready)
+{
+    int r = -EIDRM;
+
+    (void)ready;
+    pthread_mutex_lock(&topic->mbox->lock);
+    if (!topic->mbox->removed)
+        r = configure_locked(topic, text, n);
+    pthread_mutex_unlock(&topic->mbox->lock);
+    return r;
+}
+
+int topic_get_config(struct topic *topic, char ret_text[TOPIC_CONFIG_TEXT_MAX])
+{
+    const struct mbox_limits *limits = &topic->mbox->limits;
+    bool removed;
+
+    pthread_mutex_lock(&topic->mbox->lock);
+    removed = topic->mbox->removed;
+    if (!removed)
+        snprintf(ret_text, TOPIC_CONFIG_TEXT_MAX,
+                 "history=%" PRIu64 "\nmessage_bytes=%" PRIu64 "\nbytes=%" PRIu64 "\n",
+                 topic->history, limits->message_bytes, limits->bytes);
+    pthread_mutex_unlock(&topic->mbox->lock);
+    return removed ? -EIDRM : 0;
+}
+
+int topic_get_stat(struct topic *topic, struct topic_stat *ret_stat)
+{
+    bool removed;
+
+    pthread_mutex_lock(&topic->mbox->lock);
+    removed = topic->mbox->removed;
+    if (!removed)
+        *ret_stat = (struct topic_stat){
+            .n_published = topic->mbox->stat.n_sent,
+            .n_subscriptions = topic->n_subscriptions,
+            .n_delivered = topic->n_delivered,
+            .n_dropped = topic->n_unheard +
+                         atomic_load_explicit(&topic->counts.n_dropped, memory_order_relaxed),
+            .last_publication = topic->mbox->stat.last_send,
+        };
+    pthread_mutex_unlock(&topic->mbox->lock);
+    return removed ? -EIDRM : 0;
+}
+
+/* @op is a subscription's wake. */
+static void woken(struct mbox_op *op, struct mbox_ready *ready)
+{
+    struct mbox_feed *feed = (struct mbox_feed *)((char *)op - offsetof(struct mbox_feed, wake));
+    struct subscription *subscription =
+        (struct subscription *)((char *)feed - offsetof(struct subscription, feed));
+    struct topic *topic = subscription->topic;
+    struct mbox *mbox = subscription->mbox;
+    bool was_linked = false;
+
+    if (mbox_feed_woken(mbox)) {
+        pthread_mutex_lock(&topic->mbox->lock);
+        was_linked = subscription->is_linked;
+        if (was_linked)
+            unlink_locked(topic, subscription);
+        pthread_mutex_unlock(&topic->mbox->lock);
+    }
+    mbox_settle(topic->mbox, 0, ready);
+    if (was_linked)
+        mbox_unref(mbox);
+    mbox_unref(mbox);
+}
+
+void subscription_init(struct subscription *subscription, struct topic *topic, struct mbox *mbox,
+                       uid_t uid, bool is_kept)
+{
+    mbox_ref(topic->mbox);
+    *subscription = (struct subscription){
+        .mbox = mbox,
+        .topic = topic,
+        .feed = { .counts = &topic->counts,
+                  .wake = { .complete = woken },
+                  .uid = uid,
+                  .is_kept = is_kept },
+    };
+    mbox->limits.overflow = MBOX_OVERFLOW_DROP_OLDEST;
+    mbox->feed = &subscription->feed;
+    if (is_kept)
+        atomic_fetch_add_explicit(&topic->counts.n_kept, 1, memory_order_relaxed);
+}
+
+int subscription_begin(struct subscription *subscription, struct mbox_ready *ready)
+{
+    struct topic *topic = subscription->topic;
+    struct topic_history_item *item;
+    int r = 0;
+
+    pthread_mutex_lock(&topic->mbox->lock);
+    if (topic->mbox->removed) {
+        r = -EIDRM;
+    } else {
+        mbox_ref(subscription->mbox);
+        TAILQ_INSERT_TAIL(&topic->subscriptions, subscription, link);
+        topic->n_subscriptions++;
+        subscription->is_linked = true;
+        TAILQ_FOREACH(item, &topic->items, link)
+            topic->n_delivered += mbox_feed_put(subscription->mbox, item->msg, ready);
+    }
+    pthread_mutex_unlock(&topic->mbox->lock);
+    return r;
+}
+
+void subscription_deinit(struct subscription *subscription)
+{
+    assert(!subscription->is_linked);
+    mbox_unref(subscription->topic->mbox);
+}

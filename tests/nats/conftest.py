@@ -1,0 +1,70 @@
+"""The fixtures of tests/mount (mnt, mount, ...), a nats-server, and bridges between the two."""
+
+import importlib.util
+import os
+import sys
+
+import pytest
+
+import harness
+from bridge import Bridge
+from broker import Broker, connected
+
+
+def _load(name, path):
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+_mount = _load("mount_conftest", os.path.join(os.path.dirname(harness.__file__), "conftest.py"))
+
+pytest_configure = _mount.pytest_configure
+shared_mounts = _mount.shared_mounts
+clean_up = _mount.clean_up
+mount = _mount.mount
+mnt = _mount.mnt
+
+
+@pytest.fixture(scope="module")
+def broker():
+    """One for the tests of a file; each uses a subject of its own."""
+    broker = Broker()
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture
+def own_broker():
+    """One that the test may kill."""
+    broker = Broker()
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture
+def client(broker):
+    with connected(broker) as client:
+        yield client
+
+
+@pytest.fixture
+def bridge():
+    """Makes bridges; none of them outlives the test."""
+    bridges = []
+
+    def make(*args, **kwargs):
+        bridges.append(Bridge(*args, **kwargs))
+        return bridges[-1]
+    yield make
+    for one in bridges:
+        if one.process.poll() is None:
+            one.kill()
+
+
+@pytest.fixture
+def subject(request):
+    """A subject that no other test uses."""
+    return "t." + "".join(c if c.isalnum() else "-" for c in request.node.name)

@@ -1,0 +1,208 @@
+"""import SUBJECT MAILBOX: what is published there comes to the mailbox."""
+
+import json
+import os
+
+import pytest
+
+import harness
+from bridge import bridge_once
+from harness import read_settings, wait_until
+from broker import connected
+
+
+def name_of(box):
+    return os.path.basename(box.path)
+
+
+def stat_of(box, key="messages"):
+    return int(read_settings(os.path.join(box.path, "stat"))[key])
+
+
+def take(box):
+    """The next message, waiting for it."""
+    return harness.receive_message(os.path.join(box.path, "recv"))
+
+
+def receive(box, n):
+    """So many messages, as recv.json has them."""
+    got = []
+    with open(os.path.join(box.path, "recv.json"), encoding="utf-8") as lines:
+        while len(got) < n:
+            got.append(json.loads(lines.readline()))
+    return got
+
+
+def wait_messages(box, n):
+    wait_until(lambda: stat_of(box) >= n, f"{n} messages wait")
+
+
+def is_done(client, box, subject):
+    info = client.api(f"CONSUMER.INFO.{client.stream(subject)}.ipcfs-{name_of(box)}")
+    return info["num_pending"] == info["num_ack_pending"] == 0
+
+
+def numbers(n):
+    return [b"%d" % i for i in range(n)]
+
+
+def test_messages_come_in_the_order_of_the_stream(mnt, client, bridge, broker, subject):
+    box = mnt.box()
+    bridge(mnt.path, broker.url, f"import {subject} {name_of(box)}").wait_for("connected")
+    wait_until(lambda: client.stream(subject), "the stream is made")
+    client.store_all(subject, numbers(500))
+    assert [m["text"] for m in receive(box, 500)] == [str(i) for i in range(500)]
+    stream = client.stream(subject)
+    wait_until(lambda: client.n_messages(stream) == 0, "a work queue keeps nothing that was acknowledged")
+
+
+def test_headers_priority_and_origin_come_along(mnt, client, bridge, broker, subject):
+    box = mnt.box()
+    bridge(mnt.path, broker.url, f"import {subject} {name_of(box)}")
+    wait_until(lambda: client.stream(subject), "the stream is made")
+    client.store(subject, b"hi", {
+        "Kind": "greeting", "Ipcfs-Prio": "7", "Ipcfs-Host": "there", "Ipcfs-Uid": "1000", "Ipcfs-H-note": "a%0Ab",
+        "Nats-Msg-Id": "m1", "origin-gid": "forged", "no_name": "left out"})
+    message = receive(box, 1)[0]
+    assert message["headers"] == {"kind": "greeting", "note": "a\nb", "origin-host": "there", "origin-uid": "1000"}
+    assert message["prio"] == 7 and message["text"] == "hi" and message["uid"] == 0
+
+
+@pytest.mark.parametrize("data", [b"", b"\x00\xff\x00", "\u20ac\n\"".encode(), b"a\x00b"], ids=["empty", "binary", "utf8", "nul"])
+def test_bytes_are_those_that_were_published(mnt, client, bridge, broker, subject, data):
+    box = mnt.box()
+    bridge(mnt.path, broker.url, f"import {subject} {name_of(box)}")
+    wait_until(lambda: client.stream(subject), "the stream is made")
+    client.store(subject, data)
+    wait_messages(box, 1)
+    queue = os.path.join(box.path, "queue")
+    with open(os.path.join(queue, os.listdir(queue)[0]), "rb") as f:
+        assert f.read() == data
+
+
+def test_large_message_comes_through_drop(mnt, client, bridge, broker, subject):
+    box = mnt.box()
+    bridge(mnt.path, broker.url, f"import {subject} {name_of(box)}")
+    wait_until(lambda: client.stream(subject), "the stream is made")
+    large = os.urandom(300_000)
+    client.store(subject, b"before")
+    client.store(subject, large)
+    client.store(subject, b"after")
+    assert [take(box) for _ in range(3)] == [b"before", large, b"after"]
+
+
+def test_message_that_the_mailbox_never_takes_stays_and_holds_up_nobody(mnt, client, bridge, broker, subject):
+    box = mnt.box()
+    box.write_config("message_bytes=100\nbytes=1000\n")
+    b = bridge(mnt.path, broker.url, f"import {subject} {name_of(box)}")
+    wait_until(lambda: client.stream(subject), "the stream is made")
+    client.store(subject, b"x" * 5000)
+    client.store(subject, b"after")
+    assert take(box) == b"after"
+    b.wait_for("it stays there")
+    assert client.n_messages(client.stream(subject)) == 1
+
+
+def test_full_mailbox_stops_the_pulling(mnt, client, bridge, broker, subject):
+    box = mnt.box()
+    box.write_config("messages=10\n")
+    b = bridge(mnt.path, broker.url, f"import {subject} {name_of(box)}", options=["--window", "20"])
+    wait_until(lambda: client.stream(subject), "the stream is made")
+    client.store_all(subject, numbers(100))
+    wait_messages(box, 10)
+    info = lambda: client.api(f"CONSUMER.INFO.{client.stream(subject)}.ipcfs-{name_of(box)}")
+    wait_until(lambda: info()["ack_floor"]["stream_seq"] == 10, "what the mailbox has is acknowledged")
+    assert info()["num_ack_pending"] <= 20 and b.process.poll() is None
+    assert [m["text"] for m in receive(box, 100)] == [str(i) for i in range(100)]
+
+
+def test_killed_server_loses_and_repeats_nothing(mnt, own_broker, bridge, subject):
+    box = mnt.box()
+    box.write_config("messages=max\n")
+    b = bridge(mnt.path, own_broker.url, f"import {subject} {name_of(box)}").wait_for("connected")
+    with connected(own_broker) as client:
+        wait_until(lambda: client.stream(subject), "the stream is made")
+        client.store_all(subject, numbers(3000))
+    own_broker.kill()
+    own_broker.start()
+    assert [int(m["text"]) for m in receive(box, 3000)] == list(range(3000))
+    # The messages themselves may still be there: a server that is killed can forget that it has removed them.
+    with connected(own_broker) as client:
+        wait_until(lambda: is_done(client, box, subject), "all is acknowledged")
+    assert stat_of(box) == 0 and b.process.poll() is None
+
+
+def test_killed_bridge_loses_nothing_and_repeats_no_more_than_its_window(mnt, client, bridge, broker, subject):
+    box = mnt.box()
+    box.write_config("messages=max\n")
+    line = f"import {subject} {name_of(box)}"
+    b = bridge(mnt.path, broker.url, line, options=["--window", "50"])
+    wait_until(lambda: client.stream(subject), "the stream is made")
+    n_kills = 0
+    client.store_all(subject, numbers(500))
+    while n_kills < 3:
+        wait_messages(box, 100 * (n_kills + 1))
+        b.kill()
+        n_kills += 1
+        client.store_all(subject, [b"%d" % i for i in range(500 * n_kills, 500 * (n_kills + 1))])
+        b = bridge(mnt.path, broker.url, line, options=["--window", "50"])
+    wait_until(lambda: client.n_messages(client.stream(subject)) == 0, "all is acknowledged")
+    got = [int(m["text"]) for m in receive(box, stat_of(box))]
+    assert set(got) == set(range(500 * (n_kills + 1)))
+    assert len(got) - len(set(got)) <= 50 * n_kills
+    first = list(dict.fromkeys(got))
+    assert first == sorted(first)
+
+
+def test_mailbox_that_goes_is_waited_for(mnt, client, bridge, broker, subject):
+    box = mnt.mailbox("goes").make(0o700)
+    b = bridge(mnt.path, broker.url, f"import {subject} goes")
+    wait_until(lambda: client.stream(subject), "the stream is made")
+    client.store(subject, b"1")
+    assert take(box) == b"1"
+    box.remove()
+    client.store(subject, b"2")
+    b.wait_for("is gone")
+    box.make(0o700)
+    assert take(box) == b"2"
+    assert b.stop() == 0
+    box.remove()
+
+
+def test_mount_that_goes_ends_the_bridge(mount, bridge, broker, client, subject):
+    mnt = mount()
+    mnt.mailbox("box").make(0o700)
+    b = bridge(mnt.path, broker.url, f"import {subject} box").wait_for("connected")
+    wait_until(lambda: client.stream(subject), "the stream is made")
+    mnt.stop()
+    client.store(subject, b"1")
+    status, said = b.ends()
+    assert status == 1 and said.splitlines()[-1].endswith("the mount is gone"), said
+
+
+def test_stream_that_acknowledges_is_used_as_it_is(mnt, client, bridge, broker, subject):
+    box = mnt.box()
+    client.api("STREAM.CREATE.mine", name="mine", subjects=[subject + ".>"])
+    client.store(subject + ".a", b"1")
+    bridge(mnt.path, broker.url, f"import {subject}.> {name_of(box)}")
+    assert take(box) == b"1"
+    assert client.n_messages("mine") == 1
+
+
+def test_consumer_that_can_not_serve_is_one_line_and_status_1(mnt, client, bridge, broker, subject):
+    box = mnt.box()
+    client.api("STREAM.CREATE.other", name="other", subjects=[subject])
+    client.api("CONSUMER.DURABLE.CREATE.other.d", stream_name="other",
+               config={"durable_name": "d", "ack_policy": "none", "deliver_subject": "x"})
+    status, said = bridge(mnt.path, broker.url, f"import {subject} {name_of(box)} d").ends()
+    assert status == 1 and "d of other" in said.splitlines()[-1], said
+
+
+def test_status_tells_what_a_bridge_does(mnt, client, bridge, broker, subject):
+    box = mnt.box()
+    b = bridge(mnt.path, broker.url, f"import {subject} {name_of(box)}")
+    wait_until(lambda: client.stream(subject), "the stream is made")
+    client.store(subject, b"1")
+    wait_until(lambda: "received 1" in bridge_once("--status", mnt.path)[1], "--status counts it")
+    b.kill()
+    assert bridge_once("--status", mnt.path)[0] == 1

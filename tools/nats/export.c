@@ -1,0 +1,802 @@
+/* Owns its descriptors of `work`, the list of what is in flight, in the order in which it was taken, and its inbox of
+ * acknowledgements. The stream's name is asked for again after a failure: somebody may have made another one.
+ *
+ * A lease is idle (no message), waiting (watched for one), sent, unsent (to be sent again) or held (too large for now). */
+#include "export.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <jansson.h>
+#include <utlist.h>
+
+#include "log.h"
+#include "loop.h"
+#include "place.h"
+#include "server.h"
+#include "status.h"
+#include "stream.h"
+
+/* No acknowledgement in this time: the message is sent again. */
+#define ACK_TIMEOUT_NS INT64_C(5000000000)
+#define RETRY_MIN_NS INT64_C(100000000)
+#define RETRY_MAX_NS INT64_C(5000000000)
+/* Taken before the loop looks at the others. */
+#define TAKEN_AT_ONCE 32
+#define READ_BYTES_MIN 65536
+
+enum lease_state { LEASE_IDLE, LEASE_WAITING, LEASE_SENT, LEASE_UNSENT, LEASE_HELD };
+
+struct lease {
+    struct export *export;
+    struct source source;
+    enum lease_state state;
+    unsigned index;   /* in the export's table */
+    uint64_t n_taken; /* tells an acknowledgement of this message from one of the message before */
+    char *msg_id;
+    natsMsg *msg;
+    int64_t sent_ns;
+    struct lease *prev; /* in idle, flight or held */
+    struct lease *next;
+};
+
+struct export
+{
+    const struct mapping *mapping;
+    const struct settings *settings;
+    const struct envelope_source *source;
+    struct place place;
+    char *work; /* below the place: "work", or a subscription's */
+    char *stream;
+    struct listener listener;
+    struct inbox acks;
+    struct job job;
+    struct timer ack_timer;
+    struct timer retry_timer;
+    int64_t retry_ns;
+    struct lease **table;
+    unsigned n_table;
+    struct lease *idle;
+    struct lease *waiting; /* the one that is watched for the next message */
+    struct lease *flight;
+    struct lease *held;
+    unsigned n_flight;
+    unsigned n_unsent;
+    char *last_dead; /* msg_id: if it comes again, the dead-letter mailbox didn't take it */
+    char *told;      /* the last failure that was logged */
+    char *buffer;
+    size_t n_buffer;
+    size_t max_payload;
+    bool is_mending; /* nothing new until what is in flight is known */
+    bool is_shared;  /* others publish there too */
+    bool is_stopping;
+    bool is_gone;
+    struct export_stat stat;
+};
+
+static void export_pump(struct export *e);
+
+static int64_t export_now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
+/* Each failure once, until something else fails or it works again. */
+static void export_tell(struct export *e, const char *why)
+{
+    if (e->told && strcmp(e->told, why) == 0)
+        return;
+    free(e->told);
+    e->told = xstrdup(why);
+    log_line("export %s: %s", e->mapping->name, why);
+    status_changed();
+}
+
+static void export_works(struct export *e)
+{
+    e->retry_ns = RETRY_MIN_NS;
+    if (!e->told)
+        return;
+    free(e->told);
+    e->told = NULL;
+    log_line("export %s: works again", e->mapping->name);
+}
+
+/* --- leases --- */
+
+static void lease_ready(struct source *source)
+{
+    struct lease *lease = container_of(source, struct lease, source);
+
+    lease->export->waiting = NULL;
+    DL_PREPEND(lease->export->idle, lease);
+    lease->state = LEASE_IDLE;
+    export_pump(lease->export);
+}
+
+static int lease_new(struct export *e, struct lease **ret)
+{
+    int fd = place_open(&e->place, e->work, O_RDWR | O_NONBLOCK);
+    struct lease *lease;
+
+    if (fd < 0)
+        return fd;
+    lease = xzalloc(sizeof(*lease));
+    *lease = (struct lease){ .export = e,
+                             .source = { .fd = fd, .ready = lease_ready },
+                             .index = e->n_table };
+    e->table = xrealloc(e->table, e->n_table + 1, sizeof(*e->table));
+    e->table[e->n_table++] = lease;
+    *ret = lease;
+    return 0;
+}
+
+static void lease_forget_message(struct lease *lease)
+{
+    natsMsg_Destroy(lease->msg);
+    lease->msg = NULL;
+    free(lease->msg_id);
+    lease->msg_id = NULL;
+}
+
+static void lease_free(struct lease *lease)
+{
+    loop_unwatch(&lease->source);
+    close(lease->source.fd);
+    lease_forget_message(lease);
+    free(lease);
+}
+
+/* Return: 0; a negative errno: the message has what became of it otherwise. */
+static int lease_say(struct lease *lease, const char *word)
+{
+    ssize_t n;
+
+    do
+        n = write(lease->source.fd, word, strlen(word));
+    while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : 0;
+}
+
+/* --- the mailbox goes and comes --- */
+
+static void export_close_all(struct export *e)
+{
+    for (unsigned i = 0; i < e->n_table; i++)
+        lease_free(e->table[i]);
+    free(e->table);
+    e->table = NULL;
+    e->n_table = 0;
+    e->idle = e->waiting = e->flight = e->held = NULL;
+    e->n_flight = e->n_unsent = 0;
+}
+
+static void export_gone(struct export *e)
+{
+    if (e->is_gone)
+        return;
+    log_line("export %s: %s is gone; waiting for it", e->mapping->name, e->place.dir);
+    export_close_all(e);
+    e->is_gone = true;
+    e->is_mending = false;
+    place_wait(&e->place);
+    status_changed();
+    e->place.returned(&e->place);
+}
+
+/* Called with what a call on a `work` has failed with: the mailbox has gone, or nothing helps. */
+static void export_failed(struct export *e, int r)
+{
+    if (!place_is_gone(&e->place, -r))
+        log_die(EXIT_STATUS_FAILED, "%s/%s: %s", e->place.dir, e->work, strerror(-r));
+    export_gone(e);
+}
+
+static int export_subscribe(struct export *e)
+{
+    static const char limits[] = "messages=max\nbytes=67108864\noverflow=block\n";
+    char *sub = xasprintf("%s/%.*s", e->place.dir, (int)(strrchr(e->work, '/') - e->work), e->work);
+    char *config = xasprintf("%s/config", sub);
+    int r = mkdir(sub, 0700) < 0 ? -errno : 0;
+    int fd;
+
+    if (r == 0) {
+        /* Nothing is lost while no server is there: who publishes waits once it is full. */
+        fd = open(config, O_WRONLY | O_CLOEXEC);
+        if (fd < 0 || write(fd, limits, sizeof(limits) - 1) < 0)
+            log_line("%s: %s", config, strerror(errno));
+        if (fd >= 0)
+            close(fd);
+    }
+    free(config);
+    free(sub);
+    return r == -EEXIST ? 0 : r;
+}
+
+static int export_open(struct export *e)
+{
+    struct lease *lease;
+    int r = 0;
+
+    if (e->mapping->kind == MAPPING_TOPIC)
+        r = export_subscribe(e);
+    if (r == 0)
+        r = lease_new(e, &lease);
+    if (r == 0)
+        DL_APPEND(e->idle, lease);
+    return r;
+}
+
+static void export_returned(struct place *place)
+{
+    struct export *e = container_of(place, struct export, place);
+    int r = export_open(e);
+
+    if (r < 0) {
+        if (!place_is_gone(place, -r))
+            log_die(EXIT_STATUS_FAILED, "%s/%s: %s", place->dir, e->work, strerror(-r));
+        return;
+    }
+    place_wait_no_more(place);
+    e->is_gone = false;
+    log_line("export %s: %s is there again", e->mapping->name, place->dir);
+    status_changed();
+    loop_queue(&e->job);
+}
+
+/* --- failing and sending again --- */
+
+static void lease_unsend(struct lease *lease)
+{
+    if (lease->state != LEASE_SENT)
+        return;
+    lease->state = LEASE_UNSENT;
+    lease->export->n_unsent++;
+}
+
+static void export_retry_later(struct export *e)
+{
+    timer_set(&e->retry_timer, e->retry_ns);
+    e->retry_ns = e->retry_ns * 2 < RETRY_MAX_NS ? e->retry_ns * 2 : RETRY_MAX_NS;
+}
+
+/* The state of the message is known again, or another time-out comes. Sends when all is known. */
+static void export_mend(struct export *e, bool is_at_once)
+{
+    e->is_mending = true;
+    if (e->n_unsent < e->n_flight || !server_is_connected())
+        return;
+    if (is_at_once)
+        timer_set(&e->retry_timer, 1);
+    else
+        export_retry_later(e);
+}
+
+/* Finds the stream, or makes it. Return: is it there? If not, it is tried again. */
+static bool export_has_stream(struct export *e)
+{
+    const struct stream_want want = { e->mapping->subject, e->mapping->kind, e->settings };
+    char *why = NULL;
+    int r = e->stream ? 0 : stream_open(&want, &e->stream, &why);
+
+    if (r == -EINVAL)
+        log_die(EXIT_STATUS_FAILED, "export %s: %s", e->mapping->name, why);
+    if (r < 0) {
+        export_tell(e, why);
+        export_retry_later(e);
+    }
+    free(why);
+    return r == 0;
+}
+
+static int lease_publish(struct lease *lease, const char *after)
+{
+    int r;
+
+    if (after)
+        natsMsgHeader_Set(lease->msg, "Nats-Expected-Last-Msg-Id", after);
+    else
+        natsMsgHeader_Delete(lease->msg, "Nats-Expected-Last-Msg-Id");
+    r = server_publish(lease->msg);
+    lease->sent_ns = export_now_ns();
+    if (r == 0 && lease->state != LEASE_SENT) {
+        if (lease->state == LEASE_UNSENT)
+            lease->export->n_unsent--;
+        lease->state = LEASE_SENT;
+    } else if (r < 0 && lease->state != LEASE_UNSENT) {
+        lease->state = LEASE_UNSENT;
+        lease->export->n_unsent++;
+    }
+    return r;
+}
+
+static void export_resend(struct timer *timer)
+{
+    struct export *e = container_of(timer, struct export, retry_timer);
+    const char *after = NULL;
+    struct lease *lease;
+
+    if (!server_is_connected() || !export_has_stream(e))
+        return;
+    e->is_mending = false;
+    DL_FOREACH(e->flight, lease)
+    {
+        if (lease->state != LEASE_UNSENT)
+            continue;
+        if (lease_publish(lease, e->is_shared ? NULL : after) < 0) {
+            export_mend(e, false);
+            return;
+        }
+        after = lease->msg_id;
+        e->stat.repeated++;
+    }
+    if (e->flight)
+        timer_set(&e->ack_timer, ACK_TIMEOUT_NS);
+    loop_queue(&e->job);
+}
+
+static void export_overdue(struct timer *timer)
+{
+    struct export *e = container_of(timer, struct export, ack_timer);
+    int64_t limit_ns = export_now_ns() - ACK_TIMEOUT_NS;
+    struct lease *lease;
+    bool is_overdue = false;
+
+    DL_FOREACH(e->flight, lease)
+    {
+        if (lease->state == LEASE_SENT && lease->sent_ns <= limit_ns) {
+            lease_unsend(lease);
+            is_overdue = true;
+        }
+    }
+    if (is_overdue) {
+        export_tell(e, "the server does not acknowledge; sending again");
+        export_mend(e, false);
+    }
+    if (e->n_unsent < e->n_flight)
+        timer_set(timer, ACK_TIMEOUT_NS);
+}
+
+/* --- too large --- */
+
+static bool export_has_dead(const struct export *e)
+{
+    char *dir = strrchr(e->work, '/') ? xasprintf("%s/%.*s", e->place.dir,
+                                                  (int)(strrchr(e->work, '/') - e->work), e->work)
+                                      : xstrdup(e->place.dir);
+    struct place place = { .dir = dir };
+    char *dead = place_config(&place, "dead");
+    bool has = dead && *dead;
+
+    free(dead);
+    free(dir);
+    return has;
+}
+
+/* The lease is in no list. */
+static void export_too_large(struct export *e, struct lease *lease, const char *of)
+{
+    bool came_again = e->last_dead && strcmp(e->last_dead, lease->msg_id) == 0;
+    bool is_dead = !came_again && export_has_dead(e) && lease_say(lease, "dead") == 0;
+
+    log_line("export %s: message %s is larger than %s: %s", e->mapping->name,
+             strrchr(lease->msg_id, '-') + 1, of,
+             is_dead ? "to the dead-letter mailbox" : "it stays here, on lease");
+    if (is_dead) {
+        free(e->last_dead);
+        e->last_dead = xstrdup(lease->msg_id);
+        e->stat.dead++;
+        lease_forget_message(lease);
+        lease->state = LEASE_IDLE;
+        DL_APPEND(e->idle, lease);
+    } else {
+        lease->state = LEASE_HELD;
+        DL_APPEND(e->held, lease);
+    }
+    status_changed();
+}
+
+/* Another server may take more: what was held goes back to its place by its close, and comes again. */
+static void export_let_go(struct export *e)
+{
+    struct lease *lease;
+    struct lease *next;
+
+    DL_FOREACH_SAFE(e->held, lease, next)
+    {
+        int fd = place_open(&e->place, e->work, O_RDWR | O_NONBLOCK);
+
+        if (fd < 0)
+            return;
+        DL_DELETE(e->held, lease);
+        close(lease->source.fd);
+        lease->source.fd = fd;
+        lease_forget_message(lease);
+        lease->state = LEASE_IDLE;
+        DL_APPEND(e->idle, lease);
+    }
+}
+
+/* --- acknowledgements --- */
+
+static void export_done(struct export *e, struct lease *lease)
+{
+    int r = lease_say(lease, "done");
+
+    if (lease->state == LEASE_UNSENT)
+        e->n_unsent--;
+    DL_DELETE(e->flight, lease);
+    e->n_flight--;
+    lease_forget_message(lease);
+    lease->state = LEASE_IDLE;
+    if (r == 0) {
+        e->stat.sent++;
+        DL_PREPEND(e->idle, lease);
+        status_counted();
+    } else {
+        DL_PREPEND(e->idle, lease);
+        export_failed(e, r);
+    }
+}
+
+static void export_refused(struct export *e, struct lease *lease, json_int_t code, const char *why)
+{
+    /* The one before it was taken: somebody else's came between. */
+    bool is_between = lease == e->flight && !e->is_mending;
+
+    if (code == JSStreamMessageExceedsMaximumErr) {
+        if (lease->state == LEASE_UNSENT)
+            e->n_unsent--;
+        DL_DELETE(e->flight, lease);
+        e->n_flight--;
+        export_too_large(e, lease, "the stream takes");
+        export_mend(e, true);
+        return;
+    }
+    lease_unsend(lease);
+    if (code != JSStreamWrongLastMsgIDErr)
+        export_tell(e, why);
+    else if (is_between)
+        e->is_shared = true;
+    export_mend(e, code == JSStreamWrongLastMsgIDErr);
+}
+
+static struct lease *export_find(struct export *e, const char *part)
+{
+    unsigned index;
+    uint64_t n_taken;
+    struct lease *lease;
+
+    if (sscanf(part, "%u-%" SCNu64, &index, &n_taken) != 2 || index >= e->n_table)
+        return NULL;
+    lease = e->table[index];
+    return lease->n_taken == n_taken && (lease->state == LEASE_SENT || lease->state == LEASE_UNSENT)
+               ? lease
+               : NULL;
+}
+
+static void export_acknowledged(struct inbox *inbox, const char *part, natsMsg *msg)
+{
+    struct export *e = container_of(inbox, struct export, acks);
+    struct lease *lease = export_find(e, part);
+    json_t *answer = NULL;
+    json_t *error;
+
+    if (lease && natsMsg_IsNoResponders(msg)) {
+        free(e->stream);
+        e->stream = NULL;
+        export_refused(e, lease, 0, "no stream takes its messages now");
+    } else if (lease) {
+        answer = json_loadb(natsMsg_GetData(msg), (size_t)natsMsg_GetDataLength(msg), 0, NULL);
+        error = json_object_get(answer, "error");
+        if (json_is_string(json_object_get(answer, "stream")) && !error) {
+            export_done(e, lease);
+            export_works(e);
+            if (e->is_mending)
+                export_mend(e, true);
+        } else {
+            const char *why = json_string_value(json_object_get(error, "description"));
+
+            export_refused(e, lease, json_integer_value(json_object_get(error, "err_code")),
+                           why ? why : "an answer that is none of JetStream");
+        }
+        json_decref(answer);
+    }
+    natsMsg_Destroy(msg);
+    export_pump(e);
+}
+
+/* --- taking --- */
+
+/* The rest of a message whose first bytes are in the buffer. Return: 0; a negative errno. */
+static int lease_read_rest(struct lease *lease, size_t *n, size_t size)
+{
+    struct export *e = lease->export;
+
+    if (size > e->n_buffer) {
+        e->buffer = xrealloc(e->buffer, size, 1);
+        e->n_buffer = size;
+    }
+    while (*n < size) {
+        ssize_t more = read(lease->source.fd, e->buffer + *n, size - *n);
+
+        if (more < 0 && errno != EINTR)
+            return -errno;
+        if (more == 0)
+            return -EIO;
+        if (more > 0)
+            *n += (size_t)more;
+    }
+    return 0;
+}
+
+static int lease_make_msg(struct lease *lease, const json_t *envelope, size_t n)
+{
+    struct export *e = lease->export;
+    char *reply = xasprintf("%s.%u-%" PRIu64, e->acks.subject, lease->index, ++lease->n_taken);
+    natsStatus status = natsMsg_Create(&lease->msg, e->mapping->subject, reply, e->buffer, (int)n);
+
+    free(reply);
+    if (status != NATS_OK)
+        return -ENOMEM;
+    return envelope_to_nats(envelope, e->source, lease->msg);
+}
+
+/* Headers as they go out, counted roughly and never too low: a name, a value, and four bytes between. */
+static size_t lease_headers_bytes(natsMsg *msg)
+{
+    size_t n = 128; /* the first line, and the message before this one */
+    const char **keys = NULL;
+    const char *value;
+    int n_keys = 0;
+
+    if (natsMsgHeader_Keys(msg, &keys, &n_keys) != NATS_OK)
+        return n;
+    for (int i = 0; i < n_keys; i++) {
+        if (natsMsgHeader_Get(msg, keys[i], &value) == NATS_OK)
+            n += strlen(keys[i]) + strlen(value) + 4;
+    }
+    free(keys);
+    return n;
+}
+
+/* Another host's, or too large: known before it goes out. Return: is that all that is to do? */
+static bool export_sorts_out(struct export *e, struct lease *lease, const json_t *envelope,
+                             size_t size)
+{
+    if (e->mapping->kind == MAPPING_TOPIC &&
+        envelope_is_foreign(envelope, e->source->mount_id, geteuid())) {
+        int r = lease_say(lease, "done");
+
+        lease_forget_message(lease);
+        DL_PREPEND(e->idle, lease);
+        lease->state = LEASE_IDLE;
+        e->stat.skipped++;
+        if (r < 0)
+            export_failed(e, r);
+        return true;
+    }
+    if (size <= e->max_payload)
+        return false;
+    export_too_large(e, lease, "the server takes");
+    return true;
+}
+
+static int export_send(struct export *e, struct lease *lease, const json_t *envelope, size_t n)
+{
+    size_t size = (size_t)json_integer_value(json_object_get(envelope, "size"));
+    const char *after = e->flight && !e->is_shared ? e->flight->prev->msg_id : NULL;
+    int r;
+
+    lease->msg_id = envelope_msg_id(envelope, e->source->mount_id);
+    if (export_sorts_out(e, lease, envelope, size))
+        return 0;
+    r = lease_read_rest(lease, &n, size);
+    if (r == 0)
+        r = lease_make_msg(lease, envelope, size);
+    if (r < 0)
+        return r;
+    if (size + lease_headers_bytes(lease->msg) > e->max_payload) {
+        export_too_large(e, lease, "the server takes, with its headers");
+        return 0;
+    }
+    if (!e->flight)
+        timer_set(&e->ack_timer, ACK_TIMEOUT_NS);
+    DL_APPEND(e->flight, lease);
+    e->n_flight++;
+    if (lease_publish(lease, after) < 0)
+        export_mend(e, false);
+    return 0;
+}
+
+/* Takes one message and sends it. Return: 0; -EAGAIN: there is none; another negative errno. */
+static int export_take(struct export *e, struct lease *lease)
+{
+    ssize_t n = read(lease->source.fd, e->buffer, e->n_buffer);
+    json_t *envelope;
+    int r;
+
+    if (n < 0)
+        return -errno;
+    r = envelope_read(lease->source.fd, &envelope);
+    if (r < 0)
+        return r;
+    DL_DELETE(e->idle, lease);
+    r = export_send(e, lease, envelope, (size_t)n);
+    json_decref(envelope);
+    return r;
+}
+
+static bool export_may_take(const struct export *e)
+{
+    return server_is_connected() && e->stream && !e->is_mending && !e->is_stopping && !e->is_gone &&
+           e->n_flight < (unsigned)e->settings->window;
+}
+
+/* An idle lease, made where there is none. Return: NULL: no more can be had. */
+static struct lease *export_idle(struct export *e)
+{
+    struct lease *lease;
+    int r;
+
+    if (e->idle)
+        return e->idle;
+    r = lease_new(e, &lease);
+    if (r == 0)
+        DL_APPEND(e->idle, lease);
+    else if (!e->n_flight || place_is_gone(&e->place, -r))
+        export_failed(e, r);
+    return e->idle;
+}
+
+static void export_wait(struct export *e, struct lease *lease)
+{
+    int r;
+
+    DL_DELETE(e->idle, lease);
+    lease->state = LEASE_WAITING;
+    e->waiting = lease;
+    r = loop_watch(&lease->source, EPOLLIN);
+    if (r < 0)
+        log_die(EXIT_STATUS_FAILED, "%s: %s", e->place.dir, strerror(-r));
+}
+
+static void export_pump(struct export *e)
+{
+    struct lease *lease;
+
+    if (e->waiting)
+        return;
+    for (int i = 0; i < TAKEN_AT_ONCE && export_may_take(e); i++) {
+        int r;
+
+        lease = export_idle(e);
+        if (!lease)
+            return;
+        r = export_take(e, lease);
+        if (r == -EAGAIN) {
+            export_wait(e, lease);
+            return;
+        }
+        if (r < 0 && r != -EINTR) {
+            export_failed(e, r);
+            return;
+        }
+    }
+    if (export_may_take(e))
+        loop_queue(&e->job);
+}
+
+static void export_run(struct job *job)
+{
+    struct export *e = container_of(job, struct export, job);
+
+    if (server_is_connected() && !export_has_stream(e))
+        return;
+    export_pump(e);
+}
+
+static void export_connection(struct listener *listener, bool is_connected)
+{
+    struct export *e = container_of(listener, struct export, listener);
+    struct lease *lease;
+
+    if (!is_connected) {
+        timer_stop(&e->retry_timer);
+        DL_FOREACH(e->flight, lease)
+        lease_unsend(lease);
+        e->is_mending = e->flight != NULL;
+        return;
+    }
+    if (server_max_payload() > e->max_payload)
+        export_let_go(e);
+    e->max_payload = server_max_payload();
+    e->retry_ns = RETRY_MIN_NS;
+    e->is_shared = false;
+    if (e->flight)
+        export_mend(e, true);
+    loop_queue(&e->job);
+}
+
+/* --- life --- */
+
+struct export *export_new(const struct mapping *mapping, const struct settings *settings,
+                          const struct envelope_source *source)
+{
+    struct export *e = xzalloc(sizeof(*e));
+    char *sub;
+    int r;
+
+    *e = (struct export){ .mapping = mapping,
+                          .settings = settings,
+                          .source = source,
+                          .listener = { .changed = export_connection },
+                          .job = { .run = export_run },
+                          .retry_ns = RETRY_MIN_NS,
+                          .buffer = xrealloc(NULL, READ_BYTES_MIN, 1),
+                          .n_buffer = READ_BYTES_MIN };
+    if (mapping->kind == MAPPING_TOPIC) {
+        sub = stream_encode("ipcfs-nats-", mapping->subject);
+        e->work = xasprintf("sub/%s/work", sub);
+        free(sub);
+    } else {
+        e->work = xstrdup("work");
+    }
+    place_init(&e->place, settings->mount, mapping->kind == MAPPING_TOPIC ? "topic" : "mbox",
+               mapping->name, export_returned);
+    r = export_open(e);
+    if (r < 0)
+        log_die(EXIT_STATUS_FAILED, "%s/%s: %s", e->place.dir, e->work, strerror(-r));
+    if (inbox_open(&e->acks, true, export_acknowledged) < 0 ||
+        timer_init(&e->ack_timer, export_overdue) < 0 ||
+        timer_init(&e->retry_timer, export_resend) < 0)
+        log_die(EXIT_STATUS_FAILED, "export %s: %s", mapping->name, strerror(errno));
+    server_listen(&e->listener);
+    return e;
+}
+
+void export_free(struct export *e)
+{
+    export_close_all(e);
+    inbox_close(&e->acks);
+    timer_deinit(&e->ack_timer);
+    timer_deinit(&e->retry_timer);
+    place_deinit(&e->place);
+    free(e->work);
+    free(e->stream);
+    free(e->last_dead);
+    free(e->told);
+    free(e->buffer);
+    free(e);
+}
+
+void export_stop(struct export *e)
+{
+    e->is_stopping = true;
+}
+
+bool export_is_idle(const struct export *e)
+{
+    return !e->flight || !server_is_connected();
+}
+
+void export_get_stat(const struct export *e, struct export_stat *ret)
+{
+    *ret = e->stat;
+    ret->in_flight = e->n_flight;
+    ret->is_gone = e->is_gone;
+    ret->held = 0;
+    for (const struct lease *l = e->held; l; l = l->next)
+        ret->held++;
+}
