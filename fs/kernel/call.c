@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "caller.h"
+#include "caller_descent.h"
 #include "kernel.h"
 
 static void call_free(struct call *call)

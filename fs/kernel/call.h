@@ -9,7 +9,7 @@
 
 #include <fuse_lowlevel.h>
 
-#include "caller.h"
+#include "caller_descent.h"
 #include "inquiry.h"
 #include "node.h"
 

@@ -1,8 +1,7 @@
+/* What /proc and the null signal tell of a thread and its process, while its request keeps it from going away. */
 #include "caller.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -12,7 +11,9 @@
 #include <unistd.h>
 
 #include "file.h"
-#include "inquiry.h"
+
+/* The field of /proc/TID/stat that says how a thread ends, as wait() gives it. */
+#define STAT_EXIT_CODE 52
 
 /* The null signal reaches nobody, but the kernel first checks that @tid is a thread of @pid: a
  * hundred times cheaper than to read /proc, and never out of date. EPERM says yes too. */
@@ -71,9 +72,7 @@ static bool read_status(pid_t tid, struct status *ret)
     return ret->pid > 0;
 }
 
-/* Reads how thread @tid ends: the 52nd field of /proc/TID/stat, as wait() gives it. Only of one that
- * is exiting, and so is in no execve. Return: 0 too when it can't be read. */
-static int read_exit_code(pid_t tid)
+unsigned long long caller_stat_field(pid_t tid, unsigned int number)
 {
     char path[64];
     char text[1024];
@@ -90,9 +89,9 @@ static int read_exit_code(pid_t tid)
     text[n] = '\0';
     /* The second field is a name in parentheses that may hold anything. */
     field = strrchr(text, ')');
-    for (int i = 2; i < 52 && field; i++)
+    for (unsigned int i = 2; i < number && field; i++)
         field = strchr(field + 1, ' ');
-    return field ? (int)strtol(field + 1, NULL, 10) : 0;
+    return field ? strtoull(field + 1, NULL, 10) : 0;
 }
 
 struct caller caller_of(fuse_req_t req)
@@ -150,46 +149,6 @@ pid_t caller_parent(pid_t pid)
     return read_status(pid, &status) ? status.ppid : 0;
 }
 
-int caller_descends_nearly(pid_t tid, pid_t ancestor)
-{
-    struct question question = question_descends(tid, ancestor);
-    int answer = inquiry_try(&question);
-
-    question_end(&question);
-    return answer == QUESTION_OPEN ? CALLER_ASKS : answer;
-}
-
-/* Return: what is known of @ancestor; NULL: nothing. */
-static const struct descent *find_descent(const struct descents *descents, pid_t ancestor)
-{
-    for (unsigned int i = 0; i < descents->n_known; i++) {
-        if (descents->known[i].ancestor == ancestor)
-            return &descents->known[i];
-    }
-    return NULL;
-}
-
-int caller_descends(const struct caller *caller, pid_t ancestor)
-{
-    const struct descent *known = find_descent(caller->descents, ancestor);
-    int answer;
-
-    if (known)
-        return known->descends;
-    answer = caller_descends_nearly(caller->tid, ancestor);
-    if (answer == CALLER_ASKS)
-        caller->descents->asked = ancestor;
-    return answer;
-}
-
-void caller_note_descent(struct descents *descents, bool descends)
-{
-    /* A mailbox that changes hands again and again makes its caller ask again. */
-    unsigned int i = descents->n_known < N_DESCENTS ? descents->n_known++ : 0;
-
-    descents->known[i] = (struct descent){ .ancestor = descents->asked, .descends = descends };
-}
-
 bool caller_can_wait(pid_t tid)
 {
     struct status status;
@@ -214,7 +173,7 @@ bool caller_is_exiting(pid_t tid)
 bool caller_is_being_killed(pid_t tid)
 {
     /* The low 7 bits are the signal; 0: it called exit(). */
-    return caller_is_exiting(tid) && (read_exit_code(tid) & 0x7f) != 0;
+    return caller_is_exiting(tid) && (caller_stat_field(tid, STAT_EXIT_CODE) & 0x7f) != 0;
 }
 
 struct msg_sender caller_as_sender(fuse_req_t req, _Atomic pid_t *last_pid)

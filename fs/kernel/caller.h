@@ -4,7 +4,6 @@
 
 #include <fuse_lowlevel.h>
 
-#include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -39,30 +38,9 @@ bool caller_ids(pid_t pid, uid_t *ret_uid, gid_t *ret_gid);
 /* Return: the pid of @pid's parent; 0 when there is none in sight. */
 pid_t caller_parent(pid_t pid);
 
-/* What has been found out about a caller's ancestors. A request asks for two at most. */
-#define N_DESCENTS 2
-
-struct descents {
-    struct descent {
-        pid_t ancestor; /* 0: none */
-        bool descends;
-    } known[N_DESCENTS];
-    unsigned int n_known;
-    pid_t asked;
-};
-
-/* The answer takes long: its request is to wait for it (call.h). No other function returns this. */
-#define CALLER_ASKS (-EINPROGRESS)
-
-/* Asks whether the process of @caller is @ancestor or descends from it, as far as its parents are alive.
- * @caller has descents. Return: 0: no; 1: yes; CALLER_ASKS. */
-int caller_descends(const struct caller *caller, pid_t ancestor);
-
-/* The same of thread @tid, which waits in a request. Return: 0; 1; CALLER_ASKS: it is not among the nearer ones. */
-int caller_descends_nearly(pid_t tid, pid_t ancestor);
-
-/* The answer to what was asked last. */
-void caller_note_descent(struct descents *descents, bool descends);
+/* Return: field @number (3 or more) of /proc/TID/stat, as proc(5) numbers them; 0: it can't be read. Context: @tid
+ * is not in execve: the kernel would let us wait for that, and that waits for us while it closes files. */
+unsigned long long caller_stat_field(pid_t tid, unsigned int number);
 
 /* Return: whether thread @tid, which is closing a file, may be made to wait for somebody. Not while it exits: no
  * signal reaches it any more. Nor while it is in execve: whoever looks at the process meanwhile (ps, top,

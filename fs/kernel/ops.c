@@ -24,22 +24,14 @@
 
 #include "call.h"
 #include "caller.h"
-#include "kernel.h"
-#include "listing.h"
+#include "caller_descent.h"
+#include "ops_dir.h"
+#include "ops_xattr.h"
 #include "reply.h"
+#include "request.h"
 
 /* The longest WRITE that we ask for; the kernel may be set to send less at once. */
 #define MAX_WRITE_BYTES (1U << 20)
-
-static struct kernel *kernel_of(fuse_req_t req)
-{
-    return fuse_req_userdata(req);
-}
-
-static struct node *node_of(fuse_req_t req, fuse_ino_t ino)
-{
-    return node_get(&kernel_of(req)->nodes, ino);
-}
 
 static struct file *file_of(const struct fuse_file_info *fi)
 {
@@ -594,168 +586,6 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino, off_t offset,
         fuse_reply_write(req, (size_t)n);
 }
 
-static int run_opendir(struct call *call)
-{
-    struct node *dir = node_of(call->req, call->ino);
-    struct listing *listing = NULL;
-    struct kernel *kernel = kernel_of(call->req);
-    int r = dir->ops->opendir ? dir->ops->opendir(dir, &call->caller) : 0;
-
-    if (r == CALLER_ASKS)
-        return r;
-    if (r == 0)
-        r = listing_new(&kernel->listings, kernel->quota, call->caller.uid, &listing);
-    if (r < 0) {
-        reply_result(call->req, r, "opendir", NULL);
-        return 0;
-    }
-    call->fi.fh = (uintptr_t)listing;
-    call->fi.cache_readdir = dir->ops->keeps_names;
-    call->fi.keep_cache = dir->ops->keeps_names;
-    if (fuse_reply_open(call->req, &call->fi) < 0)
-        listing_free(&kernel->listings, listing);
-    return 0;
-}
-
-static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-    struct call call = { .run = run_opendir, .ino = ino, .fi = *fi };
-
-    call_run(req, &call);
-}
-
-/* Return: 0 with the listing filled anew. */
-static int fill_listing(struct node *dir, struct listing *listing)
-{
-    int r;
-
-    listing_clear(listing);
-    r = listing_add(listing, ".", dir->id, S_IFDIR);
-    if (r == 0)
-        r = listing_add(listing, "..", NODE_ROOT_ID, S_IFDIR);
-    if (r == 0 && dir->ops->list)
-        r = dir->ops->list(dir, listing);
-    return r;
-}
-
-/* A directory that was open before somebody claimed it is not listed to others. */
-static int refill(const struct caller *caller, struct node *dir, struct listing *listing)
-{
-    int r = dir->ops->opendir ? dir->ops->opendir(dir, caller) : 0;
-
-    return r < 0 ? r : fill_listing(dir, listing);
-}
-
-/* Return: how many bytes of @buf the entries from @first on take, as many as fit in @size. */
-static size_t pack_entries(fuse_req_t req, const struct listing *listing, size_t first, char *buf,
-                           size_t size)
-{
-    size_t used = 0;
-
-    for (size_t i = first; i < listing->n_entries; i++) {
-        const struct listing_entry *entry = &listing->entries[i];
-        struct stat attr = { .st_ino = entry->ino, .st_mode = entry->type };
-        size_t n = fuse_add_direntry(req, buf + used, size - used, listing_name(listing, i), &attr,
-                                     (off_t)i + 1);
-
-        if (n > size - used)
-            break;
-        used += n;
-    }
-    return used;
-}
-
-/* Entries that are being packed as a READDIR's answer. */
-struct packing {
-    fuse_req_t req;
-    char *buf;
-    size_t size;
-    size_t n_used;
-};
-
-static bool pack_one(void *arg, const char *name, uint64_t ino, mode_t type, uint64_t next)
-{
-    struct packing *packing = arg;
-    struct stat attr = { .st_ino = ino, .st_mode = type };
-    size_t left = packing->size - packing->n_used;
-    size_t n = fuse_add_direntry(packing->req, packing->buf + packing->n_used, left, name, &attr,
-                                 (off_t)next);
-
-    if (n > left)
-        return false;
-    packing->n_used += n;
-    return true;
-}
-
-/* As pack_entries, of a directory that lists itself. */
-static size_t pack_from(fuse_req_t req, struct node *dir, off_t after, char *buf, size_t size)
-{
-    struct packing packing = { .req = req, .buf = buf, .size = size };
-    const struct node_listing to = { .add = pack_one, .arg = &packing };
-
-    dir->ops->list_from(dir, (uint64_t)after, &to);
-    return packing.n_used;
-}
-
-/* As pack_entries, of a directory that keeps something in the listing, to those whom it admits still. Return: 0;
- * CALLER_ASKS; a negative errno. */
-static int pack_part(const struct call *call, struct node *dir, struct listing *listing, char *buf,
-                     size_t *ret_n_used)
-{
-    struct packing packing = { .req = call->req, .buf = buf, .size = call->size };
-    const struct node_listing to = { .add = pack_one, .arg = &packing };
-    int r = dir->ops->opendir ? dir->ops->opendir(dir, &call->caller) : 0;
-
-    if (r == 0)
-        r = dir->ops->list_part(dir, listing, (uint64_t)call->offset, &to);
-    *ret_n_used = packing.n_used;
-    return r;
-}
-
-static int run_readdir(struct call *call)
-{
-    struct listing *listing = (struct listing *)(uintptr_t)call->fi.fh;
-    struct node *dir = node_of(call->req, call->ino);
-    char *buf = malloc(call->size);
-    size_t n_used = 0;
-    int r = buf ? 0 : -ENOMEM;
-
-    if (r == 0 && dir->ops->list_part)
-        r = pack_part(call, dir, listing, buf, &n_used);
-    else if (r == 0 && dir->ops->list_from)
-        n_used = pack_from(call->req, dir, call->offset, buf, call->size);
-    else if (r == 0 && call->offset == 0)
-        r = refill(&call->caller, dir, listing);
-    if (r == 0 && !dir->ops->list_part && !dir->ops->list_from)
-        n_used = pack_entries(call->req, listing, (size_t)call->offset, buf, call->size);
-    if (r == 0)
-        fuse_reply_buf(call->req, buf, n_used);
-    else if (r != CALLER_ASKS)
-        reply_result(call->req, r, "readdir", NULL);
-    free(buf);
-    return r == CALLER_ASKS ? r : 0;
-}
-
-/* The kernel reads one open directory in one thread at a time. */
-static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
-                       struct fuse_file_info *fi)
-{
-    struct call call = {
-        .run = run_readdir, .ino = ino, .size = size, .offset = offset, .fi = *fi
-    };
-
-    call_run(req, &call);
-}
-
-static void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-    struct listing *listing = (struct listing *)(uintptr_t)fi->fh;
-
-    (void)ino;
-    listing_free(&kernel_of(req)->listings, listing);
-    fuse_reply_err(req, 0);
-}
-
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 {
     struct kernel *kernel = kernel_of(req);
@@ -774,73 +604,6 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 
     (void)ino;
     fuse_reply_statfs(req, &st);
-}
-
-/* Answers with @n bytes of @value, or with how many there are. */
-static void reply_xattr(fuse_req_t req, const char *value, size_t n, size_t size)
-{
-    if (size == 0)
-        fuse_reply_xattr(req, n);
-    else if (n > size)
-        fuse_reply_err(req, ERANGE);
-    else
-        fuse_reply_buf(req, value, n);
-}
-
-/* Answers with what a node gave: @r, and if that is 0, @n bytes, which are freed. */
-static void reply_and_free_xattr(fuse_req_t req, int r, char *value, size_t n, size_t size)
-{
-    if (r < 0) {
-        reply_result(req, r, "getxattr", NULL);
-        return;
-    }
-    reply_xattr(req, value, n, size);
-    free(value);
-}
-
-static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value,
-                        size_t size, int flags)
-{
-    struct node *node = node_of(req, ino);
-    int r = -EOPNOTSUPP;
-
-    if (node->ops->xattr_set)
-        r = node->ops->xattr_set(node, name, value, size, flags);
-    reply_result(req, r, "setxattr", NULL);
-}
-
-static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
-{
-    struct node *node = node_of(req, ino);
-    int r = -EOPNOTSUPP;
-
-    if (node->ops->xattr_remove)
-        r = node->ops->xattr_remove(node, name);
-    reply_result(req, r, "removexattr", NULL);
-}
-
-static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
-{
-    struct node *node = node_of(req, ino);
-    char *value = NULL;
-    size_t n = 0;
-    int r = -ENODATA;
-
-    if (node->ops->xattr_get)
-        r = node->ops->xattr_get(node, name, &value, &n);
-    reply_and_free_xattr(req, r, value, n, size);
-}
-
-static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
-{
-    struct node *node = node_of(req, ino);
-    char *names = NULL;
-    size_t n = 0;
-    int r = 0;
-
-    if (node->ops->xattr_list)
-        r = node->ops->xattr_list(node, &names, &n);
-    reply_and_free_xattr(req, r, names, n, size);
 }
 
 const struct fuse_lowlevel_ops kernel_ops = {
@@ -872,12 +635,12 @@ const struct fuse_lowlevel_ops kernel_ops = {
     .fallocate = op_fallocate,
     .lseek = op_lseek,
     .copy_file_range = op_copy_file_range,
-    .opendir = op_opendir,
-    .readdir = op_readdir,
-    .releasedir = op_releasedir,
+    .opendir = ops_opendir,
+    .readdir = ops_readdir,
+    .releasedir = ops_releasedir,
     .statfs = op_statfs,
-    .setxattr = op_setxattr,
-    .getxattr = op_getxattr,
-    .listxattr = op_listxattr,
-    .removexattr = op_removexattr,
+    .setxattr = ops_setxattr,
+    .getxattr = ops_getxattr,
+    .listxattr = ops_listxattr,
+    .removexattr = ops_removexattr,
 };

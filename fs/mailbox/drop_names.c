@@ -1,3 +1,5 @@
+/* Names of what was sent are kept in rings by user, newest first: who asks for one soon after finds it, and what nobody
+ * asks for is forgotten by time or by what comes after it. */
 #include "drop_names.h"
 
 #include <errno.h>
@@ -17,6 +19,11 @@
 
 /* How far above a caller a sender is looked for: a program, its shell, and what the shell starts. */
 #define N_GENERATIONS 4
+
+/* The field of /proc/PID/stat that says when a process started. The kernel lets a reader wait for an execve that is
+ * under way: so it is read only of a process that one of its own threads has just asked us something from, because
+ * such an execve has first ended all other threads. */
+#define STAT_START_TIME 22
 
 /* PID_FS_MAGIC of <linux/magic.h>: where a pidfd has an inode number of its own (Linux 6.9). */
 #define PIDFS_MAGIC 0x50494446
@@ -85,34 +92,6 @@ static struct drop_names_ring *ring_of(struct drop_names *names, uid_t uid)
     return &names->rings[hash_of(&uid, sizeof(uid)) % DROP_NAMES_N_RINGS];
 }
 
-/* Return: the 22nd field of /proc/PID/stat, when @pid started; 0: it can't be read. The kernel lets this wait for an execve of
- * @pid's that is under way: only for a process that one of its own threads has just asked us something from, because such
- * an execve has first ended all other threads. */
-static uint64_t start_time(pid_t pid)
-{
-    unsigned long long time = 0;
-    char path[64];
-    char text[1024];
-    const char *field;
-    size_t n;
-    FILE *stat;
-
-    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-    stat = fopen(path, "re");
-    if (!stat)
-        return 0;
-    n = fread(text, 1, sizeof(text) - 1, stat);
-    fclose(stat);
-    text[n] = '\0';
-    /* The second field is a name in parentheses that may hold anything. */
-    field = strrchr(text, ')');
-    for (int i = 2; i < 22 && field; i++)
-        field = strchr(field + 1, ' ');
-    if (field)
-        sscanf(field, "%llu", &time);
-    return time;
-}
-
 /* Return: whether pidfds have inode numbers; then *@ret_ino is @pid's, or 0: it has ended. */
 static bool find_pidfd_ino(pid_t pid, uint64_t *ret_ino)
 {
@@ -138,7 +117,7 @@ static uint64_t find_birth(pid_t pid, bool is_caller)
 
     if (find_pidfd_ino(pid, &birth))
         return birth;
-    return is_caller ? start_time(pid) : 0;
+    return is_caller ? caller_stat_field(pid, STAT_START_TIME) : 0;
 }
 
 static struct drop_name *new_name(const struct wanted *as, const struct process_id *sender)

@@ -16,6 +16,7 @@
 
 #include "box.h"
 #include "fs/kernel/caller.h"
+#include "fs/kernel/caller_descent.h"
 #include "core/base/fd.h"
 #include "fs/kernel/kernel.h"
 #include "fs/kernel/parked.h"

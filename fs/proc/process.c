@@ -14,6 +14,7 @@
 #include "core/base/fd.h"
 #include "core/base/size.h"
 #include "fs/kernel/caller.h"
+#include "fs/kernel/caller_descent.h"
 #include "fs/kernel/kernel.h"
 #include "fs/kernel/pidfd.h"
 
