@@ -11,6 +11,7 @@
 #include "box_dir.h"
 #include "call.h"
 #include "drop.h"
+#include "drop_create.h"
 #include "lines.h"
 #include "owner.h"
 #include "queue.h"

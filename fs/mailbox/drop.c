@@ -1,764 +1,16 @@
-/* A file in drop/ has its place in the mailbox from the start, is charged before it grows, and has all that its
- * close will need, so that closing it can't fail. Each open makes a file of its own, whatever its name: nobody finds
- * one that is open.
- *
- * What is written collects in the message that it will be: nothing is copied at the close, and a gap takes no memory
- * (msg_resize). It is sent at the close: a FLUSH by the process that created it, after something was written, for its
- * last descriptor of the file (shells close others before, and children close theirs); or else the RELEASE. A file
- * of which a signal has killed the creator or the last writer is not sent.
- *
- * Once it is sent its name goes on answering to its sender (drop_names.h), and changes nothing. The kernel can't tell a
+/* Once a file is sent its name goes on answering to its sender (drop_names.h), and changes nothing. The kernel can't tell a
  * lookup that asks from one that is going to open: so the sender's next open of that name, which means another file,
- * comes as an OPEN of the node that the lookup was answered with (struct again). It makes a new file, as a
- * CREATE does, and that node is the new file's from then on.
- *
- * The mailbox may be removed meanwhile: a place that is taken does not keep it, and whoever has the file open
- * gets EIDRM. */
+ * comes as an OPEN of the node that the lookup was answered with (struct drop_again). It makes a new file, as a
+ * CREATE does, and that node is the new file's from then on. */
 #include "drop.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fuse.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "box.h"
-#include "fs/kernel/caller.h"
+#include "drop_create.h"
 #include "fs/kernel/kernel.h"
-#include "fs/kernel/last_close.h"
-#include "fs/kernel/parked.h"
-
-/* What an open file is charged at least, its place included: it takes memory even while nothing is in it. */
-#define DROP_MIN_CHARGE_BYTES 2048
-
-enum drop_state {
-    DROP_COLLECTING,
-    DROP_SPOILED, /* a writer was killed, or a write failed: what there was, was not all */
-    DROP_DONE,    /* sent, or given up: its place and charge are gone */
-};
-
-/* A name that still answers, as the kernel knows it after one lookup. */
-struct again {
-    atomic_uint n_refs;
-    struct door *door; /* of the box, as a node has it */
-    struct stat attr;
-    pthread_mutex_t lock;
-    /* Under lock: */
-    bool is_opened;         /* there is a new file under that name, or is going to be */
-    uint64_t node_id;       /* that file's */
-    struct drop_file *drop; /* a reference; NULL: not yet */
-    char name[];
-};
-
-struct drop_file {
-    struct file file;
-    uint64_t node_id;
-    struct msg_sender sender;  /* who created it */
-    _Atomic pid_t last_writer; /* the process that wrote last, */
-    _Atomic pid_t its_parent;  /* and who had started it */
-    /* Under file.lock: */
-    enum drop_state state;
-    int error;                /* no longer collecting: what a write gets; negative */
-    struct msg *msg;          /* what was written so far; NULL once it is spoiled or done */
-    uint64_t charged;         /* bytes, to the creator, beside those of the place */
-    bool has_place;           /* in the mailbox */
-    struct mbox_op *detached; /* for a close that nobody waits for */
-    struct drop_name *name;   /* to be remembered once it is sent */
-    struct again *again;      /* a reference, while it waits for its place: whose node it gets */
-    uint64_t sent_bytes;      /* its size, once it is sent */
-    bool has_written;
-    bool waits_in_dir; /* for its place, in the node of drop/ that all share */
-    struct attr attr;
-};
-
-/* They, the file's node and an empty message. */
-_Static_assert(sizeof(struct drop_file) + sizeof(struct node) + sizeof(struct msg) +
-                       sizeof(struct mbox_op) <=
-                   DROP_MIN_CHARGE_BYTES,
-               "an open file costs more than it is charged");
-
-static struct again *again_ref(struct again *again)
-{
-    atomic_fetch_add_explicit(&again->n_refs, 1, memory_order_relaxed);
-    return again;
-}
-
-static void again_unref(struct again *again)
-{
-    if (atomic_fetch_sub_explicit(&again->n_refs, 1, memory_order_acq_rel) > 1)
-        return;
-    if (again->drop)
-        file_unref(&again->drop->file);
-    door_remove_node(again->door);
-    pthread_mutex_destroy(&again->lock);
-    free(again);
-}
-
-/* Return: what tells the drop/ of @mbox from others. It never changes. */
-static uint64_t dir_ino(struct mbox *mbox)
-{
-    return box_of(mbox)->dir.ino;
-}
-
-static struct drop_file *drop_of(struct node *node)
-{
-    return node->object;
-}
-
-static void get_attr(struct drop_file *drop, struct stat *ret_attr)
-{
-    pthread_mutex_lock(&drop->file.lock);
-    attr_get(&drop->attr, ret_attr);
-    ret_attr->st_size = (off_t)(drop->msg ? drop->msg->size_bytes : drop->sent_bytes);
-    pthread_mutex_unlock(&drop->file.lock);
-}
-
-static void node_getattr(struct node *node, struct stat *ret_attr)
-{
-    get_attr(drop_of(node), ret_attr);
-}
-
-/* Return: what a message of @size_bytes costs more than an empty one. */
-static uint64_t extra_charge(size_t size_bytes)
-{
-    return size_bytes > MSG_MIN_CHARGE_BYTES ? size_bytes - MSG_MIN_CHARGE_BYTES : 0;
-}
-
-/* Return: what a file of @size_bytes is charged beside its place. */
-static uint64_t charge_of(uint64_t size_bytes)
-{
-    uint64_t bytes = size_bytes > DROP_MIN_CHARGE_BYTES ? size_bytes : DROP_MIN_CHARGE_BYTES;
-
-    return bytes - MSG_MIN_CHARGE_BYTES;
-}
-
-/* Under lock, or before others see it: makes the charge @bytes. Return: as quota_charge; it can't fail to shrink. */
-static int set_charge(struct drop_file *drop, uint64_t bytes)
-{
-    struct quota *quota = drop->file.kernel->quota;
-    int r = 0;
-
-    if (bytes > drop->charged)
-        r = quota_charge(quota, drop->sender.uid, bytes - drop->charged);
-    else
-        quota_release(quota, drop->sender.uid, drop->charged - bytes);
-    if (r == 0)
-        drop->charged = bytes;
-    return r;
-}
-
-/* Under lock: it will not be sent. */
-static void spoil(struct drop_file *drop, int error)
-{
-    if (drop->state != DROP_COLLECTING)
-        return;
-    drop->state = DROP_SPOILED;
-    drop->error = error;
-    msg_unref(drop->msg);
-    drop->msg = NULL;
-    set_charge(drop, charge_of(0));
-}
-
-/* Return: 0; -EFBIG; -EIDRM. */
-static int check_size(struct drop_file *drop, uint64_t size_bytes)
-{
-    struct mbox_limits limits;
-    int r = mbox_get_limits(drop->file.mbox, &limits);
-
-    return r == 0 && size_bytes > limits.bytes ? -EFBIG : r;
-}
-
-/* Under lock: makes the message @size_bytes long, and its charge so too, before there is memory for it. What is new is
- * zero.
- * Return: 0; -EFBIG; -ENOSPC, -EDQUOT, -ENOMEM, -EIDRM: it is spoiled; -EPIPE: it is done already. */
-static int resize(struct drop_file *drop, uint64_t size_bytes)
-{
-    uint64_t charged = drop->charged;
-    int r;
-
-    if (drop->state != DROP_COLLECTING)
-        return drop->error;
-    r = check_size(drop, size_bytes);
-    if (r == 0 && charge_of(size_bytes) > charged)
-        r = set_charge(drop, charge_of(size_bytes));
-    if (r == 0)
-        r = msg_resize(&drop->msg, size_bytes);
-    if (r < 0) {
-        spoil(drop, r);
-        return r;
-    }
-    set_charge(drop, charge_of(size_bytes));
-    attr_touch(&drop->attr);
-    return 0;
-}
-
-/* Under lock: @size bytes at @offset, or at the end. Return: 0; as resize. */
-static int write_bytes(struct drop_file *drop, const char *data, size_t size, off_t offset,
-                       bool at_end)
-{
-    uint64_t end;
-    int r = 0;
-
-    /* The kernel may still take the file to be as long as the one that was sent by its name. */
-    if (at_end && drop->msg)
-        offset = (off_t)drop->msg->size_bytes;
-    end = (uint64_t)offset + size;
-
-    if (drop->state != DROP_COLLECTING || !drop->msg || end > drop->msg->size_bytes)
-        r = resize(drop, end);
-    else if ((r = check_size(drop, 0)) < 0)
-        spoil(drop, r);
-    if (r == 0) {
-        /* Collecting, as it is then, there is a message. */
-        assert(drop->msg && data);
-        memcpy(drop->msg->data + offset, data, size);
-        drop->has_written = true;
-    }
-    return r;
-}
-
-static int set_attr(struct drop_file *drop, const struct node_change *change)
-{
-    int r = 0;
-
-    pthread_mutex_lock(&drop->file.lock);
-    if (change->to_set & FUSE_SET_ATTR_SIZE)
-        r = resize(drop, (uint64_t)change->attr.st_size);
-    /* A file that is one hole: cp only sets its size. */
-    if (r == 0 && drop->msg && drop->msg->size_bytes > 0)
-        drop->has_written = true;
-    if (r == 0)
-        attr_change(&drop->attr, change);
-    pthread_mutex_unlock(&drop->file.lock);
-    return r;
-}
-
-static int node_setattr(struct node *node, const struct node_change *change)
-{
-    return set_attr(drop_of(node), change);
-}
-
-/* As a truncation that only grows. Room in a file's end is never kept: it is charged as it grows. */
-static int allocate(struct drop_file *drop, int mode, off_t offset, off_t length)
-{
-    uint64_t end = (uint64_t)offset + (uint64_t)length;
-    int r = 0;
-
-    if (mode & ~FALLOC_FL_KEEP_SIZE)
-        return -EOPNOTSUPP;
-    if (mode & FALLOC_FL_KEEP_SIZE)
-        return 0;
-    pthread_mutex_lock(&drop->file.lock);
-    if (!drop->msg || end > drop->msg->size_bytes)
-        r = resize(drop, end);
-    if (r == 0)
-        drop->has_written = true;
-    pthread_mutex_unlock(&drop->file.lock);
-    return r;
-}
-
-static int node_fallocate(struct node *node, int mode, off_t offset, off_t length)
-{
-    return allocate(drop_of(node), mode, offset, length);
-}
-
-/* A message has none, but who copies a file with some (rsync -X, cp --preserve=xattr) has sent it when it is told that
- * they could not be set, and would take it for a failure. Programs know themselves what to do without ACLs. */
-static int ignore_xattr(struct node *node, const char *name, const char *value, size_t size,
-                        int flags)
-{
-    (void)node;
-    (void)value;
-    (void)size;
-    (void)flags;
-    return strncmp(name, "system.", strlen("system.")) == 0 ? -EOPNOTSUPP : 0;
-}
-
-static void node_release(struct node *node)
-{
-    file_unref(&drop_of(node)->file);
-}
-
-/* Nobody opens it by its descriptor. */
-static const struct node_ops node_ops = {
-    .getattr = node_getattr,
-    .setattr = node_setattr,
-    .sets_size = true,
-    .fallocate = node_fallocate,
-    .xattr_set = ignore_xattr,
-    .release = node_release,
-};
-
-static void note_writer(struct drop_file *drop, fuse_req_t req)
-{
-    pid_t before = atomic_load_explicit(&drop->last_writer, memory_order_relaxed);
-    pid_t pid = caller_as_sender(req, &drop->last_writer).pid;
-
-    /* Relaxed: writers at the same moment are told apart by nobody. */
-    if (pid != before)
-        atomic_store_explicit(&drop->its_parent, caller_parent(pid), memory_order_relaxed);
-}
-
-static void drop_write(struct file *file, fuse_req_t req, const char *data, size_t size,
-                       off_t offset, int flags)
-{
-    struct drop_file *drop = (struct drop_file *)file;
-    int r;
-
-    note_writer(drop, req);
-    pthread_mutex_lock(&file->lock);
-    r = write_bytes(drop, data, size, offset, flags & O_APPEND);
-    pthread_mutex_unlock(&file->lock);
-    if (r < 0)
-        fuse_reply_err(req, -r);
-    else
-        fuse_reply_write(req, size);
-}
-
-/* Under lock: copies what there is of @size bytes from @offset on. Return: 0 with *ret_n of them; -EIDRM; -EPIPE: it is
- * sent already, or will never be. */
-static int read_bytes(struct drop_file *drop, char *data, size_t size, off_t offset, size_t *ret_n)
-{
-    size_t start = (size_t)offset;
-    size_t left;
-    int r = drop->state == DROP_COLLECTING ? check_size(drop, 0) : drop->error;
-
-    if (r < 0)
-        return r;
-    left = start < drop->msg->size_bytes ? drop->msg->size_bytes - start : 0;
-    *ret_n = size < left ? size : left;
-    if (*ret_n > 0)
-        memcpy(data, drop->msg->data + start, *ret_n);
-    return 0;
-}
-
-/* Copied, because a writer may move the bytes while the kernel is told. */
-static void drop_read(struct file *file, fuse_req_t req, size_t size, off_t offset, int flags)
-{
-    char *data = malloc(size);
-    size_t n = 0;
-    int r = data ? 0 : -ENOMEM;
-
-    (void)flags;
-    if (r == 0) {
-        pthread_mutex_lock(&file->lock);
-        r = read_bytes((struct drop_file *)file, data, size, offset, &n);
-        pthread_mutex_unlock(&file->lock);
-    }
-    if (r < 0)
-        fuse_reply_err(req, -r);
-    else
-        fuse_reply_buf(req, data, n);
-    free(data);
-}
-
-/* Takes what was collected, to be sent; the place and the charge go with it.
- * Return: NULL: there is nothing to be sent (any more). */
-static struct msg *take_collected(struct drop_file *drop)
-{
-    struct msg *msg = NULL;
-
-    pthread_mutex_lock(&drop->file.lock);
-    if (drop->state == DROP_COLLECTING && drop->has_written) {
-        msg = drop->msg;
-        drop->msg = NULL;
-        drop->state = DROP_DONE;
-        drop->error = -EPIPE;
-        drop->has_place = false;
-        drop->sent_bytes = msg->size_bytes;
-        set_charge(drop, extra_charge(msg->size_bytes));
-        /* It is the message's from now on. */
-        drop->charged = 0;
-    }
-    pthread_mutex_unlock(&drop->file.lock);
-    return msg;
-}
-
-/* It is sent: its name answers. That its owner may open it is what lets the sender send another by that name. */
-static void remember(struct drop_file *drop)
-{
-    struct drop_name *name;
-    struct stat attr;
-
-    get_attr(drop, &attr);
-    attr.st_mode |= S_IRUSR | S_IWUSR;
-    pthread_mutex_lock(&drop->file.lock);
-    name = drop->name;
-    drop->name = NULL;
-    pthread_mutex_unlock(&drop->file.lock);
-    if (name)
-        drop_names_remember(&box_of(drop->file.mbox)->boxes->drop_names, name, &attr);
-}
-
-/* Sends what nobody waits for. */
-static void send_detached(struct drop_file *drop, struct msg *msg, struct mbox_ready *ready)
-{
-    struct mbox_op *op = drop->detached;
-
-    drop->detached = NULL;
-    remember(drop);
-    if (mbox_post_reserved(drop->file.mbox, msg, op, ready) != MBOX_PARKED)
-        free(op);
-}
-
-static void complete_close(struct mbox_op *op, struct mbox_ready *ready)
-{
-    struct ended ended = parked_end(op);
-
-    (void)ready;
-    if (ended.result == 0)
-        remember((struct drop_file *)ended.file);
-    fuse_reply_err(ended.req, -ended.result);
-    file_unref(ended.file);
-}
-
-/* Sends @msg before the close is answered; in a rendezvous, once a receiver has it.
- * Return: 0; MBOX_PARKED: @req will be answered; a negative errno. */
-static int send_collected(struct drop_file *drop, fuse_req_t req, struct msg *msg,
-                          struct mbox_ready *ready)
-{
-    struct parked *parked = NULL;
-    int r;
-
-    if (caller_can_wait(fuse_req_ctx(req)->pid))
-        parked = parked_new(&drop->file, drop->file.mbox, req, 0, complete_close);
-    if (!parked) {
-        send_detached(drop, msg, ready);
-        return 0;
-    }
-    r = mbox_post_reserved(drop->file.mbox, msg, &parked->op, ready);
-    if (r != MBOX_PARKED)
-        parked_free(parked);
-    if (r == 0)
-        remember(drop);
-    return r;
-}
-
-/* The creator, who wrote last, or who had started that to write for it, as a shell does. */
-static bool is_writer(struct drop_file *drop, pid_t tid)
-{
-    pid_t pid = caller_process(tid, drop->sender.pid);
-
-    return pid == drop->sender.pid ||
-           pid == atomic_load_explicit(&drop->last_writer, memory_order_relaxed) ||
-           pid == atomic_load_explicit(&drop->its_parent, memory_order_relaxed);
-}
-
-static bool has_lost_its_mailbox(struct drop_file *drop)
-{
-    bool has_lost;
-
-    pthread_mutex_lock(&drop->file.lock);
-    has_lost = drop->state == DROP_SPOILED && drop->error == -EIDRM;
-    pthread_mutex_unlock(&drop->file.lock);
-    return has_lost;
-}
-
-static void spoil_by_death(struct drop_file *drop)
-{
-    pthread_mutex_lock(&drop->file.lock);
-    spoil(drop, -EPIPE);
-    pthread_mutex_unlock(&drop->file.lock);
-}
-
-static bool has_something(struct drop_file *drop)
-{
-    bool has_written;
-
-    pthread_mutex_lock(&drop->file.lock);
-    has_written = drop->state == DROP_COLLECTING && drop->has_written;
-    pthread_mutex_unlock(&drop->file.lock);
-    return has_written;
-}
-
-static void close_found_out(struct file *file, fuse_req_t req, int is_last)
-{
-    struct drop_file *drop = (struct drop_file *)file;
-    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
-    struct msg *msg = NULL;
-    int r = is_last < 0 ? is_last : 0;
-
-    if (is_last > 0)
-        msg = take_collected(drop);
-    if (msg)
-        r = send_collected(drop, req, msg, &ready);
-    else if (has_lost_its_mailbox(drop))
-        r = -EIDRM;
-    if (r != MBOX_PARKED)
-        fuse_reply_err(req, -r);
-    msg_unref(msg);
-    mbox_ready_run(&ready);
-}
-
-static void drop_flush(struct file *file, fuse_req_t req)
-{
-    struct drop_file *drop = (struct drop_file *)file;
-    pid_t tid = fuse_req_ctx(req)->pid;
-
-    if (caller_is_being_killed(tid) && is_writer(drop, tid))
-        spoil_by_death(drop);
-    if (has_something(drop))
-        last_close_find_out(file, req, drop->sender.pid, drop->attr.ino, close_found_out);
-    else
-        close_found_out(file, req, 0);
-}
-
-/* Gives up what was not sent, and the place for it. */
-static void give_up(struct drop_file *drop, struct mbox_ready *ready)
-{
-    bool has_place;
-
-    pthread_mutex_lock(&drop->file.lock);
-    spoil(drop, -EPIPE);
-    has_place = drop->has_place;
-    drop->has_place = false;
-    drop->state = DROP_DONE;
-    set_charge(drop, 0);
-    pthread_mutex_unlock(&drop->file.lock);
-    if (has_place)
-        mbox_unreserve(drop->file.mbox, drop->sender, ready);
-}
-
-/* Whoever held the last handle was not the creator: a child that went on writing, or has closed it
- * after the creator was gone. */
-static void drop_release(struct file *file)
-{
-    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
-    struct drop_file *drop = (struct drop_file *)file;
-    struct msg *msg = take_collected(drop);
-
-    if (msg)
-        send_detached(drop, msg, &ready);
-    else
-        give_up(drop, &ready);
-    msg_unref(msg);
-    mbox_ready_run(&ready);
-    if (drop->node_id)
-        prune_later(&file->kernel->prune, drop->node_id);
-}
-
-static void drop_close(struct file *file)
-{
-    struct drop_file *drop = (struct drop_file *)file;
-
-    msg_unref(drop->msg);
-    free(drop->detached);
-    free(drop->name);
-    if (drop->again)
-        again_unref(drop->again);
-    set_charge(drop, 0);
-}
-
-static const struct file_ops file_ops = {
-    .open_flags = FOPEN_DIRECT_IO,
-    .read = drop_read,
-    .write = drop_write,
-    .flush = drop_flush,
-    .release = drop_release,
-    .close = drop_close,
-    .size = sizeof(struct drop_file),
-};
-
-/* What there is to be created. */
-struct creation {
-    struct mbox *mbox;
-    const char *name;
-    mode_t mode;
-    struct again *again; /* whose node it gets; NULL: a new one */
-    bool shares_dir;     /* it is made in the node of drop/ that all share (drop_dirs.h) */
-};
-
-/* Return: 0 with all that the file needs until its name answers; -EDQUOT, -ENOSPC, -ENOMEM. */
-static int equip(struct drop_file *drop, const struct creation *creation, fuse_req_t req)
-{
-    struct caller caller = caller_of(req);
-    int r = set_charge(drop, charge_of(0));
-
-    if (r < 0)
-        return r;
-    drop->msg = msg_alloc(0, 0, drop->sender);
-    drop->detached = detached_op_new();
-    drop->name = drop_name_new(dir_ino(creation->mbox), creation->name, &caller);
-    return drop->msg && drop->detached && drop->name ? 0 : -ENOMEM;
-}
-
-/* Return: 0 with a file that has no place yet; as equip. */
-static int new_file(const struct creation *creation, fuse_req_t req, struct drop_file **ret_drop)
-{
-    const struct fuse_ctx *ctx = fuse_req_ctx(req);
-    struct kernel *kernel = box_of(creation->mbox)->boxes->kernel;
-    struct drop_file *drop;
-    struct file *file;
-    uint64_t ino;
-    int r;
-
-    r = file_new(&kernel->files, &file_ops, creation->mbox, &file);
-    if (r < 0)
-        return r;
-    box_add_file(box_of(creation->mbox), file);
-    drop = (struct drop_file *)file;
-    drop->sender = caller_as_sender(req, &drop->last_writer);
-    if (creation->again)
-        drop->again = again_ref(creation->again);
-    ino = drop->again ? drop->again->attr.st_ino : nodes_new_inos(&kernel->nodes, 1);
-    attr_init(&drop->attr, ino, S_IFREG | (creation->mode & 0777), ctx->uid, ctx->gid);
-    r = equip(drop, creation, req);
-    if (r < 0) {
-        file_discard(file);
-        return r;
-    }
-    *ret_drop = drop;
-    return 0;
-}
-
-/* Answers the OPEN that made @drop: the node that was opened is its own now. */
-static void reply_open(struct drop_file *drop, fuse_req_t req)
-{
-    struct again *again = drop->again;
-
-    drop->again = NULL;
-    file_ref(&drop->file);
-    pthread_mutex_lock(&again->lock);
-    again->drop = drop;
-    drop->node_id = again->node_id;
-    pthread_mutex_unlock(&again->lock);
-    again_unref(again);
-    file_reply_open(&drop->file, req, drop->node_id);
-}
-
-static void reply_create(struct drop_file *drop, fuse_req_t req)
-{
-    struct kernel *kernel = drop->file.kernel;
-    struct node *node;
-    int r;
-
-    file_ref(&drop->file);
-    r = node_obtain(&kernel->nodes, &node_ops, drop, NULL, &node);
-    if (r == 0) {
-        drop->node_id = node->id;
-        file_reply_create(&drop->file, req, NULL, node);
-        return;
-    }
-    file_unref(&drop->file);
-    fuse_reply_err(req, -r);
-    file_release(&drop->file);
-}
-
-/* The file has its place. */
-static void reply(struct drop_file *drop, fuse_req_t req)
-{
-    drop->has_place = true;
-    if (drop->again)
-        reply_open(drop, req);
-    else
-        reply_create(drop, req);
-}
-
-static void reply_failure(struct drop_file *drop, fuse_req_t req, int result)
-{
-    if (drop->again) {
-        pthread_mutex_lock(&drop->again->lock);
-        drop->again->is_opened = false;
-        pthread_mutex_unlock(&drop->again->lock);
-    }
-    fuse_reply_err(req, -result);
-    file_discard(&drop->file);
-}
-
-static void complete_create(struct mbox_op *op, struct mbox_ready *ready)
-{
-    struct ended ended = parked_end(op);
-    struct drop_file *drop = (struct drop_file *)ended.file;
-
-    (void)ready;
-    if (drop->waits_in_dir)
-        atomic_fetch_sub(&box_of(drop->file.mbox)->n_waiting_in_drop, 1);
-    if (ended.result < 0)
-        reply_failure(drop, ended.req, ended.result);
-    else
-        reply(drop, ended.req);
-    file_unref(ended.file);
-}
-
-/* Takes a place for @drop. @waits: for one, if there is none.
- * Return: 0; MBOX_PARKED: complete_create goes on; a negative errno. */
-static int take_place(struct drop_file *drop, fuse_req_t req, bool waits, struct mbox_ready *ready)
-{
-    struct parked *parked = parked_new(&drop->file, drop->file.mbox, req, 0, complete_create);
-    int r;
-
-    if (!parked)
-        return -ENOMEM;
-    parked->op.nonblock = !waits;
-    r = mbox_reserve(drop->file.mbox, drop->sender, &parked->op, ready);
-    if (r != MBOX_PARKED)
-        parked_free(parked);
-    return r;
-}
-
-/* As take_place, in the node of drop/ that all share: -ESTALE where it would wait. */
-static int take_place_in_shared_dir(struct drop_file *drop, fuse_req_t req, bool waits,
-                                    bool is_second_try, struct mbox_ready *ready)
-{
-    struct box *box = box_of(drop->file.mbox);
-    int r = take_place(drop, req, false, ready);
-
-    if (r != -EAGAIN || !waits)
-        return r;
-    if (!is_second_try) {
-        drop_dirs_note(&box->boxes->drop_dirs, fuse_req_ctx(req)->pid);
-        return -ESTALE;
-    }
-    /* Before it waits: it may have its place at once. */
-    drop->waits_in_dir = true;
-    atomic_fetch_add(&box->n_waiting_in_drop, 1);
-    r = take_place(drop, req, true, ready);
-    if (r != MBOX_PARKED)
-        atomic_fetch_sub(&box->n_waiting_in_drop, 1);
-    return r;
-}
-
-/* Whether making a file in drop/ may have to wait. */
-static bool is_full(struct mbox *mbox)
-{
-    struct mbox_limits limits;
-
-    if (mbox_poll(mbox, NULL) & MBOX_WRITABLE)
-        return false;
-    /* A rendezvous gives places to all. */
-    return mbox_get_limits(mbox, &limits) < 0 || limits.messages > 0;
-}
-
-bool drop_needs_own_dir(struct box *box, const struct caller *caller)
-{
-    return drop_dirs_is_retrying(&box->boxes->drop_dirs, caller->tid) ||
-           atomic_load(&box->n_waiting_in_drop) > 0 || is_full(&box->mbox);
-}
-
-/* Answers @req, once there is a place for the new file. */
-static void create(const struct creation *creation, fuse_req_t req, int flags)
-{
-    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
-    struct boxes *boxes = box_of(creation->mbox)->boxes;
-    bool is_second_try = drop_dirs_retried(&boxes->drop_dirs, fuse_req_ctx(req)->pid);
-    bool waits = !(flags & O_NONBLOCK);
-    struct drop_file *drop;
-    int r;
-
-    r = new_file(creation, req, &drop);
-    if (r < 0) {
-        fuse_reply_err(req, -r);
-        return;
-    }
-    r = creation->shares_dir ? take_place_in_shared_dir(drop, req, waits, is_second_try, &ready)
-                             : take_place(drop, req, waits, &ready);
-    if (r == 0)
-        reply(drop, req);
-    else if (r < 0)
-        reply_failure(drop, req, r);
-    mbox_ready_run(&ready);
-}
 
 static bool is_for_reading(int flags)
 {
@@ -769,7 +21,7 @@ void drop_create(struct node *dir, fuse_req_t req, const char *name, mode_t mode
                  struct fuse_file_info *fi)
 {
     box_auto *box = box_pass(dir->object);
-    struct creation creation = {
+    struct drop_creation creation = {
         .mbox = box ? &box->mbox : NULL,
         .name = name,
         .mode = mode,
@@ -784,13 +36,13 @@ void drop_create(struct node *dir, fuse_req_t req, const char *name, mode_t mode
     if (r < 0)
         fuse_reply_err(req, -r);
     else
-        create(&creation, req, fi->flags);
+        drop_create_file(&creation, req, fi->flags);
 }
 
 /* Return: the file that was opened by the name of @node, with a reference; NULL: none. */
 static struct drop_file *opened(struct node *node)
 {
-    struct again *again = node->object;
+    struct drop_again *again = node->object;
     struct drop_file *drop;
 
     pthread_mutex_lock(&again->lock);
@@ -806,10 +58,10 @@ static void again_getattr(struct node *node, struct stat *ret_attr)
     struct drop_file *drop = opened(node);
 
     if (!drop) {
-        *ret_attr = ((struct again *)node->object)->attr;
+        *ret_attr = ((struct drop_again *)node->object)->attr;
         return;
     }
-    get_attr(drop, ret_attr);
+    drop_get_attr(drop, ret_attr);
     file_unref(&drop->file);
 }
 
@@ -821,7 +73,7 @@ static int again_setattr(struct node *node, const struct node_change *change)
 
     if (!drop)
         return change->to_set & FUSE_SET_ATTR_SIZE ? -EPERM : 0;
-    r = set_attr(drop, change);
+    r = drop_set_attr(drop, change);
     file_unref(&drop->file);
     return r;
 }
@@ -833,19 +85,19 @@ static int again_fallocate(struct node *node, int mode, off_t offset, off_t leng
 
     if (!drop)
         return -EOPNOTSUPP;
-    r = allocate(drop, mode, offset, length);
+    r = drop_allocate(drop, mode, offset, length);
     file_unref(&drop->file);
     return r;
 }
 
 static void again_open(struct node *node, fuse_req_t req, struct fuse_file_info *fi)
 {
-    struct again *again = node->object;
+    struct drop_again *again = node->object;
     box_auto *box = box_pass(again->door);
-    struct creation creation = { .mbox = box ? &box->mbox : NULL,
-                                 .name = again->name,
-                                 .mode = again->attr.st_mode,
-                                 .again = again };
+    struct drop_creation creation = { .mbox = box ? &box->mbox : NULL,
+                                      .name = again->name,
+                                      .mode = again->attr.st_mode,
+                                      .again = again };
     bool was_opened;
 
     if (!box) {
@@ -864,12 +116,12 @@ static void again_open(struct node *node, fuse_req_t req, struct fuse_file_info 
     if (was_opened)
         fuse_reply_err(req, EPERM);
     else
-        create(&creation, req, fi->flags);
+        drop_create_file(&creation, req, fi->flags);
 }
 
 static void again_release(struct node *node)
 {
-    again_unref(node->object);
+    drop_again_unref(node->object);
 }
 
 static const struct node_ops again_ops = {
@@ -877,22 +129,22 @@ static const struct node_ops again_ops = {
     .setattr = again_setattr,
     .sets_size = true,
     .fallocate = again_fallocate,
-    .xattr_set = ignore_xattr,
+    .xattr_set = drop_ignore_xattr,
     .release = again_release,
     .open_waiting = again_open,
 };
 
 /* Return: what answers as @name with @attr, with one reference; NULL when memory is short. */
-static struct again *again_new(struct box *box, const char *name, const struct stat *attr)
+static struct drop_again *again_new(struct box *box, const char *name, const struct stat *attr)
 {
-    struct again *again = malloc(sizeof(*again) + strlen(name) + 1);
+    struct drop_again *again = malloc(sizeof(*again) + strlen(name) + 1);
     struct door *door;
 
     if (!again || box_add_node(box, &door) < 0) {
         free(again);
         return NULL;
     }
-    *again = (struct again){ .n_refs = 1, .door = door, .attr = *attr };
+    *again = (struct drop_again){ .n_refs = 1, .door = door, .attr = *attr };
     pthread_mutex_init(&again->lock, NULL);
     memcpy(again->name, name, strlen(name) + 1);
     return again;
@@ -902,12 +154,12 @@ int drop_lookup(struct node *dir, const char *name, const struct caller *caller,
                 struct node **ret_node)
 {
     box_auto *box = box_pass(dir->object);
-    struct again *again;
+    struct drop_again *again;
     struct stat attr;
     int r = box ? box_check(box) : -ESTALE;
 
     if (r == 0)
-        r = drop_names_find(&box->boxes->drop_names, dir_ino(&box->mbox), name, caller, &attr);
+        r = drop_names_find(&box->boxes->drop_names, drop_dir_ino(&box->mbox), name, caller, &attr);
     if (r < 0)
         return r;
     /* A number of its own: two files that are opened by this name are not to be taken for one. */
@@ -917,7 +169,7 @@ int drop_lookup(struct node *dir, const char *name, const struct caller *caller,
         return -ENOMEM;
     r = node_obtain(&dir->kernel->nodes, &again_ops, again, NULL, ret_node);
     if (r < 0)
-        again_unref(again);
+        drop_again_unref(again);
     return r;
 }
 
@@ -934,7 +186,8 @@ int drop_rename(struct node *dir, const char *name, struct node *to_dir, const c
         return -EINVAL;
     if (!box)
         return -ENOENT;
-    return drop_names_rename(&box->boxes->drop_names, dir_ino(&box->mbox), name, to_name, caller);
+    return drop_names_rename(&box->boxes->drop_names, drop_dir_ino(&box->mbox), name, to_name,
+                             caller);
 }
 
 /* The message stays sent. */
@@ -946,5 +199,5 @@ int drop_unlink(struct node *dir, const char *name, const struct caller *caller,
     (void)ready;
     if (!box)
         return -ENOENT;
-    return drop_names_forget(&box->boxes->drop_names, dir_ino(&box->mbox), name, caller);
+    return drop_names_forget(&box->boxes->drop_names, drop_dir_ino(&box->mbox), name, caller);
 }

@@ -6,11 +6,6 @@
 
 #include "fs/kernel/node.h"
 
-struct box;
-
-/* Return: whether @caller, who looks `drop/` up, gets a node of its own (drop_dirs.h). */
-bool drop_needs_own_dir(struct box *box, const struct caller *caller);
-
 /* For struct node_ops, of a node whose object is a struct box. */
 
 /* Creates a file: answers @req, once the mailbox has a place for it. */
