@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <sys/random.h>
 
-#include "call.h"
+#include "calls.h"
 #include "mbox_cursor.h"
 #include "mbox_feed.h"
 #include "mbox_queue.h"

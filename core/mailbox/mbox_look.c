@@ -6,7 +6,7 @@
 
 #include <errno.h>
 
-#include "call.h"
+#include "calls.h"
 #include "mbox_queue.h"
 
 int mbox_get_limits(struct mbox *mbox, struct mbox_limits *ret_limits)

@@ -6,7 +6,7 @@
 
 #include <errno.h>
 
-#include "call.h"
+#include "calls.h"
 #include "mbox_cursor.h"
 #include "mbox_feed.h"
 

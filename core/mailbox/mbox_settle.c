@@ -27,8 +27,8 @@
 #include <assert.h>
 #include <errno.h>
 
-#include "call.h"
 #include "mbox_feed.h"
+#include "calls.h"
 #include "mbox_queue.h"
 
 /* The moves that stand at enum mbox_op_state: a bit for each state that may follow. */
