@@ -4,20 +4,12 @@
  * (mbox_feed.wake) when there is room again, or the mailbox is removed. What it does not take, it counts as lost, and tells
  * with the next message that is received (mbox_entry.n_missed).
  *
- * Context: each of the first group takes the mailbox's lock, and may be called under the lock of whoever fills it.
- * The others are for the mailbox, under its lock. */
+ * Context: each takes the mailbox's lock, and may be called under the lock of whoever fills it. What the mailbox itself
+ * does about it is in mbox_feed_tell.h and mbox_missed.h. */
 #ifndef IPCFS_CORE_MBOX_FEED_H
 #define IPCFS_CORE_MBOX_FEED_H
 
-#include "mbox.h"
-
-/* Of all mailboxes that one fills. */
-struct mbox_feed_counts {
-    _Atomic uint64_t n_kept;     /* that keep what is filled from being removed */
-    _Atomic uint64_t n_blocking; /* that may make it wait */
-    _Atomic uint64_t n_full;     /* that do so now */
-    _Atomic uint64_t n_dropped;  /* messages that were lost */
-};
+#include "mbox_missed.h"
 
 /* Return: whether @mbox takes a message of @size_bytes now, or does without it; false: it makes wait, and wakes once that is
  * over. */
@@ -32,15 +24,5 @@ bool mbox_feed_woken(struct mbox *mbox);
 
 /* Entries count for @uid from now on. */
 void mbox_feed_set_uid(struct mbox *mbox, uid_t uid);
-
-/* Something has changed. */
-void mbox_feed_tell(struct mbox *mbox, struct mbox_ready *ready);
-
-/* A message was dropped. */
-void mbox_feed_lose(struct mbox *mbox);
-
-/* @entry goes to a receiver; or comes back. */
-void mbox_feed_launch(struct mbox *mbox, struct mbox_entry *entry);
-void mbox_feed_land(struct mbox *mbox, struct mbox_entry *entry);
 
 #endif

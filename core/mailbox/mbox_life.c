@@ -12,7 +12,7 @@
 
 #include "calls.h"
 #include "mbox_cursor.h"
-#include "mbox_feed.h"
+#include "mbox_feed_tell.h"
 #include "mbox_queue.h"
 
 /* getrandom waits until the system has random numbers, and does not fail for so few. */
@@ -59,30 +59,6 @@ void mbox_deinit(struct mbox *mbox)
     assert(TAILQ_EMPTY(&mbox->takers) && TAILQ_EMPTY(&mbox->watches));
     mbox_entry_free(mbox->spare);
     pthread_mutex_destroy(&mbox->lock);
-}
-
-struct mbox *mbox_ref(struct mbox *mbox)
-{
-    /* Relaxed: as msg_ref. */
-    atomic_fetch_add_explicit(&mbox->n_refs, 1, memory_order_relaxed);
-    return mbox;
-}
-
-struct mbox *mbox_try_ref(struct mbox *mbox)
-{
-    unsigned int n = atomic_load_explicit(&mbox->n_refs, memory_order_relaxed);
-
-    /* Relaxed: as msg_ref; the table's lock orders the rest. */
-    while (n > 0 && !atomic_compare_exchange_weak_explicit(
-                        &mbox->n_refs, &n, n + 1, memory_order_relaxed, memory_order_relaxed))
-        ;
-    return n > 0 ? mbox : NULL;
-}
-
-void mbox_unref(struct mbox *mbox)
-{
-    if (atomic_fetch_sub_explicit(&mbox->n_refs, 1, memory_order_acq_rel) == 1)
-        mbox->release(mbox);
 }
 
 static void rejudge_pending(struct mbox *mbox, struct mbox_ready *ready)

@@ -8,7 +8,7 @@
 
 #include "calls.h"
 #include "mbox_cursor.h"
-#include "mbox_feed.h"
+#include "mbox_missed.h"
 
 /* Whether the bounds allow @n messages of @n_bytes bytes in all. */
 static bool is_within(const struct mbox *mbox, uint64_t n, uint64_t n_bytes)

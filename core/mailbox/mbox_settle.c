@@ -27,7 +27,7 @@
 #include <assert.h>
 #include <errno.h>
 
-#include "mbox_feed.h"
+#include "mbox_feed_tell.h"
 #include "calls.h"
 #include "mbox_queue.h"
 

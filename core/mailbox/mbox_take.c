@@ -5,7 +5,7 @@
 
 #include <errno.h>
 
-#include "mbox_feed.h"
+#include "mbox_feed_tell.h"
 #include "mbox_queue.h"
 
 static int take_locked(struct mbox *mbox, struct mbox_op *op, struct mbox_entry **ret_entry,

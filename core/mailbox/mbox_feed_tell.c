@@ -1,0 +1,74 @@
+/* Being told is an op like any other: it is put in the list of those that are ready, and completes when no lock is held. The
+ * counts of those that block or are full are kept at each change, so that a publisher looks into none of them while there are
+ * none. */
+#include "mbox_feed_tell.h"
+
+#include "mbox_queue.h"
+
+static bool has_taker_for(const struct mbox *mbox, size_t size_bytes)
+{
+    const struct mbox_op *op;
+
+    TAILQ_FOREACH(op, &mbox->takers, link) {
+        if (op->max_bytes >= size_bytes)
+            return true;
+    }
+    return false;
+}
+
+bool mbox_feed_fits(const struct mbox *mbox, size_t size_bytes)
+{
+    return mbox_is_rendezvous(mbox) ? has_taker_for(mbox, size_bytes) : mbox_fits(mbox, size_bytes);
+}
+
+static bool blocks(const struct mbox *mbox)
+{
+    return !mbox->removed && mbox->limits.overflow == MBOX_OVERFLOW_BLOCK;
+}
+
+bool mbox_feed_makes_wait(const struct mbox *mbox, size_t size_bytes)
+{
+    return blocks(mbox) && size_bytes <= mbox->limits.bytes && !mbox_feed_fits(mbox, size_bytes);
+}
+
+/* Keeps *@is, one of those that @count counts, at @now. */
+static void keep_count(_Atomic uint64_t *count, bool *is, bool now)
+{
+    if (*is == now)
+        return;
+    *is = now;
+    if (now)
+        atomic_fetch_add_explicit(count, 1, memory_order_relaxed);
+    else
+        atomic_fetch_sub_explicit(count, 1, memory_order_relaxed);
+}
+
+static void wake(struct mbox *mbox, struct mbox_ready *ready)
+{
+    struct mbox_feed *feed = mbox->feed;
+
+    if (feed->is_waking)
+        return;
+    feed->is_waking = true;
+    mbox_ref(mbox);
+    TAILQ_INSERT_TAIL(ready, &feed->wake, link);
+}
+
+void mbox_feed_tell(struct mbox *mbox, struct mbox_ready *ready)
+{
+    struct mbox_feed *feed = mbox->feed;
+    bool was_full = feed->is_full;
+    bool is_told = !mbox->removed || feed->is_ended;
+
+    keep_count(&feed->counts->n_blocking, &feed->blocks, blocks(mbox));
+    keep_count(&feed->counts->n_full, &feed->is_full, mbox_feed_makes_wait(mbox, 1));
+    if (mbox->removed) {
+        keep_count(&feed->counts->n_kept, &feed->is_kept, false);
+        feed->is_ended = true;
+    }
+    if (!is_told || (was_full && !feed->is_full) ||
+        (feed->is_awaited && !mbox_feed_makes_wait(mbox, feed->awaited_bytes))) {
+        feed->is_awaited = false;
+        wake(mbox, ready);
+    }
+}
