@@ -93,6 +93,7 @@ static char *mount_of_path(const char *arg, const char *mount, char **ret_rest)
     AUTO_FREE char *other = NULL;
     AUTO_FREE char *rest_of_given = NULL;
     char *found = mount_of_arg(arg, ret_rest);
+    bool is_another;
 
     if (!found && strspn(arg, "./") == strlen(arg))
         die_of(arg, "that is a directory's name");
@@ -102,13 +103,14 @@ static char *mount_of_path(const char *arg, const char *mount, char **ret_rest)
     if (!mount)
         return found;
     other = mount_of_arg(mount, &rest_of_given);
-    if (other && strcmp(other, found) != 0) {
+    is_another = other && strcmp(other, found) != 0;
+    free(found);
+    if (is_another) {
         AUTO_FREE char *shown = quote(mount, false);
         AUTO_FREE char *wrong = xasprintf("it does not lie in the mount that -m names, %s", shown);
 
         die_of(arg, wrong);
     }
-    free(found);
     return xstrdup(mount);
 }
 
