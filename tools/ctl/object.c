@@ -106,9 +106,10 @@ static char *mount_of_path(const char *arg, const char *mount, char **ret_rest)
     is_another = other && strcmp(other, found) != 0;
     free(found);
     if (is_another) {
-        AUTO_FREE char *shown = quote(mount, false);
-        AUTO_FREE char *wrong = xasprintf("it does not lie in the mount that -m names, %s", shown);
+        char *shown = quote(mount, false);
+        char *wrong = xasprintf("it does not lie in the mount that -m names, %s", shown);
 
+        free(shown);
         die_of(arg, wrong);
     }
     return xstrdup(mount);
