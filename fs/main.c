@@ -55,7 +55,7 @@ static void use_null_for_stdio(void)
 }
 
 /* Called when requests are being answered. */
-static void on_ready(void *arg)
+static void main_on_ready(void *arg)
 {
     struct mount *mount = arg;
     char byte = 0;
@@ -127,7 +127,9 @@ static void on_notice(void *arg, const char *line)
 /* Return: 0; a negative errno. */
 static int make_transport(struct mount *mount)
 {
-    const struct transport_events events = { .ready = on_ready, .notice = on_notice, .arg = mount };
+    const struct transport_events events = { .ready = main_on_ready,
+                                             .notice = on_notice,
+                                             .arg = mount };
 
     return transport_new(mount->session, mount->options.transport, &events, &mount->transport);
 }
@@ -143,7 +145,7 @@ static enum exit_status loop(struct mount *mount)
     return EXIT_STATUS_FAILED;
 }
 
-static enum exit_status serve(struct mount *mount)
+static enum exit_status main_serve(struct mount *mount)
 {
     enum exit_status status;
     pthread_t signal_thread;
@@ -203,12 +205,12 @@ static enum exit_status mount_and_serve(struct mount *mount)
         return EXIT_STATUS_FAILED;
     }
     mount->fs.kernel.dev = device_of(mount->options.mountpoint);
-    status = chdir("/") == 0 ? serve(mount) : EXIT_STATUS_FAILED;
+    status = chdir("/") == 0 ? main_serve(mount) : EXIT_STATUS_FAILED;
     fuse_session_unmount(mount->session);
     return status;
 }
 
-static enum exit_status run(struct mount *mount)
+static enum exit_status main_run(struct mount *mount)
 {
     enum exit_status status = EXIT_STATUS_OK;
 
@@ -250,7 +252,7 @@ static void keep_freed_memory(void)
     mallopt(M_ARENA_MAX, MALLOC_ARENAS);
 }
 
-static enum exit_status start(struct mount *mount)
+static enum exit_status main_start(struct mount *mount)
 {
     keep_freed_memory();
     mount->ready_fd = -1;
@@ -267,7 +269,7 @@ static enum exit_status start(struct mount *mount)
         say("out of memory");
         return EXIT_STATUS_FAILED;
     }
-    return run(mount);
+    return main_run(mount);
 }
 
 int main(int argc, char *argv[])
@@ -282,7 +284,7 @@ int main(int argc, char *argv[])
     else if (status == EXIT_STATUS_OK && mount.options.version)
         printf("ipcfs %s (libfuse %s)\n", IPCFS_VERSION, fuse_pkgversion());
     else if (status == EXIT_STATUS_OK)
-        status = start(&mount);
+        status = main_start(&mount);
     options_free(&mount.options);
     say_release();
     return status;

@@ -169,7 +169,7 @@ static enum exit_status read_mountpoint(const struct raw *raw, struct options *o
     return EXIT_STATUS_FAILED;
 }
 
-static enum exit_status check(const struct raw *raw, struct options *options)
+static enum exit_status options_check(const struct raw *raw, struct options *options)
 {
     enum exit_status status;
 
@@ -216,7 +216,7 @@ static enum exit_status parse(struct raw *raw, struct options *options)
         say("out of memory");
         return EXIT_STATUS_FAILED;
     }
-    return check(raw, options);
+    return options_check(raw, options);
 }
 
 enum exit_status options_parse(struct options *options, int argc, char *argv[])

@@ -315,7 +315,7 @@ static const struct info_file {
 
 #define N_INFO_FILES (sizeof(info_files) / sizeof(info_files[0]))
 
-static const struct info_file *file_of(const struct node *node)
+static const struct info_file *info_file_of(const struct node *node)
 {
     return (const struct info_file *)((const char *)node->ops - offsetof(struct info_file, ops));
 }
@@ -323,7 +323,7 @@ static const struct info_file *file_of(const struct node *node)
 /* As the room, but a file, and nobody's to write. */
 static void info_getattr(struct node *node, struct stat *ret_attr)
 {
-    const struct info_file *file = file_of(node);
+    const struct info_file *file = info_file_of(node);
 
     room_getattr(node, ret_attr);
     ret_attr->st_ino += 1 + (uint64_t)(file - info_files);
@@ -340,7 +340,7 @@ static int info_open(struct node *node, int flags, const struct caller *caller,
     (void)caller;
     if ((flags & O_ACCMODE) != O_RDONLY)
         return -EACCES;
-    r = text_open(node->kernel, file_of(node)->text, NULL, ret_file);
+    r = text_open(node->kernel, info_file_of(node)->text, NULL, ret_file);
     if (r == 0)
         ((struct text_file *)*ret_file)->about = info_of(node);
     return r;

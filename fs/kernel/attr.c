@@ -2,7 +2,7 @@
 
 #include <fuse_lowlevel.h>
 
-static struct timespec now(void)
+static struct timespec attr_now(void)
 {
     struct timespec ts;
 
@@ -12,7 +12,7 @@ static struct timespec now(void)
 
 void attr_init(struct attr *attr, uint64_t ino, mode_t mode, uid_t uid, gid_t gid)
 {
-    struct timespec ts = now();
+    struct timespec ts = attr_now();
 
     *attr = (struct attr){ .ino = ino, .mode = mode, .uid = uid, .gid = gid };
     attr->atime = attr->mtime = attr->ctime = ts;
@@ -37,7 +37,7 @@ void attr_change(struct attr *attr, const struct node_change *change)
         attr->uid = change->attr.st_uid;
     if (to_set & FUSE_SET_ATTR_GID)
         attr->gid = change->attr.st_gid;
-    attr->ctime = now();
+    attr->ctime = attr_now();
     if (to_set & FUSE_SET_ATTR_ATIME)
         attr->atime = to_set & FUSE_SET_ATTR_ATIME_NOW ? attr->ctime : change->attr.st_atim;
     if (to_set & FUSE_SET_ATTR_MTIME)
@@ -46,7 +46,7 @@ void attr_change(struct attr *attr, const struct node_change *change)
 
 void attr_touch(struct attr *attr)
 {
-    attr->mtime = attr->ctime = now();
+    attr->mtime = attr->ctime = attr_now();
 }
 
 void attr_get(const struct attr *attr, struct stat *ret_attr)

@@ -39,7 +39,7 @@ static struct call *call_copy(const struct call *call)
 }
 
 /* Return: 0: it will be answered; a negative errno. */
-static int ask(struct call *call)
+static int call_ask(struct call *call)
 {
     struct kernel *kernel = fuse_req_userdata(call->req);
     struct question question = question_descends(call->caller.tid, call->descents.asked);
@@ -51,18 +51,18 @@ static int ask(struct call *call)
 }
 
 /* Goes on with @call, which is on the heap. */
-static void go_on(struct call *call)
+static void call_go_on(struct call *call)
 {
     int r = call->run(call);
 
-    if (r == CALLER_ASKS && (r = ask(call)) == 0)
+    if (r == CALLER_ASKS && (r = call_ask(call)) == 0)
         return;
     if (r < 0)
         fuse_reply_err(call->req, -r);
     call_free(call);
 }
 
-static void answered(struct inquiry *inquiry, int answer)
+static void call_answered(struct inquiry *inquiry, int answer)
 {
     struct call *call = (struct call *)inquiry;
 
@@ -72,7 +72,7 @@ static void answered(struct inquiry *inquiry, int answer)
         return;
     }
     caller_note_descent(&call->descents, answer);
-    go_on(call);
+    call_go_on(call);
 }
 
 void call_run(fuse_req_t req, struct call *call)
@@ -81,14 +81,14 @@ void call_run(fuse_req_t req, struct call *call)
     int r;
 
     call->req = req;
-    call->inquiry.answered = answered;
+    call->inquiry.answered = call_answered;
     call->caller = caller_of(req);
     call->caller.descents = &call->descents;
     call->descents = (struct descents){ 0 };
     if (call->run(call) != CALLER_ASKS)
         return;
     copy = call_copy(call);
-    r = copy ? ask(copy) : -ENOMEM;
+    r = copy ? call_ask(copy) : -ENOMEM;
     if (r == 0)
         return;
     fuse_reply_err(req, -r);

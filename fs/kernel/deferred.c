@@ -33,7 +33,7 @@ static void run_some(struct deferred *deferred)
     pthread_mutex_lock(&deferred->lock);
 }
 
-static void *run(void *arg)
+static void *deferred_run(void *arg)
 {
     struct deferred *deferred = arg;
 
@@ -52,7 +52,7 @@ static void *run(void *arg)
 
 int deferred_start(struct deferred *deferred)
 {
-    int r = pthread_create(&deferred->thread, NULL, run, deferred);
+    int r = pthread_create(&deferred->thread, NULL, deferred_run, deferred);
 
     deferred->started = r == 0;
     return -r;

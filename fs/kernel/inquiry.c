@@ -34,14 +34,14 @@ static struct inquiry_lane *lane_of(const struct inquiry *inquiry)
 }
 
 /* Under lock. */
-static void add(struct inquiry *inquiry)
+static void inquiry_add(struct inquiry *inquiry)
 {
     TAILQ_INSERT_TAIL(lane_of(inquiry), inquiry, link);
     inquiry->inquiries->n_waiting++;
 }
 
 /* Under lock. */
-static void take_out(struct inquiry *inquiry)
+static void inquiry_take_out(struct inquiry *inquiry)
 {
     TAILQ_REMOVE(lane_of(inquiry), inquiry, link);
     inquiry->inquiries->n_waiting--;
@@ -60,14 +60,14 @@ static struct inquiry *next(struct inquiries *inquiries)
         inquiries->turn = (inquiries->turn + 1) % INQUIRY_N_LANES;
         inquiry = TAILQ_FIRST(&inquiries->lanes[inquiries->turn]);
         if (inquiry) {
-            take_out(inquiry);
+            inquiry_take_out(inquiry);
             return inquiry;
         }
     }
     return NULL;
 }
 
-static void on_interrupt(fuse_req_t req, void *data)
+static void inquiry_on_interrupt(fuse_req_t req, void *data)
 {
     struct inquiry *inquiry = data;
     struct inquiries *inquiries = inquiry->inquiries;
@@ -75,7 +75,7 @@ static void on_interrupt(fuse_req_t req, void *data)
     (void)req;
     pthread_mutex_lock(&inquiries->lock);
     if (inquiry->is_queued && !inquiry->is_cancelled && inquiries->current != inquiry) {
-        take_out(inquiry);
+        inquiry_take_out(inquiry);
         TAILQ_INSERT_TAIL(&inquiries->cancelled, inquiry, link);
         pthread_cond_signal(&inquiries->added);
     }
@@ -83,11 +83,11 @@ static void on_interrupt(fuse_req_t req, void *data)
     pthread_mutex_unlock(&inquiries->lock);
 }
 
-static void finish(struct inquiry *inquiry, int answer)
+static void inquiry_finish(struct inquiry *inquiry, int answer)
 {
     struct inquiries *inquiries = inquiry->inquiries;
 
-    /* Waits for an on_interrupt that is running. */
+    /* Waits for a running inquiry_on_interrupt. */
     fuse_req_interrupt_func(inquiry->req, NULL, NULL);
     question_end(&inquiry->question);
     quota_release_fds(inquiries->quota, inquiry->uid, 1);
@@ -108,17 +108,17 @@ static void work_on(struct inquiries *inquiries, struct inquiry *inquiry)
         answer = -EINTR;
     if (answer == QUESTION_OPEN) {
         inquiries->current = NULL;
-        add(inquiry);
+        inquiry_add(inquiry);
         return;
     }
     /* It stays current: an interrupt leaves it alone. */
     pthread_mutex_unlock(&inquiries->lock);
-    finish(inquiry, answer);
+    inquiry_finish(inquiry, answer);
     pthread_mutex_lock(&inquiries->lock);
     inquiries->current = NULL;
 }
 
-static void *run(void *arg)
+static void *inquiry_run(void *arg)
 {
     struct inquiries *inquiries = arg;
 
@@ -138,7 +138,7 @@ static void *run(void *arg)
 
 int inquiries_start(struct inquiries *inquiries)
 {
-    int r = pthread_create(&inquiries->thread, NULL, run, inquiries);
+    int r = pthread_create(&inquiries->thread, NULL, inquiry_run, inquiries);
 
     inquiries->started = r == 0;
     return -r;
@@ -180,13 +180,13 @@ int inquiry_ask(struct inquiries *inquiries, struct inquiry *inquiry, struct que
     inquiry->is_queued = false;
     inquiry->is_cancelled = false;
     /* An interrupt that came before is told at once. */
-    fuse_req_interrupt_func(inquiry->req, on_interrupt, inquiry);
+    fuse_req_interrupt_func(inquiry->req, inquiry_on_interrupt, inquiry);
     pthread_mutex_lock(&inquiries->lock);
     inquiry->is_queued = true;
     if (inquiry->is_cancelled)
         TAILQ_INSERT_TAIL(&inquiries->cancelled, inquiry, link);
     else
-        add(inquiry);
+        inquiry_add(inquiry);
     pthread_cond_signal(&inquiries->added);
     pthread_mutex_unlock(&inquiries->lock);
     return INQUIRY_PARKED;

@@ -11,7 +11,7 @@ struct last_close {
     void (*go_on)(struct file *file, fuse_req_t req, int is_last);
 };
 
-static void answered(struct inquiry *inquiry, int answer)
+static void last_close_answered(struct inquiry *inquiry, int answer)
 {
     struct last_close *close = (struct last_close *)inquiry;
     struct file *file = close->file;
@@ -22,8 +22,8 @@ static void answered(struct inquiry *inquiry, int answer)
 }
 
 /* Return: INQUIRY_PARKED; 0: that can't be: who is short of something hears of the last close by the RELEASE. */
-static int ask(struct file *file, fuse_req_t req, struct question *question,
-               void (*go_on)(struct file *file, fuse_req_t req, int is_last))
+static int last_close_ask(struct file *file, fuse_req_t req, struct question *question,
+                          void (*go_on)(struct file *file, fuse_req_t req, int is_last))
 {
     struct last_close *close = malloc(sizeof(*close));
 
@@ -32,7 +32,7 @@ static int ask(struct file *file, fuse_req_t req, struct question *question,
         return 0;
     }
     *close = (struct last_close){
-        .inquiry = { .answered = answered, .req = req },
+        .inquiry = { .answered = last_close_answered, .req = req },
         .file = file_ref(file),
         .go_on = go_on,
     };
@@ -51,7 +51,7 @@ void last_close_find_out(struct file *file, fuse_req_t req, pid_t pid, uint64_t 
     int is_last = inquiry_try(&question);
 
     if (is_last == QUESTION_OPEN)
-        is_last = ask(file, req, &question, go_on);
+        is_last = last_close_ask(file, req, &question, go_on);
     if (is_last != INQUIRY_PARKED)
         go_on(file, req, is_last);
 }

@@ -12,8 +12,8 @@
 
 /* Makes @block, which has @*n_allocated bytes, twice as large until it has @n_needed. Return: 0 with what it
  * is now; a negative errno, and it is what it was. */
-static int grow(struct listing *listing, void *block, size_t *n_allocated, size_t n_needed,
-                void **ret_block)
+static int listing_grow(struct listing *listing, void *block, size_t *n_allocated, size_t n_needed,
+                        void **ret_block)
 {
     size_t n = *n_allocated ? *n_allocated : FIRST_BYTES;
     int r;
@@ -41,7 +41,7 @@ static int make_room_for_entry(struct listing *listing)
     int r = 0;
 
     if (n_needed > listing->n_allocated)
-        r = grow(listing, block, &listing->n_allocated, n_needed, &block);
+        r = listing_grow(listing, block, &listing->n_allocated, n_needed, &block);
     listing->entries = block;
     return r;
 }
@@ -55,7 +55,7 @@ static int make_room_for_name(struct listing *listing, size_t name_size)
     if (n_needed > UINT32_MAX)
         return -ENOMEM;
     if (n_needed > listing->names_allocated)
-        r = grow(listing, block, &listing->names_allocated, n_needed, &block);
+        r = listing_grow(listing, block, &listing->names_allocated, n_needed, &block);
     listing->names = block;
     return r;
 }

@@ -263,7 +263,7 @@ static void cut_out(struct locked_inode *inode, struct lock *lock, const struct 
 
 /* Makes way for @wanted in what its owner holds: what is of its type and touches it becomes a part of it,
  * what else is overlapped goes. @rest is used up if something is left behind it (is_inside_another). */
-static void make_way(struct locked_inode *inode, struct lock *wanted, struct lock **rest)
+static void locks_make_way(struct locked_inode *inode, struct lock *wanted, struct lock **rest)
 {
     struct lock *lock;
     struct lock *next;
@@ -286,7 +286,7 @@ static void grant(struct locked_inode *inode, const struct lock *wanted, struct 
     struct lock merged = *wanted;
     uid_t uid = lock->uid;
 
-    make_way(inode, &merged, &spares->rest);
+    locks_make_way(inode, &merged, &spares->rest);
     *lock = merged;
     lock->uid = uid;
     hold(inode, lock);
@@ -311,7 +311,7 @@ static void finish_request(struct lock_request *request)
 {
     struct file *file = request->file;
 
-    /* Waits for an on_interrupt that is running. */
+    /* Waits for a running locks_on_interrupt. */
     fuse_req_interrupt_func(request->req, NULL, NULL);
     fuse_reply_err(request->req, -request->result);
     free_spares(request->locks, &request->spares);
@@ -367,7 +367,7 @@ static void finish_interrupted(struct deferred_work *work)
 }
 
 /* libfuse holds the request's lock, so the answer is left to another thread. */
-static void on_interrupt(fuse_req_t req, void *data)
+static void locks_on_interrupt(fuse_req_t req, void *data)
 {
     struct lock_request *request = data;
     struct locks *locks = request->locks;
@@ -400,7 +400,7 @@ static struct lock_request *request_new(struct locks *locks, struct file *file, 
     request->req = req;
     request->file = file_ref(file);
     request->interrupted.run = finish_interrupted;
-    fuse_req_interrupt_func(req, on_interrupt, request);
+    fuse_req_interrupt_func(req, locks_on_interrupt, request);
     return request;
 }
 
@@ -447,7 +447,7 @@ static int unlock(struct call *call, struct locked_inode *inode)
 
     if (!call->spares.rest && is_inside_another(inode, &gap))
         return -ENOLCK;
-    make_way(inode, &gap, &call->spares.rest);
+    locks_make_way(inode, &gap, &call->spares.rest);
     retry(call->locks, inode, &call->ended);
     return 0;
 }
@@ -538,7 +538,7 @@ static int prepare(struct call *call)
     return r;
 }
 
-static void run(struct call *call)
+static void locks_run(struct call *call)
 {
     struct file *file = file_ref(call->file);
     struct locks *locks = call->locks;
@@ -581,7 +581,7 @@ void locks_flock(struct locks *locks, struct file *file, fuse_req_t req, uint64_
         },
     };
 
-    run(&call);
+    locks_run(&call);
 }
 
 /* Return: @flock's bytes as a lock of @owner. libfuse gives offsets from the start of the file. */
@@ -613,7 +613,7 @@ void locks_set(struct locks *locks, struct file *file, fuse_req_t req, uint64_t 
     if (file->ops->open_flags & FOPEN_NOFLUSH)
         fuse_reply_err(req, wanted->l_type == F_UNLCK ? 0 : ENOLCK);
     else
-        run(&call);
+        locks_run(&call);
 }
 
 void locks_get(struct locks *locks, struct file *file, fuse_req_t req, uint64_t ino, uint64_t owner,

@@ -44,7 +44,7 @@ static void write_line(const struct log *log, const char *line)
         dprintf(STDERR_FILENO, "ipcfs: %s\n", line);
 }
 
-static void *run(void *arg)
+static void *log_run(void *arg)
 {
     char line[LOG_LINE_BYTES];
     struct log *log = arg;
@@ -66,7 +66,7 @@ int log_start(struct log *log, bool to_syslog)
     log->to_syslog = to_syslog;
     if (to_syslog)
         openlog("ipcfs", LOG_PID, LOG_DAEMON);
-    r = pthread_create(&log->thread, NULL, run, log);
+    r = pthread_create(&log->thread, NULL, log_run, log);
     log->has_thread = r == 0;
     return -r;
 }

@@ -34,7 +34,7 @@ void nodes_deinit(struct nodes *nodes)
 }
 
 /* Under lock. */
-static struct node *find(struct nodes *nodes, uint64_t id)
+static struct node *node_find(struct nodes *nodes, uint64_t id)
 {
     unsigned int hash = hash_of(&id, sizeof(id));
     struct node *node;
@@ -45,7 +45,7 @@ static struct node *find(struct nodes *nodes, uint64_t id)
 
 /* Under lock: the node in the slot of @node, or @node itself, entered now, with one lookup more.
  * Return: NULL when memory is short. */
-static struct node *find_or_enter(struct nodes *nodes, struct node *node)
+static struct node *node_find_or_enter(struct nodes *nodes, struct node *node)
 {
     unsigned int hash;
 
@@ -75,7 +75,7 @@ int node_obtain(struct nodes *nodes, const struct node_ops *ops, void *object, s
         .ops = ops, .kernel = nodes->kernel, .object = object, .n_lookups = 1, .slot = slot
     };
     pthread_mutex_lock(&nodes->lock);
-    found = find_or_enter(nodes, node);
+    found = node_find_or_enter(nodes, node);
     pthread_mutex_unlock(&nodes->lock);
     if (!found)
         free(node);
@@ -113,7 +113,7 @@ struct node *node_get(struct nodes *nodes, uint64_t id)
     struct node *node;
 
     pthread_mutex_lock(&nodes->lock);
-    node = find(nodes, id);
+    node = node_find(nodes, id);
     pthread_mutex_unlock(&nodes->lock);
     return node;
 }
@@ -124,7 +124,7 @@ void node_forget(struct nodes *nodes, uint64_t id, uint64_t n)
     bool last;
 
     pthread_mutex_lock(&nodes->lock);
-    node = find(nodes, id);
+    node = node_find(nodes, id);
     assert(node && node->n_lookups >= n);
     node->n_lookups -= n;
     last = node->n_lookups == 0;

@@ -102,7 +102,7 @@ static void notice_free(struct notice *notice)
 }
 
 /* Return: where @n_bytes more of @notice are to be written, zeroed; NULL: it is lost. */
-static char *extend(struct notice *notice, size_t n_bytes)
+static char *notify_extend(struct notice *notice, size_t n_bytes)
 {
     size_t n = notice->n_bytes + n_bytes;
 
@@ -130,7 +130,7 @@ static void add_message(struct notice *notice, int code, const void *head, size_
         .len = (uint32_t)(sizeof(header) + head_bytes + tail_bytes),
         .error = code,
     };
-    char *to = !notice || notice->is_lost ? NULL : extend(notice, header.len);
+    char *to = !notice || notice->is_lost ? NULL : notify_extend(notice, header.len);
 
     if (!to)
         return;
@@ -245,7 +245,7 @@ static void close_unused(struct notify *notify)
 }
 
 /* Under lock, which is released meanwhile. */
-static void give(struct notify *notify, struct notice *notice)
+static void notify_give(struct notify *notify, struct notice *notice)
 {
     int fd = notify->fd;
 
@@ -258,7 +258,7 @@ static void give(struct notify *notify, struct notice *notice)
     close_unused(notify);
 }
 
-static void *run(void *arg)
+static void *notify_run(void *arg)
 {
     struct notify_lane *lane = arg;
     struct notify *notify = lane->notify;
@@ -266,7 +266,7 @@ static void *run(void *arg)
 
     pthread_mutex_lock(&notify->lock);
     while ((notice = wait_for_notice(lane)))
-        give(notify, notice);
+        notify_give(notify, notice);
     HASH_DEL(notify->lanes, lane);
     pthread_cond_broadcast(&notify->lane_ended);
     pthread_mutex_unlock(&notify->lock);
@@ -292,7 +292,7 @@ static struct notify_lane *lane_new(struct notify *notify, uid_t uid)
         return NULL;
     }
     pthread_cond_init(&lane->added, NULL);
-    if (pthread_create(&thread, NULL, run, lane) != 0) {
+    if (pthread_create(&thread, NULL, notify_run, lane) != 0) {
         HASH_DEL(notify->lanes, lane);
         pthread_cond_destroy(&lane->added);
         free(lane);
@@ -303,7 +303,7 @@ static struct notify_lane *lane_new(struct notify *notify, uid_t uid)
 }
 
 /* Under lock. Return: whether @notice will be given. */
-static bool enqueue(struct notify *notify, struct notice *notice)
+static bool notify_enqueue(struct notify *notify, struct notice *notice)
 {
     struct notify_lane *lane;
 
@@ -320,7 +320,7 @@ static bool enqueue(struct notify *notify, struct notice *notice)
 }
 
 /* Return: whether @notice is charged to its user. */
-static bool charge(struct notice *notice)
+static bool notify_charge(struct notice *notice)
 {
     uint64_t n = sizeof(*notice) + notice->n_allocated;
 
@@ -338,9 +338,9 @@ void notice_give(struct notice *notice)
     if (!notice)
         return;
     notify = notice->notify;
-    if (!notice->is_lost && notice->n_bytes > 0 && charge(notice)) {
+    if (!notice->is_lost && notice->n_bytes > 0 && notify_charge(notice)) {
         pthread_mutex_lock(&notify->lock);
-        is_given = enqueue(notify, notice);
+        is_given = notify_enqueue(notify, notice);
         pthread_mutex_unlock(&notify->lock);
     }
     if (!is_given)

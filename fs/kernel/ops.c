@@ -33,7 +33,7 @@
 /* The longest WRITE that we ask for; the kernel may be set to send less at once. */
 #define MAX_WRITE_BYTES (1U << 20)
 
-static struct file *file_of(const struct fuse_file_info *fi)
+static struct file *ops_file_of(const struct fuse_file_info *fi)
 {
     return (struct file *)(uintptr_t)fi->fh;
 }
@@ -41,7 +41,7 @@ static struct file *file_of(const struct fuse_file_info *fi)
 /* Return: the file, which knows by now if what it is for has ended. */
 static struct file *current_file_of(const struct fuse_file_info *fi)
 {
-    struct file *file = file_of(fi);
+    struct file *file = ops_file_of(fi);
 
     if (file->notice_end)
         file->notice_end(file);
@@ -440,7 +440,7 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
                     struct fuse_file_info *fi)
 {
     struct call call = { .run = run_read, .ino = ino, .size = size, .offset = offset, .fi = *fi };
-    struct file *file = file_of(fi);
+    struct file *file = ops_file_of(fi);
 
     /* The kernel names who reads, but not for its page cache. */
     if (file->ops->keeps_from_cache && fi->lock_owner == 0)
@@ -495,7 +495,7 @@ static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     struct kernel *kernel = kernel_of(req);
-    struct file *file = file_of(fi);
+    struct file *file = ops_file_of(fi);
 
     (void)ino;
     fuse_reply_err(req, 0);
@@ -504,20 +504,20 @@ static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 
 static void op_flock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, int operation)
 {
-    locks_flock(&kernel_of(req)->locks, file_of(fi), req, inode_number(req, ino), fi->lock_owner,
-                operation);
+    locks_flock(&kernel_of(req)->locks, ops_file_of(fi), req, inode_number(req, ino),
+                fi->lock_owner, operation);
 }
 
 static void op_setlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock,
                      int waits)
 {
-    locks_set(&kernel_of(req)->locks, file_of(fi), req, inode_number(req, ino), fi->lock_owner,
+    locks_set(&kernel_of(req)->locks, ops_file_of(fi), req, inode_number(req, ino), fi->lock_owner,
               lock, waits);
 }
 
 static void op_getlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock)
 {
-    locks_get(&kernel_of(req)->locks, file_of(fi), req, inode_number(req, ino), fi->lock_owner,
+    locks_get(&kernel_of(req)->locks, ops_file_of(fi), req, inode_number(req, ino), fi->lock_owner,
               lock);
 }
 

@@ -6,7 +6,7 @@
 #include "deferred.h"
 
 /* libfuse holds the request's lock, so the answer is left to another thread. */
-static void on_interrupt(fuse_req_t req, void *data)
+static void parked_on_interrupt(fuse_req_t req, void *data)
 {
     struct parked *parked = data;
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
@@ -30,13 +30,13 @@ struct parked *parked_new(struct file *file, struct mbox *mbox, fuse_req_t req, 
         .mbox = mbox,
         .size = size,
     };
-    fuse_req_interrupt_func(req, on_interrupt, parked);
+    fuse_req_interrupt_func(req, parked_on_interrupt, parked);
     return parked;
 }
 
 void parked_free(struct parked *parked)
 {
-    /* Waits for an on_interrupt that is running. */
+    /* Waits for a running parked_on_interrupt. */
     fuse_req_interrupt_func(parked->req, NULL, NULL);
     file_unref(parked->file);
     free(parked);

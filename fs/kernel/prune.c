@@ -16,7 +16,7 @@ void prune_deinit(struct prune *prune)
 }
 
 /* Under lock. Return: whether there are enough, and they are in @ids now. */
-static bool add(struct prune *prune, uint64_t id, uint64_t ids[PRUNE_BATCH])
+static bool prune_add(struct prune *prune, uint64_t id, uint64_t ids[PRUNE_BATCH])
 {
     prune->ids[prune->n++] = id;
     if (prune->n < PRUNE_BATCH)
@@ -33,7 +33,7 @@ void prune_later(struct prune *prune, uint64_t id)
     bool is_full;
 
     pthread_mutex_lock(&prune->lock);
-    is_full = add(prune, id, ids);
+    is_full = prune_add(prune, id, ids);
     pthread_mutex_unlock(&prune->lock);
     if (!is_full)
         return;

@@ -137,13 +137,13 @@ static pid_t parent_of(pid_t pid, int pidfd)
     return caller_parent(pid);
 }
 
-static int open_pidfd(pid_t pid)
+static int question_open_pidfd(pid_t pid)
 {
     return fd_keep((int)syscall(SYS_pidfd_open, pid, 0));
 }
 
 /* A pidfd can be read from once its process has ended. */
-static bool is_alive(int pidfd)
+static bool question_is_alive(int pidfd)
 {
     struct pollfd fd = { .fd = pidfd, .events = POLLIN };
 
@@ -153,10 +153,10 @@ static bool is_alive(int pidfd)
 /* Goes from pid to its parent, if pid is still the process that it was when the last step ended. */
 static void go_up(struct question *question)
 {
-    int pidfd = question->pidfd >= 0 ? question->pidfd : open_pidfd(question->pid);
+    int pidfd = question->pidfd >= 0 ? question->pidfd : question_open_pidfd(question->pid);
     pid_t parent = parent_of(question->pid, pidfd);
 
-    if (question->pidfd >= 0 && !is_alive(pidfd))
+    if (question->pidfd >= 0 && !question_is_alive(pidfd))
         parent = 0;
     if (pidfd >= 0)
         close(pidfd);
@@ -168,7 +168,7 @@ static int descent_step(struct question *question, unsigned int n_max)
 {
     for (unsigned int n = 0; question->pid > 0 && question->pid != question->ancestor; n++) {
         if (n == n_max) {
-            question->pidfd = open_pidfd(question->pid);
+            question->pidfd = question_open_pidfd(question->pid);
             return question->pidfd < 0 ? 0 : QUESTION_OPEN;
         }
         go_up(question);

@@ -11,7 +11,7 @@
 /* Those that are no longer are covered by what each open file counts. */
 #define FREE_BYTES 512
 
-static struct quota *quota_of(struct text_file *self)
+static struct quota *text_quota_of(struct text_file *self)
 {
     return self->file.kernel->quota;
 }
@@ -22,18 +22,18 @@ static void drop(struct text_file *self)
     free(self->text);
     self->text = NULL;
     self->length = 0;
-    quota_release_kept(quota_of(self), self->file.opener.uid, self->n_kept, QUOTA_OPEN);
+    quota_release_kept(text_quota_of(self), self->file.opener.uid, self->n_kept, QUOTA_OPEN);
     self->n_kept = 0;
 }
 
 /* Under lock: keeps @text, if the file's opener may have it kept. Return: 0; as quota_charge_kept. */
-static int keep(struct text_file *self, char *text)
+static int text_keep(struct text_file *self, char *text)
 {
     size_t length = strlen(text);
     int r = 0;
 
     if (length > FREE_BYTES)
-        r = quota_charge_kept(quota_of(self), self->file.opener.uid, length + 1, QUOTA_OPEN);
+        r = quota_charge_kept(text_quota_of(self), self->file.opener.uid, length + 1, QUOTA_OPEN);
     if (r < 0) {
         free(text);
         return r;
@@ -53,7 +53,7 @@ static int make_anew(struct text_file *self)
 
     drop(self);
     r = ops->make(&self->file, &text);
-    return r < 0 ? r : keep(self, text);
+    return r < 0 ? r : text_keep(self, text);
 }
 
 void text_read(struct file *file, fuse_req_t req, size_t size, off_t offset, int flags)

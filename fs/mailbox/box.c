@@ -35,7 +35,7 @@ static void box_release(struct mbox *mbox)
     box->kind->free(box);
 }
 
-static struct quota *quota_of(struct box *box)
+static struct quota *box_quota_of(struct box *box)
 {
     return &box->mbox.domain->quota;
 }
@@ -46,7 +46,7 @@ static void box_ended(struct mbox *mbox)
     struct box *box = box_of(mbox);
 
     pthread_mutex_lock(&box->lock);
-    quota_release_kept(quota_of(box), box->charged_uid, box->n_kept, QUOTA_MADE);
+    quota_release_kept(box_quota_of(box), box->charged_uid, box->n_kept, QUOTA_MADE);
     box->n_kept = 0;
     box->is_ended = true;
     if (box->door)
@@ -121,7 +121,7 @@ int box_move_charge(struct box *box, uid_t uid)
     int r;
 
     pthread_mutex_lock(&box->lock);
-    r = quota_move_kept(quota_of(box), box->charged_uid, uid, box->n_kept);
+    r = quota_move_kept(box_quota_of(box), box->charged_uid, uid, box->n_kept);
     if (r == 0)
         box->charged_uid = uid;
     pthread_mutex_unlock(&box->lock);
@@ -244,7 +244,7 @@ void box_change_dir(struct box *box, const struct node_change *change)
 }
 
 /* @uid and @gid are going to own it. Return: 0; a negative errno: they are not. */
-static int hand_over(struct box *box, uid_t uid, gid_t gid)
+static int box_hand_to(struct box *box, uid_t uid, gid_t gid)
 {
     uid_t before = box_uid(box);
     int r = 0;
@@ -271,7 +271,7 @@ int box_hand_over(struct box *box, const struct node_change *change)
     uid = change->to_set & FUSE_SET_ATTR_UID ? change->attr.st_uid : box->dir.uid;
     gid = change->to_set & FUSE_SET_ATTR_GID ? change->attr.st_gid : box->dir.gid;
     pthread_mutex_unlock(&box->lock);
-    return hand_over(box, uid, gid);
+    return box_hand_to(box, uid, gid);
 }
 
 /* --- Its files --- */

@@ -105,16 +105,16 @@ static int open_owner(struct node *node, struct box *box, int flags, const struc
     return owner_claim(box, caller, ret_file);
 }
 
-static int open_config(struct node *node, struct box *box, int flags, const struct caller *caller,
-                       struct file **ret_file)
+static int files_open_config(struct node *node, struct box *box, int flags,
+                             const struct caller *caller, struct file **ret_file)
 {
     (void)flags;
     (void)caller;
     return config_open(node->kernel, &box->mbox, ret_file);
 }
 
-static int open_stat(struct node *node, struct box *box, int flags, const struct caller *caller,
-                     struct file **ret_file)
+static int files_open_stat(struct node *node, struct box *box, int flags,
+                           const struct caller *caller, struct file **ret_file)
 {
     (void)caller;
     if (!is_for(flags, O_RDONLY))
@@ -122,7 +122,7 @@ static int open_stat(struct node *node, struct box *box, int flags, const struct
     return stat_open(node->kernel, &box->mbox, ret_file);
 }
 
-static bool always(struct box *box, const struct caller *caller)
+static bool files_always(struct box *box, const struct caller *caller)
 {
     (void)box;
     (void)caller;
@@ -136,7 +136,7 @@ static const struct box_file list[] = {
       .classes = BOX_ANY,
       .shows = BOX_SHOWS_SENDING,
       .has_prios = true,
-      .is_fresh = always,
+      .is_fresh = files_always,
       .ops = BOX_FILE_OPS,
       .open = open_send },
     { .name = "send.lines",
@@ -144,7 +144,7 @@ static const struct box_file list[] = {
       .searchers = ALL_WRITE,
       .classes = BOX_ANY,
       .shows = BOX_SHOWS_SENDING,
-      .is_fresh = always,
+      .is_fresh = files_always,
       .ops = BOX_FILE_OPS,
       .open = open_send_lines },
     { .name = "send.json",
@@ -152,7 +152,7 @@ static const struct box_file list[] = {
       .searchers = ALL_WRITE,
       .classes = BOX_QUEUES,
       .shows = BOX_SHOWS_SENDING,
-      .is_fresh = always,
+      .is_fresh = files_always,
       .ops = BOX_FILE_OPS,
       .open = open_send_json },
     { .name = "recv",
@@ -178,7 +178,7 @@ static const struct box_file list[] = {
       .searchers = ALL_READ | ALL_WRITE,
       .classes = BOX_QUEUES,
       .shows = BOX_SHOWS_SENDING,
-      .is_fresh = always,
+      .is_fresh = files_always,
       .ops = BOX_FILE_OPS,
       .open = open_call },
     { .name = "reply",
@@ -210,13 +210,13 @@ static const struct box_file list[] = {
       .classes = BOX_QUEUES,
       .shows = BOX_SHOWS_TEXT,
       .ops = BOX_FILE_OPS,
-      .open = open_config },
+      .open = files_open_config },
     { .name = "stat",
       .mode = S_IFREG | 0444,
       .classes = BOX_QUEUES,
       .shows = BOX_SHOWS_TEXT,
       .ops = BOX_FILE_OPS,
-      .open = open_stat },
+      .open = files_open_stat },
 };
 
 const struct box_files box_files = { list, sizeof(list) / sizeof(list[0]) };

@@ -94,7 +94,7 @@ static void take_back(struct file *file, struct mbox_ready *ready)
     file_wake(file);
 }
 
-static void complete(struct mbox_op *op, struct mbox_ready *ready)
+static void call_complete(struct mbox_op *op, struct mbox_ready *ready)
 {
     struct ended ended = parked_end(op);
 
@@ -107,7 +107,7 @@ static void complete(struct mbox_op *op, struct mbox_ready *ready)
 static int ask_waiting(struct file *file, fuse_req_t req, struct msg *msg, bool nonblock,
                        struct mbox_ready *ready)
 {
-    struct parked *parked = parked_new(file, file->out, req, msg->size_bytes, complete);
+    struct parked *parked = parked_new(file, file->out, req, msg->size_bytes, call_complete);
     int r;
 
     if (!parked)
@@ -120,8 +120,8 @@ static int ask_waiting(struct file *file, fuse_req_t req, struct msg *msg, bool 
 }
 
 /* Return: as asker_ask. */
-static int ask(struct file *file, fuse_req_t req, struct msg *msg, bool nonblock,
-               struct mbox_ready *ready)
+static int call_put_question(struct file *file, fuse_req_t req, struct msg *msg, bool nonblock,
+                             struct mbox_ready *ready)
 {
     struct recv_file *recv = (struct recv_file *)file;
     int r;
@@ -155,7 +155,7 @@ static void call_write(struct file *file, fuse_req_t req, const char *data, size
         return;
     }
     file_ref(file);
-    r = ask(file, req, msg, flags & O_NONBLOCK, &ready);
+    r = call_put_question(file, req, msg, flags & O_NONBLOCK, &ready);
     if (r != MBOX_PARKED)
         send_answer(req, r, size);
     msg_unref(msg);

@@ -11,7 +11,7 @@
 #include "fs/kernel/parked.h"
 
 /* Answers the OPEN that made @drop: the node that was opened is its own now. */
-static void reply_open(struct drop_file *drop, fuse_req_t req)
+static void drop_create_reply_open(struct drop_file *drop, fuse_req_t req)
 {
     struct drop_again *again = drop->again;
 
@@ -48,7 +48,7 @@ static void reply(struct drop_file *drop, fuse_req_t req)
 {
     drop->has_place = true;
     if (drop->again)
-        reply_open(drop, req);
+        drop_create_reply_open(drop, req);
     else
         reply_create(drop, req);
 }
@@ -81,7 +81,8 @@ static void complete_create(struct mbox_op *op, struct mbox_ready *ready)
 
 /* Takes a place for @drop. @waits: for one, if there is none.
  * Return: 0; MBOX_PARKED: complete_create goes on; a negative errno. */
-static int take_place(struct drop_file *drop, fuse_req_t req, bool waits, struct mbox_ready *ready)
+static int drop_create_take_place(struct drop_file *drop, fuse_req_t req, bool waits,
+                                  struct mbox_ready *ready)
 {
     struct parked *parked = parked_new(&drop->file, drop->file.mbox, req, 0, complete_create);
     int r;
@@ -95,12 +96,12 @@ static int take_place(struct drop_file *drop, fuse_req_t req, bool waits, struct
     return r;
 }
 
-/* As take_place, in the node of drop/ that all share: -ESTALE where it would wait. */
+/* As drop_create_take_place, in the node of drop/ that all share: -ESTALE where it would wait. */
 static int take_place_in_shared_dir(struct drop_file *drop, fuse_req_t req, bool waits,
                                     bool is_second_try, struct mbox_ready *ready)
 {
     struct box *box = box_of(drop->file.mbox);
-    int r = take_place(drop, req, false, ready);
+    int r = drop_create_take_place(drop, req, false, ready);
 
     if (r != -EAGAIN || !waits)
         return r;
@@ -111,14 +112,14 @@ static int take_place_in_shared_dir(struct drop_file *drop, fuse_req_t req, bool
     /* Before it waits: it may have its place at once. */
     drop->waits_in_dir = true;
     atomic_fetch_add(&box->n_waiting_in_drop, 1);
-    r = take_place(drop, req, true, ready);
+    r = drop_create_take_place(drop, req, true, ready);
     if (r != MBOX_PARKED)
         atomic_fetch_sub(&box->n_waiting_in_drop, 1);
     return r;
 }
 
 /* Whether making a file in drop/ may have to wait. */
-static bool is_full(struct mbox *mbox)
+static bool drop_create_is_full(struct mbox *mbox)
 {
     struct mbox_limits limits;
 
@@ -131,7 +132,7 @@ static bool is_full(struct mbox *mbox)
 bool drop_needs_own_dir(struct box *box, const struct caller *caller)
 {
     return drop_dirs_is_retrying(&box->boxes->drop_dirs, caller->tid) ||
-           atomic_load(&box->n_waiting_in_drop) > 0 || is_full(&box->mbox);
+           atomic_load(&box->n_waiting_in_drop) > 0 || drop_create_is_full(&box->mbox);
 }
 
 /* Answers @req, once there is a place for the new file. */
@@ -150,7 +151,7 @@ void drop_create_file(const struct drop_creation *creation, fuse_req_t req, int 
         return;
     }
     r = creation->shares_dir ? take_place_in_shared_dir(drop, req, waits, is_second_try, &ready)
-                             : take_place(drop, req, waits, &ready);
+                             : drop_create_take_place(drop, req, waits, &ready);
     if (r == 0)
         reply(drop, req);
     else if (r < 0)

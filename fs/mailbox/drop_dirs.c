@@ -19,7 +19,7 @@ void drop_dirs_note(struct drop_dirs *dirs, pid_t tid)
 }
 
 /* Under lock. Return: where @tid stands; NULL: nowhere. */
-static pid_t *find(struct drop_dirs *dirs, pid_t tid)
+static pid_t *drop_dirs_find(struct drop_dirs *dirs, pid_t tid)
 {
     for (unsigned int i = 0; i < DROP_DIRS_RETRYING; i++) {
         if (dirs->retrying[i] == tid)
@@ -33,7 +33,7 @@ bool drop_dirs_is_retrying(struct drop_dirs *dirs, pid_t tid)
     bool is_retrying;
 
     pthread_mutex_lock(&dirs->lock);
-    is_retrying = tid != 0 && find(dirs, tid);
+    is_retrying = tid != 0 && drop_dirs_find(dirs, tid);
     pthread_mutex_unlock(&dirs->lock);
     return is_retrying;
 }
@@ -43,7 +43,7 @@ bool drop_dirs_retried(struct drop_dirs *dirs, pid_t tid)
     pid_t *found;
 
     pthread_mutex_lock(&dirs->lock);
-    found = tid != 0 ? find(dirs, tid) : NULL;
+    found = tid != 0 ? drop_dirs_find(dirs, tid) : NULL;
     if (found)
         *found = 0;
     pthread_mutex_unlock(&dirs->lock);

@@ -92,7 +92,7 @@ static int set_charge(struct drop_file *drop, uint64_t bytes)
 }
 
 /* Under lock: it will not be sent. */
-static void spoil(struct drop_file *drop, int error)
+static void drop_spoil(struct drop_file *drop, int error)
 {
     if (drop->state != DROP_COLLECTING)
         return;
@@ -104,7 +104,7 @@ static void spoil(struct drop_file *drop, int error)
 }
 
 /* Return: 0; -EFBIG; -EIDRM. */
-static int check_size(struct drop_file *drop, uint64_t size_bytes)
+static int drop_check_size(struct drop_file *drop, uint64_t size_bytes)
 {
     struct mbox_limits limits;
     int r = mbox_get_limits(drop->file.mbox, &limits);
@@ -115,20 +115,20 @@ static int check_size(struct drop_file *drop, uint64_t size_bytes)
 /* Under lock: makes the message @size_bytes long, and its charge so too, before there is memory for it. What is new is
  * zero.
  * Return: 0; -EFBIG; -ENOSPC, -EDQUOT, -ENOMEM, -EIDRM: it is spoiled; -EPIPE: it is done already. */
-static int resize(struct drop_file *drop, uint64_t size_bytes)
+static int drop_resize(struct drop_file *drop, uint64_t size_bytes)
 {
     uint64_t charged = drop->charged;
     int r;
 
     if (drop->state != DROP_COLLECTING)
         return drop->error;
-    r = check_size(drop, size_bytes);
+    r = drop_check_size(drop, size_bytes);
     if (r == 0 && charge_of(size_bytes) > charged)
         r = set_charge(drop, charge_of(size_bytes));
     if (r == 0)
         r = msg_resize(&drop->msg, size_bytes);
     if (r < 0) {
-        spoil(drop, r);
+        drop_spoil(drop, r);
         return r;
     }
     set_charge(drop, charge_of(size_bytes));
@@ -137,8 +137,8 @@ static int resize(struct drop_file *drop, uint64_t size_bytes)
 }
 
 /* Under lock: @size bytes at @offset, or at the end. Return: 0; as resize. */
-static int write_bytes(struct drop_file *drop, const char *data, size_t size, off_t offset,
-                       bool at_end)
+static int drop_write_bytes(struct drop_file *drop, const char *data, size_t size, off_t offset,
+                            bool at_end)
 {
     uint64_t end;
     int r = 0;
@@ -149,9 +149,9 @@ static int write_bytes(struct drop_file *drop, const char *data, size_t size, of
     end = (uint64_t)offset + size;
 
     if (drop->state != DROP_COLLECTING || !drop->msg || end > drop->msg->size_bytes)
-        r = resize(drop, end);
-    else if ((r = check_size(drop, 0)) < 0)
-        spoil(drop, r);
+        r = drop_resize(drop, end);
+    else if ((r = drop_check_size(drop, 0)) < 0)
+        drop_spoil(drop, r);
     if (r == 0) {
         /* Collecting, as it is then, there is a message. */
         assert(drop->msg && data);
@@ -167,7 +167,7 @@ int drop_set_attr(struct drop_file *drop, const struct node_change *change)
 
     pthread_mutex_lock(&drop->file.lock);
     if (change->to_set & FUSE_SET_ATTR_SIZE)
-        r = resize(drop, (uint64_t)change->attr.st_size);
+        r = drop_resize(drop, (uint64_t)change->attr.st_size);
     /* A file that is one hole: cp only sets its size. */
     if (r == 0 && drop->msg && drop->msg->size_bytes > 0)
         drop->has_written = true;
@@ -194,7 +194,7 @@ int drop_allocate(struct drop_file *drop, int mode, off_t offset, off_t length)
         return 0;
     pthread_mutex_lock(&drop->file.lock);
     if (!drop->msg || end > drop->msg->size_bytes)
-        r = resize(drop, end);
+        r = drop_resize(drop, end);
     if (r == 0)
         drop->has_written = true;
     pthread_mutex_unlock(&drop->file.lock);
@@ -251,7 +251,7 @@ static void drop_write(struct file *file, fuse_req_t req, const char *data, size
 
     note_writer(drop, req);
     pthread_mutex_lock(&file->lock);
-    r = write_bytes(drop, data, size, offset, flags & O_APPEND);
+    r = drop_write_bytes(drop, data, size, offset, flags & O_APPEND);
     pthread_mutex_unlock(&file->lock);
     if (r < 0)
         fuse_reply_err(req, -r);
@@ -265,7 +265,7 @@ static int read_bytes(struct drop_file *drop, char *data, size_t size, off_t off
 {
     size_t start = (size_t)offset;
     size_t left;
-    int r = drop->state == DROP_COLLECTING ? check_size(drop, 0) : drop->error;
+    int r = drop->state == DROP_COLLECTING ? drop_check_size(drop, 0) : drop->error;
 
     if (r < 0)
         return r;
@@ -298,7 +298,7 @@ static void drop_read(struct file *file, fuse_req_t req, size_t size, off_t offs
 
 /* Takes what was collected, to be sent; the place and the charge go with it.
  * Return: NULL: there is nothing to be sent (any more). */
-static struct msg *take_collected(struct drop_file *drop)
+static struct msg *drop_take_collected(struct drop_file *drop)
 {
     struct msg *msg = NULL;
 
@@ -319,7 +319,7 @@ static struct msg *take_collected(struct drop_file *drop)
 }
 
 /* It is sent: its name answers. That its owner may open it is what lets the sender send another by that name. */
-static void remember(struct drop_file *drop)
+static void drop_remember(struct drop_file *drop)
 {
     struct drop_name *name;
     struct stat attr;
@@ -340,7 +340,7 @@ static void send_detached(struct drop_file *drop, struct msg *msg, struct mbox_r
     struct mbox_op *op = drop->detached;
 
     drop->detached = NULL;
-    remember(drop);
+    drop_remember(drop);
     if (mbox_post_reserved(drop->file.mbox, msg, op, ready) != MBOX_PARKED)
         free(op);
 }
@@ -351,7 +351,7 @@ static void complete_close(struct mbox_op *op, struct mbox_ready *ready)
 
     (void)ready;
     if (ended.result == 0)
-        remember((struct drop_file *)ended.file);
+        drop_remember((struct drop_file *)ended.file);
     fuse_reply_err(ended.req, -ended.result);
     file_unref(ended.file);
 }
@@ -374,12 +374,12 @@ static int send_collected(struct drop_file *drop, fuse_req_t req, struct msg *ms
     if (r != MBOX_PARKED)
         parked_free(parked);
     if (r == 0)
-        remember(drop);
+        drop_remember(drop);
     return r;
 }
 
 /* The creator, who wrote last, or who had started that to write for it, as a shell does. */
-static bool is_writer(struct drop_file *drop, pid_t tid)
+static bool drop_is_writer(struct drop_file *drop, pid_t tid)
 {
     pid_t pid = caller_process(tid, drop->sender.pid);
 
@@ -401,11 +401,11 @@ static bool has_lost_its_mailbox(struct drop_file *drop)
 static void spoil_by_death(struct drop_file *drop)
 {
     pthread_mutex_lock(&drop->file.lock);
-    spoil(drop, -EPIPE);
+    drop_spoil(drop, -EPIPE);
     pthread_mutex_unlock(&drop->file.lock);
 }
 
-static bool has_something(struct drop_file *drop)
+static bool drop_has_something(struct drop_file *drop)
 {
     bool has_written;
 
@@ -415,7 +415,7 @@ static bool has_something(struct drop_file *drop)
     return has_written;
 }
 
-static void close_found_out(struct file *file, fuse_req_t req, int is_last)
+static void drop_close_found_out(struct file *file, fuse_req_t req, int is_last)
 {
     struct drop_file *drop = (struct drop_file *)file;
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
@@ -423,7 +423,7 @@ static void close_found_out(struct file *file, fuse_req_t req, int is_last)
     int r = is_last < 0 ? is_last : 0;
 
     if (is_last > 0)
-        msg = take_collected(drop);
+        msg = drop_take_collected(drop);
     if (msg)
         r = send_collected(drop, req, msg, &ready);
     else if (has_lost_its_mailbox(drop))
@@ -439,12 +439,12 @@ static void drop_flush(struct file *file, fuse_req_t req)
     struct drop_file *drop = (struct drop_file *)file;
     pid_t tid = fuse_req_ctx(req)->pid;
 
-    if (caller_is_being_killed(tid) && is_writer(drop, tid))
+    if (caller_is_being_killed(tid) && drop_is_writer(drop, tid))
         spoil_by_death(drop);
-    if (has_something(drop))
-        last_close_find_out(file, req, drop->sender.pid, drop->attr.ino, close_found_out);
+    if (drop_has_something(drop))
+        last_close_find_out(file, req, drop->sender.pid, drop->attr.ino, drop_close_found_out);
     else
-        close_found_out(file, req, 0);
+        drop_close_found_out(file, req, 0);
 }
 
 /* Gives up what was not sent, and the place for it. */
@@ -453,7 +453,7 @@ static void give_up(struct drop_file *drop, struct mbox_ready *ready)
     bool has_place;
 
     pthread_mutex_lock(&drop->file.lock);
-    spoil(drop, -EPIPE);
+    drop_spoil(drop, -EPIPE);
     has_place = drop->has_place;
     drop->has_place = false;
     drop->state = DROP_DONE;
@@ -469,7 +469,7 @@ static void drop_release(struct file *file)
 {
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
     struct drop_file *drop = (struct drop_file *)file;
-    struct msg *msg = take_collected(drop);
+    struct msg *msg = drop_take_collected(drop);
 
     if (msg)
         send_detached(drop, msg, &ready);

@@ -37,7 +37,7 @@ struct drop_name {
     uint64_t dir;
     struct process_id sender;
     uid_t uid;
-    unsigned int hash; /* want() */
+    unsigned int hash; /* drop_name_want() */
     time_t until;      /* CLOCK_MONOTONIC */
     struct stat attr;
     char name[];
@@ -57,7 +57,7 @@ struct family {
     unsigned int n;
 };
 
-static time_t now(void)
+static time_t drop_name_now(void)
 {
     struct timespec ts;
 
@@ -67,7 +67,7 @@ static time_t now(void)
 
 void drop_names_init(struct drop_names *names)
 {
-    *names = (struct drop_names){ .clock = now };
+    *names = (struct drop_names){ .clock = drop_name_now };
     pthread_mutex_init(&names->lock, NULL);
 }
 
@@ -80,14 +80,14 @@ void drop_names_deinit(struct drop_names *names)
     pthread_mutex_destroy(&names->lock);
 }
 
-static struct wanted want(uint64_t dir, const char *name, uid_t uid)
+static struct wanted drop_name_want(uint64_t dir, const char *name, uid_t uid)
 {
     const uint64_t key[] = { dir, uid, hash_of(name, strlen(name)) };
 
     return (struct wanted){ dir, uid, hash_of(key, sizeof(key)), name };
 }
 
-static struct drop_names_ring *ring_of(struct drop_names *names, uid_t uid)
+static struct drop_names_ring *drop_name_ring_of(struct drop_names *names, uid_t uid)
 {
     return &names->rings[hash_of(&uid, sizeof(uid)) % DROP_NAMES_N_RINGS];
 }
@@ -135,7 +135,7 @@ static struct drop_name *new_name(const struct wanted *as, const struct process_
 
 struct drop_name *drop_name_new(uint64_t dir, const char *name, const struct caller *caller)
 {
-    struct wanted wanted = want(dir, name, caller->uid);
+    struct wanted wanted = drop_name_want(dir, name, caller->uid);
     struct process_id sender = { .pid = caller_process(caller->tid, 0) };
 
     if (sender.pid > 0)
@@ -144,9 +144,9 @@ struct drop_name *drop_name_new(uint64_t dir, const char *name, const struct cal
 }
 
 /* Under lock. Return: the place for the next name; the one in it, if any, is the oldest. */
-static struct drop_name **next_place(struct drop_names *names, uid_t uid)
+static struct drop_name **drop_name_next_place(struct drop_names *names, uid_t uid)
 {
-    struct drop_names_ring *ring = ring_of(names, uid);
+    struct drop_names_ring *ring = drop_name_ring_of(names, uid);
     struct drop_name **place = &ring->names[ring->next];
 
     ring->next = (ring->next + 1) % DROP_NAMES_RING_SIZE;
@@ -166,7 +166,7 @@ void drop_names_remember(struct drop_names *names, struct drop_name *name, const
         return;
     }
     pthread_mutex_lock(&names->lock);
-    place = next_place(names, name->uid);
+    place = drop_name_next_place(names, name->uid);
     old = *place;
     *place = name;
     pthread_mutex_unlock(&names->lock);
@@ -183,10 +183,10 @@ static bool is_of(const struct family *family, pid_t pid)
 }
 
 /* Under lock. @family NULL: any sender. Return: the place of the newest such name; NULL. */
-static struct drop_name **find(struct drop_names *names, const struct wanted *wanted,
-                               const struct family *family)
+static struct drop_name **drop_name_find(struct drop_names *names, const struct wanted *wanted,
+                                         const struct family *family)
 {
-    struct drop_names_ring *ring = ring_of(names, wanted->uid);
+    struct drop_names_ring *ring = drop_name_ring_of(names, wanted->uid);
     time_t at = names->clock();
 
     for (unsigned int i = 1; i <= DROP_NAMES_RING_SIZE; i++) {
@@ -215,7 +215,7 @@ static struct family family_of(pid_t tid)
 
 /* Return: whether @sender is still the process that it was. Where that can't be told it is one of the caller's family, by
  * its pid. */
-static bool is_same(const struct process_id *sender, const struct family *family)
+static bool drop_name_is_same(const struct process_id *sender, const struct family *family)
 {
     uint64_t birth = find_birth(sender->pid, sender->pid == family->pids[0]);
 
@@ -231,25 +231,25 @@ static int find_for(struct drop_names *names, const struct wanted *wanted, pid_t
 
     /* Mostly there is none, and nothing need be asked about the caller. */
     pthread_mutex_lock(&names->lock);
-    place = find(names, wanted, NULL);
+    place = drop_name_find(names, wanted, NULL);
     pthread_mutex_unlock(&names->lock);
     if (!place)
         return -ENOENT;
     family = family_of(tid);
     pthread_mutex_lock(&names->lock);
-    place = find(names, wanted, &family);
+    place = drop_name_find(names, wanted, &family);
     if (place) {
         *ret_sender = (*place)->sender;
         *ret_attr = (*place)->attr;
     }
     pthread_mutex_unlock(&names->lock);
-    return place && is_same(ret_sender, &family) ? 0 : -ENOENT;
+    return place && drop_name_is_same(ret_sender, &family) ? 0 : -ENOENT;
 }
 
 int drop_names_find(struct drop_names *names, uint64_t dir, const char *name,
                     const struct caller *caller, struct stat *ret_attr)
 {
-    struct wanted wanted = want(dir, name, caller->uid);
+    struct wanted wanted = drop_name_want(dir, name, caller->uid);
     struct process_id sender;
 
     return find_for(names, &wanted, caller->tid, &sender, ret_attr);
@@ -257,15 +257,15 @@ int drop_names_find(struct drop_names *names, uint64_t dir, const char *name,
 
 /* Takes all names of @sender's out that are @wanted; the first gives its place to @instead, which may be NULL.
  * Return: whether there was one. */
-static bool take_out(struct drop_names *names, const struct wanted *wanted,
-                     const struct process_id *sender, struct drop_name *instead)
+static bool drop_name_take_out(struct drop_names *names, const struct wanted *wanted,
+                               const struct process_id *sender, struct drop_name *instead)
 {
     const struct family family = { .pids = { sender->pid }, .n = 1 };
     struct drop_name **place;
     bool found = false;
 
     pthread_mutex_lock(&names->lock);
-    while ((place = find(names, wanted, &family))) {
+    while ((place = drop_name_find(names, wanted, &family))) {
         free(*place);
         *place = found ? NULL : instead;
         found = true;
@@ -277,12 +277,12 @@ static bool take_out(struct drop_names *names, const struct wanted *wanted,
 int drop_names_forget(struct drop_names *names, uint64_t dir, const char *name,
                       const struct caller *caller)
 {
-    struct wanted wanted = want(dir, name, caller->uid);
+    struct wanted wanted = drop_name_want(dir, name, caller->uid);
     struct process_id sender;
     struct stat attr;
     int r = find_for(names, &wanted, caller->tid, &sender, &attr);
 
-    if (r == 0 && !take_out(names, &wanted, &sender, NULL))
+    if (r == 0 && !drop_name_take_out(names, &wanted, &sender, NULL))
         r = -ENOENT;
     return r;
 }
@@ -290,8 +290,8 @@ int drop_names_forget(struct drop_names *names, uint64_t dir, const char *name,
 int drop_names_rename(struct drop_names *names, uint64_t dir, const char *name, const char *to,
                       const struct caller *caller)
 {
-    struct wanted wanted = want(dir, name, caller->uid);
-    struct wanted replaced = want(dir, to, caller->uid);
+    struct wanted wanted = drop_name_want(dir, name, caller->uid);
+    struct wanted replaced = drop_name_want(dir, to, caller->uid);
     struct process_id sender;
     struct drop_name *renamed;
     struct stat attr;
@@ -304,8 +304,8 @@ int drop_names_rename(struct drop_names *names, uint64_t dir, const char *name, 
         return -ENOMEM;
     renamed->attr = attr;
     renamed->until = names->clock() + ANSWERS_SECONDS;
-    take_out(names, &replaced, &sender, NULL);
-    if (take_out(names, &wanted, &sender, renamed))
+    drop_name_take_out(names, &replaced, &sender, NULL);
+    if (drop_name_take_out(names, &wanted, &sender, renamed))
         return 0;
     free(renamed);
     return -ENOENT;

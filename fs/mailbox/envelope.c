@@ -207,7 +207,7 @@ static size_t put_base64(struct envelope *envelope, char *to, size_t size)
     return n;
 }
 
-static size_t put(struct envelope *envelope, char *to, size_t size)
+static size_t envelope_put(struct envelope *envelope, char *to, size_t size)
 {
     if (left_of(envelope) == 0) {
         end_text(envelope);
@@ -247,7 +247,7 @@ size_t envelope_read(struct envelope *envelope, char *to, size_t size)
         if (envelope->n_pending > 0)
             n += put_pending(envelope, to + n, size - n);
         else
-            n += put(envelope, to + n, size - n);
+            n += envelope_put(envelope, to + n, size - n);
     }
     return n;
 }

@@ -180,7 +180,7 @@ static int make_body(const struct members *members, struct msg_sender sender, st
     return *ret_msg ? 0 : -ENOMEM;
 }
 
-static int make_message(json_t *object, struct msg_sender sender, struct msg **ret_msg)
+static int json_line_make_message(json_t *object, struct msg_sender sender, struct msg **ret_msg)
 {
     struct members members = { 0 };
     struct msg *msg = NULL;
@@ -211,7 +211,7 @@ int json_line_parse(const char *line, size_t n, struct msg_sender sender, struct
     object = json_loadb(line, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
     if (!object)
         return json_error_code(&error) == json_error_out_of_memory ? -ENOMEM : -EINVAL;
-    r = json_is_object(object) ? make_message(object, sender, ret_msg) : -EINVAL;
+    r = json_is_object(object) ? json_line_make_message(object, sender, ret_msg) : -EINVAL;
     json_decref(object);
     return r;
 }

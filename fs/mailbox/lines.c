@@ -88,24 +88,24 @@ static const struct line_format *format_of(const struct lines_file *lines)
     return (const struct line_format *)lines->file.ops;
 }
 
-static struct quota *quota_of(const struct lines_file *lines)
+static struct quota *lines_quota_of(const struct lines_file *lines)
 {
     return lines->file.kernel->quota;
 }
 
-static int charge(struct lines_file *lines, size_t n_bytes)
+static int lines_charge(struct lines_file *lines, size_t n_bytes)
 {
-    return quota_charge(quota_of(lines), lines->file.opener.uid, n_bytes);
+    return quota_charge(lines_quota_of(lines), lines->file.opener.uid, n_bytes);
 }
 
-static void discharge(struct lines_file *lines, size_t n_bytes)
+static void lines_discharge(struct lines_file *lines, size_t n_bytes)
 {
-    quota_release(quota_of(lines), lines->file.opener.uid, n_bytes);
+    quota_release(lines_quota_of(lines), lines->file.opener.uid, n_bytes);
 }
 
 static void discharge_start(struct lines_file *lines, const struct mbox_entry *start)
 {
-    discharge(lines, START_CHARGE_BYTES + start->msg->size_bytes);
+    lines_discharge(lines, START_CHARGE_BYTES + start->msg->size_bytes);
 }
 
 /* @start may be NULL. */
@@ -117,7 +117,7 @@ static void free_start(struct lines_file *lines, struct mbox_entry *start)
 }
 
 /* Appends the bytes at @data, which are charged. Return: 0; -ENOMEM: nothing has changed. */
-static int extend(struct mbox_entry *start, const void *data, size_t size)
+static int lines_extend(struct mbox_entry *start, const void *data, size_t size)
 {
     size_t before = start->msg->size_bytes;
     int r = msg_resize(&start->msg, before + size);
@@ -138,10 +138,10 @@ static struct mbox_entry *take_kept(struct lines_file *lines)
     if (start)
         TAILQ_REMOVE(&lines->kept, start, link);
     while (start && (next = TAILQ_FIRST(&lines->kept))) {
-        if (extend(start, next->msg->data, next->msg->size_bytes) < 0)
+        if (lines_extend(start, next->msg->data, next->msg->size_bytes) < 0)
             break;
         TAILQ_REMOVE(&lines->kept, next, link);
-        discharge(lines, START_CHARGE_BYTES);
+        lines_discharge(lines, START_CHARGE_BYTES);
         mbox_entry_free(next);
     }
     pthread_mutex_unlock(&lines->file.lock);
@@ -149,7 +149,7 @@ static struct mbox_entry *take_kept(struct lines_file *lines)
 }
 
 /* Keeps @start, behind what another write on the same file may have kept meanwhile. */
-static void keep(struct lines_file *lines, struct mbox_entry *start)
+static void lines_keep(struct lines_file *lines, struct mbox_entry *start)
 {
     pthread_mutex_lock(&lines->file.lock);
     TAILQ_INSERT_TAIL(&lines->kept, start, link);
@@ -157,7 +157,7 @@ static void keep(struct lines_file *lines, struct mbox_entry *start)
 }
 
 /* Return: the start of a line, which is empty yet; NULL. */
-static struct mbox_entry *begin(struct msg_sender sender)
+static struct mbox_entry *lines_begin(struct msg_sender sender)
 {
     struct msg *msg = msg_alloc(0, 0, sender);
     struct mbox_entry *start = msg ? mbox_entry_new(msg) : NULL;
@@ -167,19 +167,19 @@ static struct mbox_entry *begin(struct msg_sender sender)
 }
 
 /* Adds @size bytes to @write's start. Return: 0; as quota_charge, and nothing has changed. */
-static int append(struct lines_write *write, const char *data, size_t size)
+static int lines_append(struct lines_write *write, const char *data, size_t size)
 {
     struct mbox_entry *start = write->start;
     size_t cost = start ? size : START_CHARGE_BYTES + size;
-    int r = charge(write->lines, cost);
+    int r = lines_charge(write->lines, cost);
 
     if (r < 0)
         return r;
     if (!start)
-        start = begin(write->sender);
-    r = start ? extend(start, data, size) : -ENOMEM;
+        start = lines_begin(write->sender);
+    r = start ? lines_extend(start, data, size) : -ENOMEM;
     if (r < 0) {
-        discharge(write->lines, cost);
+        lines_discharge(write->lines, cost);
         if (!write->start)
             mbox_entry_free(start);
         return r;
@@ -257,7 +257,7 @@ static int check_length(struct lines_file *lines, size_t size)
 }
 
 /* Keeps what follows the last newline. Return: 0; a negative errno, and nothing was kept. */
-static int keep_rest(struct lines_write *write)
+static int lines_keep_rest(struct lines_write *write)
 {
     size_t size = write->size - write->done;
     int r;
@@ -266,7 +266,7 @@ static int keep_rest(struct lines_write *write)
         return 0;
     r = check_length(write->lines, start_size(write) + size);
     if (r == 0)
-        r = append(write, write->data + write->done, size);
+        r = lines_append(write, write->data + write->done, size);
     if (r == 0)
         write->done = write->size;
     return r;
@@ -288,8 +288,8 @@ static struct msg *join(const struct mbox_entry *start, const char *rest, size_t
 }
 
 /* Makes the message of the line that ends with the @n bytes at @rest. Return: as line_format.parse. */
-static int make_message(const struct lines_write *write, const char *rest, size_t n,
-                        struct msg **ret_msg)
+static int lines_make_message(const struct lines_write *write, const char *rest, size_t n,
+                              struct msg **ret_msg)
 {
     const struct line_format *format = format_of(write->lines);
     struct msg *line;
@@ -317,7 +317,7 @@ static int post_line(struct lines_write *write, const char *newline, struct mbox
     const char *rest = write->data + write->done;
     struct mbox *mbox = write->lines->file.mbox;
     struct msg *msg;
-    int r = make_message(write, rest, (size_t)(newline - rest), &msg);
+    int r = lines_make_message(write, rest, (size_t)(newline - rest), &msg);
 
     if (r < 0)
         return r;
@@ -365,7 +365,7 @@ static size_t park_charge(size_t left)
 }
 
 /* Answers the write and gives back what it holds. */
-static void finish(struct lines_write *write, int result)
+static void lines_finish(struct lines_write *write, int result)
 {
     fuse_req_t req = write->req;
     size_t done = write->done_before + write->done;
@@ -374,10 +374,10 @@ static void finish(struct lines_write *write, int result)
         refuse_line(write);
     if (write->start) {
         write->start->msg->sender = write->sender;
-        keep(write->lines, write->start);
+        lines_keep(write->lines, write->start);
     }
     if (write->copy)
-        discharge(write->lines, park_charge(write->size));
+        lines_discharge(write->lines, park_charge(write->size));
     free(write->copy);
     if (done > 0 || result >= 0)
         fuse_reply_write(req, done);
@@ -385,10 +385,10 @@ static void finish(struct lines_write *write, int result)
         fuse_reply_err(req, -result);
 }
 
-static void complete(struct mbox_op *op, struct mbox_ready *ready);
+static void lines_complete(struct mbox_op *op, struct mbox_ready *ready);
 
 /* Makes @write outlive its handler. Return: 0 with the copy, parked; as quota_charge. */
-static int park(const struct lines_write *write, struct lines_write **ret_parked)
+static int lines_park(const struct lines_write *write, struct lines_write **ret_parked)
 {
     size_t left = write->size - write->done;
     struct lines_file *lines = write->lines;
@@ -398,17 +398,18 @@ static int park(const struct lines_write *write, struct lines_write **ret_parked
     int r;
 
     assert(left > 0);
-    r = charge(lines, park_charge(left));
+    r = lines_charge(lines, park_charge(left));
     if (r < 0)
         return r;
     copy = malloc(sizeof(*copy));
     data = malloc(left);
     if (copy && data)
-        parked = parked_new(&lines->file, lines->file.mbox, write->req, write->size, complete);
+        parked = parked_new(&lines->file, lines->file.mbox, write->req, write->size,
+                            lines_complete);
     if (!parked) {
         free(data);
         free(copy);
-        discharge(lines, park_charge(left));
+        lines_discharge(lines, park_charge(left));
         return -ENOMEM;
     }
     memcpy(data, write->data + write->done, left);
@@ -438,11 +439,11 @@ static int post_lines(struct lines_write *write, struct mbox_ready *ready)
             return r;
         line_done(write, newline);
     }
-    return keep_rest(write);
+    return lines_keep_rest(write);
 }
 
 /* Goes on with @write, which is parked. */
-static void go_on(struct lines_write *write, int result, struct mbox_ready *ready)
+static void lines_go_on(struct lines_write *write, int result, struct mbox_ready *ready)
 {
     struct file *file;
 
@@ -452,19 +453,19 @@ static void go_on(struct lines_write *write, int result, struct mbox_ready *read
         return;
     file = file_ref(&write->lines->file);
     parked_free(write->parked);
-    finish(write, result);
+    lines_finish(write, result);
     free(write);
     file_unref(file);
 }
 
 /* The line that waited has been posted, or not. */
-static void complete(struct mbox_op *op, struct mbox_ready *ready)
+static void lines_complete(struct mbox_op *op, struct mbox_ready *ready)
 {
     struct lines_write *write = parked_of(op)->user;
 
     if (op->result == 0)
         line_done(write, memchr(write->data + write->done, '\n', write->size - write->done));
-    go_on(write, op->result, ready);
+    lines_go_on(write, op->result, ready);
 }
 
 static void lines_write(struct file *file, fuse_req_t req, const char *data, size_t size,
@@ -490,11 +491,11 @@ static void lines_write(struct file *file, fuse_req_t req, const char *data, siz
     if (r == 0)
         r = post_lines(&write, &ready);
     if (r == -EAGAIN)
-        r = park(&write, &parked);
+        r = lines_park(&write, &parked);
     if (parked)
-        go_on(parked, 0, &ready);
+        lines_go_on(parked, 0, &ready);
     else
-        finish(&write, r);
+        lines_finish(&write, r);
     mbox_ready_run(&ready);
 }
 
@@ -570,7 +571,7 @@ static int convert_rest(struct lines_file *lines, struct mbox_entry **rest)
     return r;
 }
 
-static void close_found_out(struct file *file, fuse_req_t req, int is_last)
+static void lines_close_found_out(struct file *file, fuse_req_t req, int is_last)
 {
     struct lines_file *lines = (struct lines_file *)file;
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
@@ -595,7 +596,7 @@ static void lines_flush(struct file *file, fuse_req_t req)
     struct lines_file *lines = (struct lines_file *)file;
 
     if (has_kept(lines))
-        last_close_find_out(file, req, lines->opener, lines->ino, close_found_out);
+        last_close_find_out(file, req, lines->opener, lines->ino, lines_close_found_out);
     else
         fuse_reply_err(req, 0);
 }

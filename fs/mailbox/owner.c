@@ -23,7 +23,7 @@
 #include "fs/kernel/text.h"
 
 /* A pidfd can be read from once its process has ended. */
-static bool is_alive(int pidfd)
+static bool owner_is_alive(int pidfd)
 {
     struct pollfd fd = { .fd = pidfd, .events = POLLIN };
 
@@ -35,7 +35,7 @@ static bool is_owner_alive(struct box *box)
     bool alive;
 
     pthread_mutex_lock(&box->lock);
-    alive = box->owner_pidfd >= 0 && is_alive(box->owner_pidfd);
+    alive = box->owner_pidfd >= 0 && owner_is_alive(box->owner_pidfd);
     pthread_mutex_unlock(&box->lock);
     return alive;
 }
@@ -141,7 +141,7 @@ static bool may_receive(const struct mbox_op *op, void *arg)
 }
 
 /* The pidfd is there before others see that there is an owner. Return: as mbox_claim. */
-static int claim(struct box *box, pid_t pid, int pidfd, struct mbox_ready *ready)
+static int owner_try_claim(struct box *box, pid_t pid, int pidfd, struct mbox_ready *ready)
 {
     struct admitted admitted;
     int r;
@@ -164,7 +164,7 @@ static int claim(struct box *box, pid_t pid, int pidfd, struct mbox_ready *ready
 }
 
 /* Return: 0 with a pidfd, which counts for @uid; a negative errno. */
-static int open_pidfd(struct quota *quota, pid_t pid, uid_t uid, int *ret_pidfd)
+static int owner_open_pidfd(struct quota *quota, pid_t pid, uid_t uid, int *ret_pidfd)
 {
     int r = pid > 0 ? quota_charge_fds(quota, uid, 1) : -ESRCH;
 
@@ -183,13 +183,13 @@ int owner_claim(struct box *box, const struct caller *caller, struct file **ret_
     pid_t pid = caller_process(caller->tid, 0);
     struct file *file;
     int pidfd;
-    int r = open_pidfd(kernel->quota, pid, caller->uid, &pidfd);
+    int r = owner_open_pidfd(kernel->quota, pid, caller->uid, &pidfd);
 
     if (r < 0)
         return r;
     r = text_open(kernel, &claim_ops, &box->mbox, &file);
     if (r == 0) {
-        r = claim(box, pid, pidfd, &ready);
+        r = owner_try_claim(box, pid, pidfd, &ready);
         if (r < 0)
             file_discard(file);
     }

@@ -24,13 +24,13 @@ static bool is_packet(const struct reading *reading)
     return reading->flags & O_DIRECT;
 }
 
-static struct quota *quota_of(const struct recv_file *recv)
+static struct quota *recv_quota_of(const struct recv_file *recv)
 {
     return &recv->file.mbox->domain->quota;
 }
 
 /* Answers with what is left of the message. What does not arrive stays. */
-static void answer_rest(struct recv_file *recv, const struct reading *reading)
+static void recv_answer_rest(struct recv_file *recv, const struct reading *reading)
 {
     struct mbox_entry *entry = recv->entry;
     const struct msg *msg = entry->msg;
@@ -42,7 +42,7 @@ static void answer_rest(struct recv_file *recv, const struct reading *reading)
         mbox_entry_discharge(entry);
     if (fuse_reply_buf(reading->req, (const char *)msg->data + recv->offset, n) < 0) {
         if (n == left)
-            mbox_entry_recharge(entry, quota_of(recv), recv->file.opener.uid);
+            mbox_entry_recharge(entry, recv_quota_of(recv), recv->file.opener.uid);
         return;
     }
     recv->offset += n;
@@ -63,7 +63,7 @@ static void answer_end(struct recv_file *recv, const struct reading *reading)
 static bool answer_unread(struct recv_file *recv, const struct reading *reading)
 {
     if (recv->entry)
-        answer_rest(recv, reading);
+        recv_answer_rest(recv, reading);
     else if (reading->is_later_part || (recv->at_end && !is_packet(reading)))
         answer_end(recv, reading);
     else
@@ -76,14 +76,14 @@ static bool answer_unread(struct recv_file *recv, const struct reading *reading)
 static int charge_rest(struct recv_file *recv, struct mbox_entry *entry, size_t n)
 {
     if (n < entry->msg->size_bytes)
-        return mbox_entry_charge_keeper(entry, quota_of(recv), recv->file.opener.uid);
+        return mbox_entry_charge_keeper(entry, recv_quota_of(recv), recv->file.opener.uid);
     mbox_entry_discharge(entry);
     return 0;
 }
 
 /* @n bytes of @entry have arrived. */
-static void keep_rest(struct recv_file *recv, struct mbox_entry *entry, size_t n,
-                      struct mbox_ready *ready)
+static void recv_keep_rest(struct recv_file *recv, struct mbox_entry *entry, size_t n,
+                           struct mbox_ready *ready)
 {
     if (n < entry->msg->size_bytes) {
         recv->entry = entry;
@@ -99,8 +99,8 @@ static void keep_rest(struct recv_file *recv, struct mbox_entry *entry, size_t n
 }
 
 /* Answers with @entry, which is in flight: it leaves the mailbox only if the kernel takes the answer. */
-static void deliver(struct recv_file *recv, const struct reading *reading, struct mbox_entry *entry,
-                    struct mbox_ready *ready)
+static void recv_deliver(struct recv_file *recv, const struct reading *reading,
+                         struct mbox_entry *entry, struct mbox_ready *ready)
 {
     struct mbox *mbox = recv->file.mbox;
     const struct msg *msg = entry->msg;
@@ -118,14 +118,14 @@ static void deliver(struct recv_file *recv, const struct reading *reading, struc
     recv->seen = msg->id;
     recv->at_end = false;
     if (!is_packet(reading))
-        keep_rest(recv, entry, n, ready);
+        recv_keep_rest(recv, entry, n, ready);
     mbox_commit(mbox, entry, ready);
     if (recv->entry != entry)
         mbox_entry_free(entry);
 }
 
 /* Where nobody is left who could send, what was sent is followed by an end of file. */
-static void answer_failure(fuse_req_t req, int result)
+static void recv_answer_failure(fuse_req_t req, int result)
 {
     if (result == -EPIPE)
         fuse_reply_buf(req, NULL, 0);
@@ -139,16 +139,17 @@ static bool may_wait(struct recv_file *recv, fuse_req_t req)
     int r = recv->check ? recv->check(recv) : RECV_GOES_ON;
 
     if (r < 0)
-        answer_failure(req, r);
+        recv_answer_failure(req, r);
     else if (r != RECV_GOES_ON)
         fuse_reply_buf(req, NULL, 0);
     return r == RECV_GOES_ON;
 }
 
-static void complete(struct mbox_op *op, struct mbox_ready *ready);
+static void recv_complete(struct mbox_op *op, struct mbox_ready *ready);
 
 /* Answers, now or once there is a message. */
-static void serve(struct recv_file *recv, const struct reading *reading, struct mbox_ready *ready)
+static void recv_serve(struct recv_file *recv, const struct reading *reading,
+                       struct mbox_ready *ready)
 {
     struct mbox_op wanted = {
         .max_bytes = is_packet(reading) ? reading->size : SIZE_MAX,
@@ -160,14 +161,14 @@ static void serve(struct recv_file *recv, const struct reading *reading, struct 
     if (answer_unread(recv, reading) || !may_wait(recv, reading->req))
         return;
     r = readers_take(&recv->readers, &recv->file, reading->req, reading->size, reading->flags,
-                     &wanted, complete, &entry, ready);
+                     &wanted, recv_complete, &entry, ready);
     if (r < 0)
-        answer_failure(reading->req, r);
+        recv_answer_failure(reading->req, r);
     else if (r == 0)
-        deliver(recv, reading, entry, ready);
+        recv_deliver(recv, reading, entry, ready);
 }
 
-static void complete(struct mbox_op *op, struct mbox_ready *ready)
+static void recv_complete(struct mbox_op *op, struct mbox_ready *ready)
 {
     struct recv_file *recv = (struct recv_file *)parked_of(op)->file;
     struct ended ended = readers_return(&recv->readers, op);
@@ -180,13 +181,13 @@ static void complete(struct mbox_op *op, struct mbox_ready *ready)
     if (ended.result == 0 && !is_packet(&reading) && (recv->entry || recv->at_end)) {
         /* Another was quicker, and what it has left comes first. */
         mbox_abort(recv->file.mbox, ended.entry, ready);
-        serve(recv, &reading, ready);
+        recv_serve(recv, &reading, ready);
     } else if (ended.result == 0) {
-        deliver(recv, &reading, ended.entry, ready);
+        recv_deliver(recv, &reading, ended.entry, ready);
     } else if (readers_was_called(&ended)) {
-        serve(recv, &reading, ready);
+        recv_serve(recv, &reading, ready);
     } else {
-        answer_failure(ended.req, ended.result);
+        recv_answer_failure(ended.req, ended.result);
     }
     readers_unlock(&recv->readers);
     file_unref(ended.file);
@@ -202,7 +203,7 @@ void recv_read(struct file *file, fuse_req_t req, size_t size, off_t offset, int
 
     file_ref(file);
     readers_lock(&recv->readers);
-    serve(recv, &reading, &ready);
+    recv_serve(recv, &reading, &ready);
     readers_unlock(&recv->readers);
     mbox_ready_run(&ready);
     file_unref(file);

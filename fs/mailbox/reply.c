@@ -51,32 +51,32 @@ struct reply_file {
     struct msg *msg; /* what was written so far; NULL: nothing */
 };
 
-static uint64_t ino_of(uint64_t id)
+static uint64_t reply_ino_of(uint64_t id)
 {
     return NODE_INO_REPLIES + (id & ((UINT64_C(1) << NODE_INO_REPLY_BITS) - 1));
 }
 
-static struct quota *quota_of(struct reply_file *reply)
+static struct quota *reply_quota_of(struct reply_file *reply)
 {
     return reply->file.kernel->quota;
 }
 
 /* Under lock: gives up what was collected. */
-static void spoil(struct reply_file *reply, int error)
+static void reply_spoil(struct reply_file *reply, int error)
 {
     if (reply->state != REPLY_COLLECTING)
         return;
     reply->state = REPLY_SPOILED;
     reply->error = error;
     if (reply->msg)
-        quota_release(quota_of(reply), reply->file.opener.uid, msg_charge_bytes(reply->msg));
+        quota_release(reply_quota_of(reply), reply->file.opener.uid, msg_charge_bytes(reply->msg));
     msg_unref(reply->msg);
     reply->msg = NULL;
 }
 
 /* Return: 0: the question is open, and an answer of @size_bytes, of which @n come with this write, is not too long;
  * -EIDRM; -EPIPE; -EMSGSIZE; -EFBIG. */
-static int check(struct reply_file *reply, uint64_t size_bytes, size_t n)
+static int reply_check(struct reply_file *reply, uint64_t size_bytes, size_t n)
 {
     struct mbox_limits limits;
     int r = mbox_get_limits(reply->file.mbox, &limits);
@@ -91,12 +91,12 @@ static int check(struct reply_file *reply, uint64_t size_bytes, size_t n)
 }
 
 /* Makes room for @n bytes more of @sender's, charged before there is memory for them. Return: 0; a negative errno. */
-static int grow(struct reply_file *reply, size_t n, struct msg_sender sender)
+static int reply_grow(struct reply_file *reply, size_t n, struct msg_sender sender)
 {
     uint64_t before = reply->msg ? msg_charge_bytes(reply->msg) : 0;
     size_t size = (reply->msg ? reply->msg->size_bytes : 0) + n;
     uint64_t after = size > MSG_MIN_CHARGE_BYTES ? size : MSG_MIN_CHARGE_BYTES;
-    int r = quota_charge(quota_of(reply), sender.uid, after - before);
+    int r = quota_charge(reply_quota_of(reply), sender.uid, after - before);
 
     if (r < 0)
         return r;
@@ -107,22 +107,23 @@ static int grow(struct reply_file *reply, size_t n, struct msg_sender sender)
     if (!reply->msg)
         r = -ENOMEM;
     if (r < 0)
-        quota_release(quota_of(reply), sender.uid, after - before);
+        quota_release(reply_quota_of(reply), sender.uid, after - before);
     return r;
 }
 
 /* Under lock. Return: 0; a negative errno. */
-static int append(struct reply_file *reply, const char *data, size_t n, struct msg_sender sender)
+static int reply_append(struct reply_file *reply, const char *data, size_t n,
+                        struct msg_sender sender)
 {
     size_t size = (reply->msg ? reply->msg->size_bytes : 0) + n;
-    int r = reply->state == REPLY_COLLECTING ? check(reply, size, n) : reply->error;
+    int r = reply->state == REPLY_COLLECTING ? reply_check(reply, size, n) : reply->error;
 
     if (r == 0)
-        r = grow(reply, n, sender);
+        r = reply_grow(reply, n, sender);
     if (r == 0)
         memcpy(reply->msg->data + size - n, data, n);
     else if (reply->msg)
-        spoil(reply, r);
+        reply_spoil(reply, r);
     return r;
 }
 
@@ -135,15 +136,15 @@ static void reply_write(struct file *file, fuse_req_t req, const char *data, siz
 
     pthread_mutex_lock(&file->lock);
     if (r == 0)
-        r = append(reply, data, size, sender);
+        r = reply_append(reply, data, size, sender);
     else if (reply->msg)
-        spoil(reply, r);
+        reply_spoil(reply, r);
     pthread_mutex_unlock(&file->lock);
     send_answer(req, r, size);
 }
 
 /* Takes what was collected, to be given; its charge goes with it. Return: NULL: there is nothing to be given. */
-static struct msg *take_collected(struct reply_file *reply)
+static struct msg *reply_take_collected(struct reply_file *reply)
 {
     struct msg *msg;
 
@@ -159,29 +160,29 @@ static struct msg *take_collected(struct reply_file *reply)
 }
 
 /* Gives what was collected, if there is something. Return: as call_answer. */
-static int give(struct reply_file *reply, struct mbox_ready *ready)
+static int reply_give(struct reply_file *reply, struct mbox_ready *ready)
 {
-    struct msg *msg = take_collected(reply);
+    struct msg *msg = reply_take_collected(reply);
     int r = msg ? call_answer(reply->file.mbox, reply->id, msg, ready) : 0;
 
     if (r < 0)
-        quota_release(quota_of(reply), reply->file.opener.uid, msg_charge_bytes(msg));
+        quota_release(reply_quota_of(reply), reply->file.opener.uid, msg_charge_bytes(msg));
     msg_unref(msg);
     return r;
 }
 
-static void close_found_out(struct file *file, fuse_req_t req, int is_last)
+static void reply_close_found_out(struct file *file, fuse_req_t req, int is_last)
 {
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
     int r = is_last < 0 ? is_last : 0;
 
     if (is_last > 0)
-        r = give((struct reply_file *)file, &ready);
+        r = reply_give((struct reply_file *)file, &ready);
     fuse_reply_err(req, -r);
     mbox_ready_run(&ready);
 }
 
-static bool is_writer(struct reply_file *reply, pid_t tid)
+static bool reply_is_writer(struct reply_file *reply, pid_t tid)
 {
     pid_t pid = caller_process(tid, reply->opener);
 
@@ -189,7 +190,7 @@ static bool is_writer(struct reply_file *reply, pid_t tid)
            pid == atomic_load_explicit(&reply->last_writer, memory_order_relaxed);
 }
 
-static bool has_something(struct reply_file *reply)
+static bool reply_has_something(struct reply_file *reply)
 {
     bool has;
 
@@ -204,13 +205,13 @@ static void reply_flush(struct file *file, fuse_req_t req)
     struct reply_file *reply = (struct reply_file *)file;
     pid_t tid = fuse_req_ctx(req)->pid;
 
-    if (has_something(reply) && caller_is_being_killed(tid) && is_writer(reply, tid)) {
+    if (reply_has_something(reply) && caller_is_being_killed(tid) && reply_is_writer(reply, tid)) {
         pthread_mutex_lock(&file->lock);
-        spoil(reply, -EPIPE);
+        reply_spoil(reply, -EPIPE);
         pthread_mutex_unlock(&file->lock);
     }
-    if (has_something(reply))
-        last_close_find_out(file, req, reply->opener, reply->ino, close_found_out);
+    if (reply_has_something(reply))
+        last_close_find_out(file, req, reply->opener, reply->ino, reply_close_found_out);
     else
         fuse_reply_err(req, 0);
 }
@@ -220,13 +221,13 @@ static void reply_release(struct file *file)
 {
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
 
-    give((struct reply_file *)file, &ready);
+    reply_give((struct reply_file *)file, &ready);
     mbox_ready_run(&ready);
 }
 
 static void reply_close(struct file *file)
 {
-    spoil((struct reply_file *)file, -EPIPE);
+    reply_spoil((struct reply_file *)file, -EPIPE);
 }
 
 static const struct file_ops file_ops = {
@@ -302,7 +303,7 @@ static const struct node_ops name_ops = {
     .open = name_open,
 };
 
-static struct reply_name *name_new(struct box *box, const struct box_file *dir, uint64_t id)
+static struct reply_name *reply_name_new(struct box *box, const struct box_file *dir, uint64_t id)
 {
     struct reply_name *name = malloc(sizeof(*name));
     struct door *door;
@@ -314,7 +315,7 @@ static struct reply_name *name_new(struct box *box, const struct box_file *dir, 
     }
     box_file_attr(box, dir, &attr);
     *name = (struct reply_name){ .door = door, .id = id };
-    attr_init(&name->attr, ino_of(id), S_IFREG | 0200, attr.st_uid, attr.st_gid);
+    attr_init(&name->attr, reply_ino_of(id), S_IFREG | 0200, attr.st_uid, attr.st_gid);
     return name;
 }
 
@@ -329,7 +330,7 @@ int reply_lookup(struct node *dir, const char *name, struct node **ret_node)
         return r;
     if (!id_parse_short(name, &id) || !call_is_open(&box->mbox, id))
         return -ENOENT;
-    found = name_new(box, box_file_of(dir), id);
+    found = reply_name_new(box, box_file_of(dir), id);
     if (!found)
         return -ENOMEM;
     r = node_obtain(&dir->kernel->nodes, &name_ops, found, NULL, ret_node);
@@ -375,7 +376,7 @@ struct reply_place {
     uint64_t offset; /* of the last entry that was told */
 };
 
-static void place_free(struct listing_part *part)
+static void reply_place_free(struct listing_part *part)
 {
     struct reply_place *place = (struct reply_place *)part;
 
@@ -385,7 +386,8 @@ static void place_free(struct listing_part *part)
 }
 
 /* Return: 0 with the place that @listing has; -EDQUOT; -ENOSPC; -ENOMEM. */
-static int place_of(struct listing *listing, struct mbox *mbox, struct reply_place **ret_place)
+static int reply_place_of(struct listing *listing, struct mbox *mbox,
+                          struct reply_place **ret_place)
 {
     struct reply_place *place = (struct reply_place *)listing->part;
     int r;
@@ -400,7 +402,7 @@ static int place_of(struct listing *listing, struct mbox *mbox, struct reply_pla
             free(place);
             return r;
         }
-        place->part.free = place_free;
+        place->part.free = reply_place_free;
         place->mbox = mbox_ref(mbox);
     }
     *ret_place = place;
@@ -408,7 +410,7 @@ static int place_of(struct listing *listing, struct mbox *mbox, struct reply_pla
 }
 
 /* Goes behind the entry of offset @after, if it is not there. */
-static void go_to(struct reply_place *place, uint64_t after)
+static void reply_go_to(struct reply_place *place, uint64_t after)
 {
     if (after > OFFSET_PARENT && after == place->offset)
         return;
@@ -419,7 +421,7 @@ static void go_to(struct reply_place *place, uint64_t after)
 }
 
 /* Return: the next question; NULL: there is none. */
-static const struct call_place *next_of(struct reply_place *place)
+static const struct call_place *reply_next_of(struct reply_place *place)
 {
     if (place->n_told == place->n_next) {
         place->n_next = call_cursor_next(place->mbox, &place->cursor, place->next, LISTED_MAX);
@@ -433,11 +435,11 @@ static void tell_questions(struct reply_place *place, const struct node_listing 
     const struct call_place *question;
     char name[ID_DIGITS + 1];
 
-    while ((question = next_of(place))) {
+    while ((question = reply_next_of(place))) {
         uint64_t offset = question->key + OFFSET_PARENT;
 
         id_format(question->id, name);
-        if (!to->add(to->arg, name, ino_of(question->id), S_IFREG, offset))
+        if (!to->add(to->arg, name, reply_ino_of(question->id), S_IFREG, offset))
             return;
         place->n_told++;
         place->offset = offset;
@@ -458,10 +460,10 @@ int reply_list(struct node *dir, struct listing *listing, uint64_t after,
     /* A removed mailbox has no questions. */
     if (!box)
         return 0;
-    r = place_of(listing, &box->mbox, &place);
+    r = reply_place_of(listing, &box->mbox, &place);
     if (r < 0)
         return r;
-    go_to(place, after);
+    reply_go_to(place, after);
     tell_questions(place, to);
     return 0;
 }

@@ -28,17 +28,17 @@ void send_answer(fuse_req_t req, int result, size_t size)
         fuse_reply_write(req, size);
 }
 
-static void answer(struct file *file, fuse_req_t req, int result, size_t size)
+static void send_answer_file(struct file *file, fuse_req_t req, int result, size_t size)
 {
     send_answer(req, file->out ? link_send_result(result) : result, size);
 }
 
-static void complete(struct mbox_op *op, struct mbox_ready *ready)
+static void send_complete(struct mbox_op *op, struct mbox_ready *ready)
 {
     struct ended ended = parked_end(op);
 
     (void)ready;
-    answer(ended.file, ended.req, ended.result, ended.size);
+    send_answer_file(ended.file, ended.req, ended.result, ended.size);
     file_unref(ended.file);
 }
 
@@ -46,7 +46,8 @@ static void complete(struct mbox_op *op, struct mbox_ready *ready)
 static int post_waiting(struct file *file, fuse_req_t req, struct msg *msg, bool nonblock,
                         struct mbox_ready *ready)
 {
-    struct parked *parked = parked_new(file, destination(file), req, msg->size_bytes, complete);
+    struct parked *parked = parked_new(file, destination(file), req, msg->size_bytes,
+                                       send_complete);
     int r;
 
     if (!parked)
@@ -92,7 +93,7 @@ void send_message(struct file *file, fuse_req_t req, const char *data, size_t si
     if (r == -EAGAIN)
         r = post_waiting(file, req, msg, flags & O_NONBLOCK, &ready);
     if (r != MBOX_PARKED)
-        answer(file, req, r, size);
+        send_answer_file(file, req, r, size);
     msg_unref(msg);
     mbox_ready_run(&ready);
 }

@@ -11,7 +11,7 @@
 /* No settings are this long. */
 #define CONFIG_WRITE_MAX 65536
 
-static int make_config(struct file *file, char **ret_text)
+static int settings_make_config(struct file *file, char **ret_text)
 {
     char text[MBOX_LIMITS_TEXT_MAX];
     struct mbox_limits limits;
@@ -41,20 +41,21 @@ void settings_write(struct file *file, fuse_req_t req, const char *data, size_t 
     mbox_ready_run(&ready);
 }
 
-static int configure(struct file *file, const char *text, size_t n, struct mbox_ready *ready)
+static int settings_configure(struct file *file, const char *text, size_t n,
+                              struct mbox_ready *ready)
 {
     return mbox_configure(file->mbox, text, n, ready);
 }
 
-static void config_write(struct file *file, fuse_req_t req, const char *data, size_t size,
-                         off_t offset, int flags)
+static void settings_config_write(struct file *file, fuse_req_t req, const char *data, size_t size,
+                                  off_t offset, int flags)
 {
     (void)offset;
     (void)flags;
-    settings_write(file, req, data, size, configure);
+    settings_write(file, req, data, size, settings_configure);
 }
 
-static int make_stat(struct file *file, char **ret_text)
+static int settings_make_stat(struct file *file, char **ret_text)
 {
     char last_receive[TIMESTAMP_MAX];
     char last_send[TIMESTAMP_MAX];
@@ -76,8 +77,9 @@ static int make_stat(struct file *file, char **ret_text)
     return r < 0 ? -ENOMEM : 0;
 }
 
-static const struct text_ops config_ops = TEXT_OPS(make_config, config_write, NULL);
-static const struct text_ops stat_ops = TEXT_OPS(make_stat, NULL, NULL);
+static const struct text_ops config_ops = TEXT_OPS(settings_make_config, settings_config_write,
+                                                   NULL);
+static const struct text_ops stat_ops = TEXT_OPS(settings_make_stat, NULL, NULL);
 
 int config_open(struct kernel *kernel, struct mbox *mbox, struct file **ret_file)
 {

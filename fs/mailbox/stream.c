@@ -48,7 +48,7 @@ static const struct stream_ops *ops_of(const struct stream_file *stream)
     return (const struct stream_ops *)stream->file.ops;
 }
 
-static struct quota *quota_of(const struct stream_file *stream)
+static struct quota *stream_quota_of(const struct stream_file *stream)
 {
     return &stream->file.mbox->domain->quota;
 }
@@ -67,10 +67,11 @@ struct batch {
 
 /* @entry's message is longer than the read: takes what there is of it. Return: 0; a negative errno: nobody has room
  * for what is left. */
-static int cut(struct batch *batch, struct mbox_entry *entry, const union rendering *rest, size_t n)
+static int stream_cut(struct batch *batch, struct mbox_entry *entry, const union rendering *rest,
+                      size_t n)
 {
     struct stream_file *stream = batch->stream;
-    int r = mbox_entry_charge_keeper(entry, quota_of(stream), stream->file.opener.uid);
+    int r = mbox_entry_charge_keeper(entry, stream_quota_of(stream), stream->file.opener.uid);
 
     if (r < 0)
         return r;
@@ -80,8 +81,8 @@ static int cut(struct batch *batch, struct mbox_entry *entry, const union render
     return 0;
 }
 
-/* Adds @entry, which is in flight, if there is room. Return: 0: there was; -ENOBUFS; as cut(). */
-static int add(struct batch *batch, struct mbox_entry *entry)
+/* Adds @entry, which is in flight, if there is room. Return: 0: there was; -ENOBUFS; as stream_cut(). */
+static int stream_add(struct batch *batch, struct mbox_entry *entry)
 {
     const struct stream_ops *ops = ops_of(batch->stream);
     union rendering rendering;
@@ -93,7 +94,7 @@ static int add(struct batch *batch, struct mbox_entry *entry)
     if (ops->is_read(&rendering))
         batch->used += n;
     else if (batch->used == 0)
-        r = cut(batch, entry, &rendering, n);
+        r = stream_cut(batch, entry, &rendering, n);
     else
         r = -ENOBUFS;
     if (r == 0)
@@ -112,7 +113,7 @@ static void fill(struct batch *batch)
 
         if (mbox_take(mbox, &op, &entry, batch->ready) < 0)
             return;
-        if (add(batch, entry) < 0) {
+        if (stream_add(batch, entry) < 0) {
             mbox_abort(mbox, entry, batch->ready);
             return;
         }
@@ -120,7 +121,7 @@ static void fill(struct batch *batch)
 }
 
 /* Before the answer: its receiver may send at once. */
-static void discharge(struct batch *batch)
+static void stream_discharge(struct batch *batch)
 {
     struct mbox_entry *entry;
 
@@ -131,7 +132,7 @@ static void discharge(struct batch *batch)
 }
 
 /* The cut message has arrived in part: its rest is next, for those who wait too. */
-static void keep_rest(struct batch *batch)
+static void stream_keep_rest(struct batch *batch)
 {
     struct stream_file *stream = batch->stream;
 
@@ -148,7 +149,7 @@ static void settle(struct batch *batch, bool arrived)
     struct mbox_entry *entry;
 
     if (arrived && batch->is_cut)
-        keep_rest(batch);
+        stream_keep_rest(batch);
     while ((entry = TAILQ_FIRST(&batch->entries))) {
         TAILQ_REMOVE(&batch->entries, entry, link);
         if (arrived) {
@@ -162,8 +163,8 @@ static void settle(struct batch *batch, bool arrived)
 }
 
 /* Answers @req with @entry, which is in flight, and with what else waits. */
-static void deliver(struct stream_file *stream, fuse_req_t req, struct mbox_entry *entry,
-                    size_t size, struct mbox_ready *ready)
+static void stream_deliver(struct stream_file *stream, fuse_req_t req, struct mbox_entry *entry,
+                           size_t size, struct mbox_ready *ready)
 {
     struct batch batch = { .stream = stream, .size = size, .ready = ready };
     int r = -ENOMEM;
@@ -171,20 +172,20 @@ static void deliver(struct stream_file *stream, fuse_req_t req, struct mbox_entr
     TAILQ_INIT(&batch.entries);
     batch.data = malloc(size);
     if (batch.data)
-        r = add(&batch, entry);
+        r = stream_add(&batch, entry);
     if (r < 0) {
         fuse_reply_err(req, -r);
         mbox_abort(stream->file.mbox, entry, ready);
     } else {
         fill(&batch);
-        discharge(&batch);
+        stream_discharge(&batch);
         settle(&batch, fuse_reply_buf(req, batch.data, batch.used) == 0);
     }
     free(batch.data);
 }
 
 /* Answers with what is left of the message, which fits @data or does not. What does not arrive stays. */
-static void answer_rest(struct stream_file *stream, fuse_req_t req, char *data, size_t size)
+static void stream_answer_rest(struct stream_file *stream, fuse_req_t req, char *data, size_t size)
 {
     const struct stream_ops *ops = ops_of(stream);
     union rendering rest = stream->rest;
@@ -195,7 +196,7 @@ static void answer_rest(struct stream_file *stream, fuse_req_t req, char *data, 
         mbox_entry_discharge(stream->entry);
     if (fuse_reply_buf(req, data, n) < 0) {
         if (is_read)
-            mbox_entry_recharge(stream->entry, quota_of(stream), stream->file.opener.uid);
+            mbox_entry_recharge(stream->entry, stream_quota_of(stream), stream->file.opener.uid);
         return;
     }
     stream->rest = rest;
@@ -206,7 +207,7 @@ static void answer_rest(struct stream_file *stream, fuse_req_t req, char *data, 
 }
 
 /* A mailbox that is gone is the end of the stream. */
-static void answer_failure(fuse_req_t req, int result)
+static void stream_answer_failure(fuse_req_t req, int result)
 {
     if (result == -EIDRM)
         fuse_reply_buf(req, NULL, 0);
@@ -214,25 +215,25 @@ static void answer_failure(fuse_req_t req, int result)
         fuse_reply_err(req, -result);
 }
 
-static void complete(struct mbox_op *op, struct mbox_ready *ready);
+static void stream_complete(struct mbox_op *op, struct mbox_ready *ready);
 
 static void receive(struct stream_file *stream, fuse_req_t req, size_t size, int flags,
                     struct mbox_ready *ready)
 {
     const struct mbox_op wanted = { .max_bytes = SIZE_MAX };
     struct mbox_entry *entry;
-    int r = readers_take(&stream->readers, &stream->file, req, size, flags, &wanted, complete,
-                         &entry, ready);
+    int r = readers_take(&stream->readers, &stream->file, req, size, flags, &wanted,
+                         stream_complete, &entry, ready);
 
     if (r < 0)
-        answer_failure(req, r);
+        stream_answer_failure(req, r);
     else if (r == 0)
-        deliver(stream, req, entry, size, ready);
+        stream_deliver(stream, req, entry, size, ready);
 }
 
 /* Answers, now or once there is a message. */
-static void serve(struct stream_file *stream, fuse_req_t req, size_t size, int flags,
-                  struct mbox_ready *ready)
+static void stream_serve(struct stream_file *stream, fuse_req_t req, size_t size, int flags,
+                         struct mbox_ready *ready)
 {
     char *data;
 
@@ -242,13 +243,13 @@ static void serve(struct stream_file *stream, fuse_req_t req, size_t size, int f
     }
     data = malloc(size);
     if (data)
-        answer_rest(stream, req, data, size);
+        stream_answer_rest(stream, req, data, size);
     else
         fuse_reply_err(req, ENOMEM);
     free(data);
 }
 
-static void complete(struct mbox_op *op, struct mbox_ready *ready)
+static void stream_complete(struct mbox_op *op, struct mbox_ready *ready)
 {
     struct stream_file *stream = (struct stream_file *)parked_of(op)->file;
     struct ended ended = readers_return(&stream->readers, op);
@@ -256,13 +257,13 @@ static void complete(struct mbox_op *op, struct mbox_ready *ready)
     if (ended.result == 0 && stream->entry) {
         /* Another was quicker, and what it has left comes first. */
         mbox_abort(stream->file.mbox, ended.entry, ready);
-        serve(stream, ended.req, ended.size, 0, ready);
+        stream_serve(stream, ended.req, ended.size, 0, ready);
     } else if (ended.result == 0) {
-        deliver(stream, ended.req, ended.entry, ended.size, ready);
+        stream_deliver(stream, ended.req, ended.entry, ended.size, ready);
     } else if (readers_was_called(&ended)) {
-        serve(stream, ended.req, ended.size, 0, ready);
+        stream_serve(stream, ended.req, ended.size, 0, ready);
     } else {
-        answer_failure(ended.req, ended.result);
+        stream_answer_failure(ended.req, ended.result);
     }
     readers_unlock(&stream->readers);
     file_unref(ended.file);
@@ -278,7 +279,7 @@ static void stream_read(struct file *file, fuse_req_t req, size_t size, off_t of
         flags |= O_NONBLOCK;
     file_ref(file);
     readers_lock(&stream->readers);
-    serve(stream, req, size, flags, &ready);
+    stream_serve(stream, req, size, flags, &ready);
     readers_unlock(&stream->readers);
     mbox_ready_run(&ready);
     file_unref(file);

@@ -42,14 +42,14 @@ struct link_file {
     _Atomic pid_t last_pid; /* as send_message has it */
 };
 
-static struct quota *quota_of(struct process *process)
+static struct quota *link_quota_of(struct process *process)
 {
     return process->processes->boxes->kernel->quota;
 }
 
-static void uncharge(struct pair *pair)
+static void link_uncharge(struct pair *pair)
 {
-    quota_release_kept(quota_of(pair->sides[0].process), pair->uid, pair->n_kept, QUOTA_MADE);
+    quota_release_kept(link_quota_of(pair->sides[0].process), pair->uid, pair->n_kept, QUOTA_MADE);
     pair->n_kept = 0;
 }
 
@@ -57,7 +57,7 @@ static void pair_release(struct link *link)
 {
     struct pair *pair = (struct pair *)link;
 
-    uncharge(pair);
+    link_uncharge(pair);
     process_unref(pair->sides[0].process);
     process_unref(pair->sides[1].process);
     free(pair);
@@ -138,7 +138,7 @@ static void remove_side(struct side *side)
 }
 
 /* Under the table's lock: enters @pair, taking over its references. Return: 0; -ENOMEM. */
-static int enter(struct processes *processes, struct pair *pair)
+static int link_enter(struct processes *processes, struct pair *pair)
 {
     if (!add_side(&pair->sides[0]))
         return -ENOMEM;
@@ -152,7 +152,8 @@ static int enter(struct processes *processes, struct pair *pair)
 
 /* Under the table's lock. Return: 0 with the side of @name, of @made if the link of the two is new;
  * -ENOENT: one of them has ended; -ENOMEM. */
-static int find_or_enter(const struct end_name *name, struct pair *made, struct side **ret_side)
+static int link_find_or_enter(const struct end_name *name, struct pair *made,
+                              struct side **ret_side)
 {
     struct side *side = find_side(name);
     int r = 0;
@@ -161,7 +162,7 @@ static int find_or_enter(const struct end_name *name, struct pair *made, struct 
         return -ENOENT;
     if (!side) {
         side = &made->sides[0];
-        r = enter(name->process->processes, made);
+        r = link_enter(name->process->processes, made);
     }
     if (r == 0)
         *ret_side = side;
@@ -181,7 +182,7 @@ static bool get_side(const struct end_name *name, struct side **ret_side)
     return *ret_side;
 }
 
-/* Finds the link, or makes it for @uid. Return: as find_or_enter and pair_new, with references to both inboxes. */
+/* Finds the link, or makes it for @uid. Return: as link_find_or_enter and pair_new, with references to both inboxes. */
 static int obtain_side(const struct end_name *name, uid_t uid, struct side **ret_side)
 {
     struct processes *processes = name->process->processes;
@@ -194,7 +195,7 @@ static int obtain_side(const struct end_name *name, uid_t uid, struct side **ret
     if (r < 0)
         return r;
     pthread_mutex_lock(&processes->lock);
-    r = find_or_enter(name, made, ret_side);
+    r = link_find_or_enter(name, made, ret_side);
     if (r == 0)
         pair_ref(pair_of(*ret_side));
     pthread_mutex_unlock(&processes->lock);
@@ -237,7 +238,7 @@ void links_end(struct process *process, struct mbox_ready *ready)
     while ((side = SLIST_FIRST(&process->detached))) {
         SLIST_REMOVE_HEAD(&process->detached, detached_link);
         link_leave(side->end, ready);
-        uncharge(pair_of(side));
+        link_uncharge(pair_of(side));
         pair_unref(pair_of(side));
     }
 }

@@ -31,7 +31,7 @@ static int end_open(struct node *node, int flags, const struct caller *caller,
     return r != 0 ? r : link_open(name, caller->uid, ret_file);
 }
 
-static uint64_t ino_of(pid_t pid, pid_t peer)
+static uint64_t link_dir_ino_of(pid_t pid, pid_t peer)
 {
     /* Multiplied by an odd number near 2^64 over the golden ratio, the high bits depend on all of both. */
     uint64_t hash = ((uint64_t)pid << 32 | (uint32_t)peer) * UINT64_C(0x9e3779b97f4a7c15);
@@ -46,7 +46,7 @@ static void end_getattr(struct node *node, struct stat *ret_attr)
 
     box_refresh(&name->process->box);
     box_file_attr(&name->process->box, process_link_file(name->process), ret_attr);
-    ret_attr->st_ino = ino_of(name->process->pid, name->peer->pid);
+    ret_attr->st_ino = link_dir_ino_of(name->process->pid, name->peer->pid);
     ret_attr->st_mode = S_IFREG | 0600;
     ret_attr->st_nlink = 1;
     ret_attr->st_size = BOX_SEND_SIZE_BYTES;
@@ -61,7 +61,7 @@ static int end_setattr(struct node *node, const struct node_change *change)
                                                                                          : 0;
 }
 
-static void end_release(struct node *node)
+static void link_dir_end_release(struct node *node)
 {
     end_name_free(node->object);
 }
@@ -69,7 +69,7 @@ static void end_release(struct node *node)
 static const struct node_ops end_ops = {
     .getattr = end_getattr,
     .setattr = end_setattr,
-    .release = end_release,
+    .release = link_dir_end_release,
     .open = end_open,
 };
 
@@ -121,7 +121,8 @@ static int add_end(pid_t peer, void *arg)
     char name[PROCESS_PID_TEXT_MAX];
 
     process_format_pid(peer, name);
-    return listing_add(filling->listing, name, ino_of(filling->process->pid, peer), S_IFREG);
+    return listing_add(filling->listing, name, link_dir_ino_of(filling->process->pid, peer),
+                       S_IFREG);
 }
 
 int link_dir_list(struct node *dir, struct listing *listing)

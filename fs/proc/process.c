@@ -43,13 +43,13 @@ void process_format_pid(pid_t pid, char name[PROCESS_PID_TEXT_MAX])
     snprintf(name, PROCESS_PID_TEXT_MAX, "%d", (int)pid);
 }
 
-static struct quota *quota_of(struct processes *processes)
+static struct quota *process_quota_of(struct processes *processes)
 {
     return processes->boxes->kernel->quota;
 }
 
 /* A pidfd can be read from once its process has ended. */
-static bool is_alive(int pidfd)
+static bool process_pidfd_is_alive(int pidfd)
 {
     struct pollfd fd = { .fd = pidfd, .events = POLLIN };
 
@@ -61,7 +61,7 @@ bool process_is_alive(struct process *process)
     bool alive;
 
     pthread_mutex_lock(&process->box.lock);
-    alive = process->pidfd >= 0 && is_alive(process->pidfd);
+    alive = process->pidfd >= 0 && process_pidfd_is_alive(process->pidfd);
     pthread_mutex_unlock(&process->box.lock);
     return alive;
 }
@@ -72,7 +72,7 @@ void process_close_pidfd(struct process *process)
     pthread_mutex_lock(&process->box.lock);
     if (process->pidfd >= 0) {
         close(process->pidfd);
-        quota_release_fds(quota_of(process->processes), process->fd_uid, 1);
+        quota_release_fds(process_quota_of(process->processes), process->fd_uid, 1);
     }
     process->pidfd = -1;
     pthread_mutex_unlock(&process->box.lock);
@@ -95,7 +95,7 @@ static int move_fd(struct process *process, uid_t uid)
 
     pthread_mutex_lock(&process->box.lock);
     if (process->pidfd >= 0)
-        r = quota_move_fds(quota_of(process->processes), process->fd_uid, uid, 1);
+        r = quota_move_fds(process_quota_of(process->processes), process->fd_uid, uid, 1);
     if (r == 0)
         process->fd_uid = uid;
     pthread_mutex_unlock(&process->box.lock);
@@ -123,7 +123,7 @@ static bool read_ids(int pidfd, pid_t pid, uid_t *ret_uid, gid_t *ret_gid)
         return true;
     }
     /* If it is alive after that, the pid was its own when it was read. */
-    return caller_ids(pid, ret_uid, ret_gid) && is_alive(pidfd);
+    return caller_ids(pid, ret_uid, ret_gid) && process_pidfd_is_alive(pidfd);
 }
 
 /* Under box->lock. */
@@ -177,22 +177,22 @@ uid_t process_uid(struct process *process)
     return uid;
 }
 
-static int charge(struct processes *processes, uid_t uid)
+static int process_charge(struct processes *processes, uid_t uid)
 {
-    int r = quota_charge_fds(quota_of(processes), uid, 1);
+    int r = quota_charge_fds(process_quota_of(processes), uid, 1);
 
     if (r < 0)
         return r;
-    r = quota_charge_kept(quota_of(processes), uid, PROCESS_KEPT_BYTES, QUOTA_MADE);
+    r = quota_charge_kept(process_quota_of(processes), uid, PROCESS_KEPT_BYTES, QUOTA_MADE);
     if (r < 0)
-        quota_release_fds(quota_of(processes), uid, 1);
+        quota_release_fds(process_quota_of(processes), uid, 1);
     return r;
 }
 
-static void uncharge(struct processes *processes, uid_t uid)
+static void process_uncharge(struct processes *processes, uid_t uid)
 {
-    quota_release_fds(quota_of(processes), uid, 1);
-    quota_release_kept(quota_of(processes), uid, PROCESS_KEPT_BYTES, QUOTA_MADE);
+    quota_release_fds(process_quota_of(processes), uid, 1);
+    quota_release_kept(process_quota_of(processes), uid, PROCESS_KEPT_BYTES, QUOTA_MADE);
 }
 
 /* Opens the pidfd of @pid and asks whose it is. Return: 0; -ENOENT; -ENFILE; -ENOMEM. */
@@ -202,7 +202,7 @@ static int open_process(pid_t pid, int *ret_pidfd, struct caller *ret_owner)
 
     if (pidfd < 0)
         return pidfd == -ENFILE || pidfd == -ENOMEM ? pidfd : -ENOENT;
-    if (!is_alive(pidfd) || !read_ids(pidfd, pid, &ret_owner->uid, &ret_owner->gid)) {
+    if (!process_pidfd_is_alive(pidfd) || !read_ids(pidfd, pid, &ret_owner->uid, &ret_owner->gid)) {
         close(pidfd);
         return -ENOENT;
     }
@@ -245,12 +245,12 @@ static int make_charged(struct processes *processes, pid_t pid, uid_t uid,
 
 int process_new(struct processes *processes, pid_t pid, uid_t uid, struct process **ret_process)
 {
-    int r = charge(processes, uid);
+    int r = process_charge(processes, uid);
 
     if (r < 0)
         return r;
     r = make_charged(processes, pid, uid, ret_process);
     if (r < 0)
-        uncharge(processes, uid);
+        process_uncharge(processes, uid);
     return r;
 }

@@ -71,7 +71,7 @@ int process_use(struct box *box, uid_t uid)
 }
 
 /* Under the table's lock. */
-static void take_out(struct processes *processes, struct process *process)
+static void processes_take_out(struct processes *processes, struct process *process)
 {
     if (process->ended)
         return;
@@ -85,7 +85,7 @@ static void take_out(struct processes *processes, struct process *process)
 }
 
 /* Under the table's lock. Return: 0; -ENOMEM, -ENOSPC. */
-static int enter(struct processes *processes, struct process *process)
+static int processes_enter(struct processes *processes, struct process *process)
 {
     struct epoll_event event = { .events = EPOLLIN, .data.u64 = (uint64_t)process->pid };
 
@@ -107,7 +107,7 @@ void process_free(struct box *box)
     struct mbox_ready nobody = TAILQ_HEAD_INITIALIZER(nobody);
 
     pthread_mutex_lock(&processes->lock);
-    take_out(processes, process);
+    processes_take_out(processes, process);
     pthread_mutex_unlock(&processes->lock);
     mbox_remove(&box->mbox, true, &nobody);
     process_close_pidfd(process);
@@ -118,7 +118,7 @@ void process_free(struct box *box)
  * NULL: its last reference is being given back. Under the table's lock. */
 static struct process *begin_end(struct processes *processes, struct process *process)
 {
-    take_out(processes, process);
+    processes_take_out(processes, process);
     return process->in_use || mbox_try_ref(&process->box.mbox) ? process : NULL;
 }
 
@@ -182,7 +182,7 @@ static int look_up_or_enter(struct processes *processes, pid_t pid, struct proce
     int r = 0;
 
     if (!process && made) {
-        r = enter(processes, made);
+        r = processes_enter(processes, made);
         process = made;
     }
     if (r == 0)
@@ -191,8 +191,8 @@ static int look_up_or_enter(struct processes *processes, pid_t pid, struct proce
 }
 
 /* Somebody looks for @pid. Return: as look_up_or_enter. */
-static int find_or_enter(struct processes *processes, pid_t pid, struct process *made,
-                         struct process **ret_process)
+static int processes_find_or_enter(struct processes *processes, pid_t pid, struct process *made,
+                                   struct process **ret_process)
 {
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
     struct process *ended;
@@ -220,13 +220,13 @@ int processes_find(struct processes *processes, pid_t pid, uid_t uid, struct pro
     struct process *made;
     int r;
 
-    find_or_enter(processes, pid, NULL, ret_process);
+    processes_find_or_enter(processes, pid, NULL, ret_process);
     if (*ret_process)
         return 0;
     r = process_new(processes, pid, uid, &made);
     if (r < 0)
         return r;
-    r = find_or_enter(processes, pid, made, ret_process);
+    r = processes_find_or_enter(processes, pid, made, ret_process);
     if (r < 0 || *ret_process != made)
         mbox_unref(&made->box.mbox);
     return r;
@@ -282,7 +282,7 @@ size_t processes_count_links(struct processes *processes)
 }
 
 /* A pidfd says that @pid has ended. */
-static void end(struct processes *processes, pid_t pid)
+static void processes_end(struct processes *processes, pid_t pid)
 {
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
     struct process *process;
@@ -298,7 +298,7 @@ static void end(struct processes *processes, pid_t pid)
         mbox_unref(&process->box.mbox);
 }
 
-static void *run(void *arg)
+static void *processes_run(void *arg)
 {
     struct processes *processes = arg;
     struct epoll_event events[EVENTS_MAX];
@@ -309,7 +309,7 @@ static void *run(void *arg)
         for (int i = 0; i < n; i++) {
             if (events[i].data.u64 == STOP)
                 return NULL;
-            end(processes, (pid_t)events[i].data.u64);
+            processes_end(processes, (pid_t)events[i].data.u64);
         }
     }
 }
@@ -330,7 +330,7 @@ int processes_init(struct processes *processes, struct boxes *boxes, const struc
 
 int processes_start(struct processes *processes)
 {
-    int r = pthread_create(&processes->thread, NULL, run, processes);
+    int r = pthread_create(&processes->thread, NULL, processes_run, processes);
 
     processes->started = r == 0;
     return -r;

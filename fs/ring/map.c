@@ -203,7 +203,7 @@ static int setattr(struct node *node, const struct node_change *change)
 }
 
 /* Its seals know what is not allowed. Without this, posix_fallocate(3) would write a byte to each page. */
-static int allocate(struct node *node, int mode, off_t offset, off_t length)
+static int map_allocate(struct node *node, int mode, off_t offset, off_t length)
 {
     struct ring_memory *memory = memory_of(node->object);
     int r;
@@ -318,7 +318,7 @@ static const struct node_ops node_ops = {
     .getattr = getattr,
     .setattr = setattr,
     .sets_size = true,
-    .fallocate = allocate,
+    .fallocate = map_allocate,
     .readlink = readlink_it,
     .open = open_it,
     .release = release,

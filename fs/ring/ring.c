@@ -44,7 +44,7 @@ static struct ring *ring_of_file(struct file *file)
 
 /* --- config, stat --- */
 
-static int make_config(struct file *file, char **ret_text)
+static int ring_make_config(struct file *file, char **ret_text)
 {
     char text[RING_MBOX_CONFIG_MAX];
     int r = ring_mbox_get_config(&ring_of_file(file)->shared, text);
@@ -55,17 +55,17 @@ static int make_config(struct file *file, char **ret_text)
     return *ret_text ? 0 : -ENOMEM;
 }
 
-static int configure(struct file *file, const char *text, size_t n, struct mbox_ready *ready)
+static int ring_configure(struct file *file, const char *text, size_t n, struct mbox_ready *ready)
 {
     return ring_mbox_configure(&ring_of_file(file)->shared, text, n, ready);
 }
 
-static void config_write(struct file *file, fuse_req_t req, const char *data, size_t size,
-                         off_t offset, int flags)
+static void ring_config_write(struct file *file, fuse_req_t req, const char *data, size_t size,
+                              off_t offset, int flags)
 {
     (void)offset;
     (void)flags;
-    settings_write(file, req, data, size, configure);
+    settings_write(file, req, data, size, ring_configure);
 }
 
 int ring_get_stat(struct mbox *mbox, struct ring_mbox_stat *ret_stat)
@@ -73,7 +73,7 @@ int ring_get_stat(struct mbox *mbox, struct ring_mbox_stat *ret_stat)
     return ring_mbox_get_stat(&ring_of(box_of(mbox))->shared, ret_stat);
 }
 
-static int make_stat(struct file *file, char **ret_text)
+static int ring_make_stat(struct file *file, char **ret_text)
 {
     struct ring_mbox_stat stat;
     int r = ring_get_stat(file->mbox, &stat);
@@ -89,8 +89,8 @@ static int make_stat(struct file *file, char **ret_text)
     return r < 0 ? -ENOMEM : 0;
 }
 
-static const struct text_ops config_ops = TEXT_OPS(make_config, config_write, NULL);
-static const struct text_ops stat_ops = TEXT_OPS(make_stat, NULL, NULL);
+static const struct text_ops config_ops = TEXT_OPS(ring_make_config, ring_config_write, NULL);
+static const struct text_ops stat_ops = TEXT_OPS(ring_make_stat, NULL, NULL);
 
 /* --- The box --- */
 
@@ -117,16 +117,16 @@ static int open_bell(struct node *node, struct box *box, int flags, const struct
     return r;
 }
 
-static int open_config(struct node *node, struct box *box, int flags, const struct caller *caller,
-                       struct file **ret_file)
+static int ring_open_config(struct node *node, struct box *box, int flags,
+                            const struct caller *caller, struct file **ret_file)
 {
     (void)flags;
     (void)caller;
     return text_open(node->kernel, &config_ops, &box->mbox, ret_file);
 }
 
-static int open_stat(struct node *node, struct box *box, int flags, const struct caller *caller,
-                     struct file **ret_file)
+static int ring_open_stat(struct node *node, struct box *box, int flags,
+                          const struct caller *caller, struct file **ret_file)
 {
     (void)caller;
     if ((flags & O_ACCMODE) != O_RDONLY)
@@ -134,7 +134,7 @@ static int open_stat(struct node *node, struct box *box, int flags, const struct
     return text_open(node->kernel, &stat_ops, &box->mbox, ret_file);
 }
 
-static bool always(struct box *box, const struct caller *caller)
+static bool ring_always(struct box *box, const struct caller *caller)
 {
     (void)box;
     (void)caller;
@@ -150,17 +150,17 @@ static const struct box_file own_files[] = {
       .mode = S_IFREG | 0644,
       .shows = BOX_SHOWS_TEXT,
       .ops = BOX_FILE_OPS,
-      .open = open_config },
+      .open = ring_open_config },
     { .name = "stat",
       .mode = S_IFREG | 0444,
       .shows = BOX_SHOWS_TEXT,
       .ops = BOX_FILE_OPS,
-      .open = open_stat },
+      .open = ring_open_stat },
     [FILE_MAP] = { .name = "map", .mode = S_IFREG | 0600, .lookup = lookup_map },
     { .name = "bell",
       .mode = S_IFREG | 0600,
       .searchers = ALL_READ | ALL_WRITE,
-      .is_fresh = always,
+      .is_fresh = ring_always,
       .ops = BOX_FILE_OPS,
       .open = open_bell },
 };

@@ -92,7 +92,7 @@ static int lock_it(const char *path)
     return -EBUSY;
 }
 
-static int make(struct ring_dir *dir)
+static int ring_dir_make(struct ring_dir *dir)
 {
     int fd;
 
@@ -114,7 +114,7 @@ int ring_dir_obtain(struct ring_dir *dir)
     pthread_mutex_lock(&dir->lock);
     fd = dir->fd;
     if (fd < 0)
-        fd = make(dir);
+        fd = ring_dir_make(dir);
     if (fd >= 0)
         dir->fd = fd;
     pthread_mutex_unlock(&dir->lock);

@@ -171,7 +171,8 @@ int region_bytes_resize(struct region *region, off_t size)
     return r;
 }
 
-static ssize_t write_bytes(struct region *region, const char *data, size_t size, off_t offset)
+static ssize_t region_bytes_write_bytes(struct region *region, const char *data, size_t size,
+                                        off_t offset)
 {
     ssize_t n = pwrite(region->fd, data, size, offset);
 
@@ -183,7 +184,7 @@ static ssize_t write_growing(struct region *region, const char *data, size_t siz
     ssize_t n = prepare_growth(region, (uint64_t)offset + size);
 
     if (n == 0)
-        n = write_bytes(region, data, size, offset);
+        n = region_bytes_write_bytes(region, data, size, offset);
     settle_size(region);
     return n;
 }
@@ -203,7 +204,7 @@ ssize_t region_bytes_write(struct region *region, const char *data, size_t size,
     /* The mtime is the bytes'. */
     attr_change(&object->attr, &nothing);
     pthread_mutex_unlock(&object->lock);
-    return grows ? n : write_bytes(region, data, size, offset);
+    return grows ? n : region_bytes_write_bytes(region, data, size, offset);
 }
 
 static int grow_allocated(struct region *region, off_t offset, off_t length)

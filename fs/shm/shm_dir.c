@@ -89,7 +89,7 @@ int shm_dir_new_top(struct kernel *kernel, struct shm_names *names, mode_t mode,
     return 0;
 }
 
-static void dir_getattr(struct node *node, struct stat *ret_attr)
+static void shm_dir_dir_getattr(struct node *node, struct stat *ret_attr)
 {
     struct shm_dir *dir = node->object;
     struct shm_names *names = names_of(node);
@@ -132,7 +132,7 @@ static int enter_locked(struct shm_names *names, struct shm_dir *dir, const char
 }
 
 /* Gives @object the name @text in @dir. Return: 0; as enter_locked; as shm_object_count_names. */
-static int enter(struct node *dir, const char *text, struct shm_object *object)
+static int shm_dir_enter(struct node *dir, const char *text, struct shm_object *object)
 {
     struct shm_names *names = names_of(dir);
     int r = shm_object_count_names(object, 1);
@@ -158,7 +158,7 @@ static int enter_with_node(struct node *dir, const char *text, struct shm_object
 
     if (r < 0)
         return r;
-    r = enter(dir, text, object);
+    r = shm_dir_enter(dir, text, object);
     if (r < 0)
         node_forget(&dir->kernel->nodes, node->id, 1);
     else
@@ -252,8 +252,8 @@ static int make_open(struct node *dir, const char *name, mode_t mode, int flags,
     return r;
 }
 
-static void reply_open(struct node *dir, fuse_req_t req, const char *name, mode_t mode,
-                       struct fuse_file_info *fi)
+static void shm_dir_reply_open(struct node *dir, fuse_req_t req, const char *name, mode_t mode,
+                               struct fuse_file_info *fi)
 {
     struct caller caller = caller_of(req);
     struct file *file = NULL;
@@ -272,12 +272,12 @@ static void reply_open(struct node *dir, fuse_req_t req, const char *name, mode_
 static void dir_create(struct node *dir, fuse_req_t req, const char *name, mode_t mode,
                        struct fuse_file_info *fi)
 {
-    reply_open(dir, req, name, mode, fi);
+    shm_dir_reply_open(dir, req, name, mode, fi);
 }
 
 static void dir_tmpfile(struct node *dir, fuse_req_t req, mode_t mode, struct fuse_file_info *fi)
 {
-    reply_open(dir, req, NULL, mode, fi);
+    shm_dir_reply_open(dir, req, NULL, mode, fi);
 }
 
 /* Return: NULL: @node is not of shm/. */
@@ -304,7 +304,7 @@ static int dir_link(struct node *dir, struct node *node, const char *name)
 
 /* --- Names that are there --- */
 
-static int dir_lookup(struct node *dir, const char *text, struct node **ret_node)
+static int shm_dir_dir_lookup(struct node *dir, const char *text, struct node **ret_node)
 {
     struct shm_names *names = names_of(dir);
     struct shm_object *object = NULL;
@@ -367,8 +367,8 @@ static int remove_dir_locked(struct shm_object *object)
 
 /* Under the room's lock. Return: 0, with the object that has lost its name; -ENOENT; -EISDIR or -ENOTDIR: it
  * is the wrong kind; -ENOTEMPTY. */
-static int remove_locked(struct shm_names *names, struct shm_dir *dir, const char *text,
-                         bool wants_dir, struct shm_object **ret_object)
+static int shm_dir_remove_locked(struct shm_names *names, struct shm_dir *dir, const char *text,
+                                 bool wants_dir, struct shm_object **ret_object)
 {
     struct shm_name *name = shm_names_find(names, dir, text);
     int r;
@@ -386,7 +386,7 @@ static int remove_locked(struct shm_names *names, struct shm_dir *dir, const cha
 }
 
 /* @object, which may be NULL, has lost a name. */
-static void let_go(struct shm_object *object)
+static void shm_dir_let_go(struct shm_object *object)
 {
     if (!object)
         return;
@@ -394,16 +394,16 @@ static void let_go(struct shm_object *object)
     shm_object_unref(object);
 }
 
-static int remove_name(struct node *dir, const char *text, bool wants_dir)
+static int shm_dir_remove_name(struct node *dir, const char *text, bool wants_dir)
 {
     struct shm_names *names = names_of(dir);
     struct shm_object *object = NULL;
     int r;
 
     pthread_mutex_lock(&names->lock);
-    r = remove_locked(names, dir->object, text, wants_dir, &object);
+    r = shm_dir_remove_locked(names, dir->object, text, wants_dir, &object);
     pthread_mutex_unlock(&names->lock);
-    let_go(object);
+    shm_dir_let_go(object);
     if (r == 0)
         shm_object_touch(dir->object);
     return r;
@@ -414,13 +414,13 @@ static int dir_unlink(struct node *dir, const char *name, const struct caller *c
 {
     (void)caller;
     (void)ready;
-    return remove_name(dir, name, false);
+    return shm_dir_remove_name(dir, name, false);
 }
 
 static int dir_rmdir(struct node *dir, const char *name, struct mbox_ready *ready)
 {
     (void)ready;
-    return remove_name(dir, name, true);
+    return shm_dir_remove_name(dir, name, true);
 }
 
 /* --- Renaming --- */
@@ -470,8 +470,8 @@ static int replace_locked(struct shm_names *names, struct renaming *renaming,
     return 0;
 }
 
-static int move_locked(struct shm_names *names, struct renaming *renaming, struct shm_name *source,
-                       const char *to)
+static int shm_dir_move_locked(struct shm_names *names, struct renaming *renaming,
+                               struct shm_name *source, const char *to)
 {
     int r = enter_locked(names, renaming->to_dir, to, source->object);
 
@@ -484,8 +484,8 @@ static int move_locked(struct shm_names *names, struct renaming *renaming, struc
 }
 
 /* Return: 0; a negative errno, and nothing has changed. */
-static int rename_locked(struct shm_names *names, struct renaming *renaming, const char *from,
-                         const char *to, enum names_rename how)
+static int shm_dir_rename_locked(struct shm_names *names, struct renaming *renaming,
+                                 const char *from, const char *to, enum names_rename how)
 {
     struct shm_name *source = shm_names_find(names, renaming->from_dir, from);
     struct shm_name *target = shm_names_find(names, renaming->to_dir, to);
@@ -504,7 +504,7 @@ static int rename_locked(struct shm_names *names, struct renaming *renaming, con
     else if (target)
         r = replace_locked(names, renaming, source, target);
     else
-        r = move_locked(names, renaming, source, to);
+        r = shm_dir_move_locked(names, renaming, source, to);
     return r;
 }
 
@@ -534,11 +534,11 @@ static int dir_rename(struct node *node, const char *name, struct node *to_node,
     if (!renaming.to_dir)
         return -EXDEV;
     pthread_mutex_lock(&names->lock);
-    r = rename_locked(names, &renaming, name, to_name, how);
+    r = shm_dir_rename_locked(names, &renaming, name, to_name, how);
     pthread_mutex_unlock(&names->lock);
     if (r == 0)
         note_renaming(&renaming);
-    let_go(renaming.replaced);
+    shm_dir_let_go(renaming.replaced);
     if (renaming.exchanged)
         shm_object_unref(renaming.exchanged);
     if (renaming.moved)
@@ -547,12 +547,12 @@ static int dir_rename(struct node *node, const char *name, struct node *to_node,
 }
 
 static const struct node_ops dir_node_ops = {
-    .getattr = dir_getattr,
+    .getattr = shm_dir_dir_getattr,
     .setattr = shm_object_setattr,
     .attr_seconds = shm_object_attr_seconds,
     .release = shm_object_release,
     .keeps_names = true,
-    .lookup = dir_lookup,
+    .lookup = shm_dir_dir_lookup,
     .list_from = dir_list_from,
     .mkdir = dir_mkdir,
     .rmdir = dir_rmdir,

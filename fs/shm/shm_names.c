@@ -36,7 +36,7 @@ struct shm_name *shm_names_find(struct shm_names *names, const struct shm_dir *d
 }
 
 /* Return: a name that is in no table yet; NULL when memory is short. */
-static struct shm_name *name_new(struct shm_dir *dir, const char *text, size_t length)
+static struct shm_name *shm_name_name_new(struct shm_dir *dir, const char *text, size_t length)
 {
     struct shm_name *name = calloc(1, sizeof(*name) + length + 1);
 
@@ -58,7 +58,7 @@ int shm_names_add(struct shm_names *names, struct shm_dir *dir, const char *text
 
     if (length > NAME_BYTES_MAX)
         return -ENAMETOOLONG;
-    name = name_new(dir, text, length);
+    name = shm_name_name_new(dir, text, length);
     if (!name)
         return -ENOMEM;
     hash = hash_of(&name->dir_ino, size);

@@ -7,7 +7,7 @@
 /* What one more name costs. */
 #define NAME_BYTES 512
 
-static struct quota *quota_of(struct shm_object *object)
+static struct quota *object_quota_of(struct shm_object *object)
 {
     return object->kernel->quota;
 }
@@ -31,9 +31,9 @@ int shm_object_recharge(struct shm_object *object, uint64_t n_bytes)
     int r = 0;
 
     if (n > object->n_charged)
-        r = quota_charge(quota_of(object), object->attr.uid, n - object->n_charged);
+        r = quota_charge(object_quota_of(object), object->attr.uid, n - object->n_charged);
     else
-        quota_release(quota_of(object), object->attr.uid, object->n_charged - n);
+        quota_release(object_quota_of(object), object->attr.uid, object->n_charged - n);
     if (r == 0)
         object->n_charged = n;
     return r;
@@ -41,7 +41,7 @@ int shm_object_recharge(struct shm_object *object, uint64_t n_bytes)
 
 int shm_object_charge_fd(struct shm_object *object)
 {
-    int r = quota_charge_fds(quota_of(object), object->attr.uid, 1);
+    int r = quota_charge_fds(object_quota_of(object), object->attr.uid, 1);
 
     if (r == 0)
         object->n_fds++;
@@ -50,7 +50,7 @@ int shm_object_charge_fd(struct shm_object *object)
 
 void shm_object_release_fd(struct shm_object *object)
 {
-    quota_release_fds(quota_of(object), object->attr.uid, 1);
+    quota_release_fds(object_quota_of(object), object->attr.uid, 1);
     object->n_fds--;
 }
 
@@ -77,7 +77,7 @@ int shm_object_init(struct shm_object *object, struct kernel *kernel, const stru
 void shm_object_deinit(struct shm_object *object)
 {
     shm_xattrs_deinit(&object->xattrs);
-    quota_release(quota_of(object), object->attr.uid, object->n_charged);
+    quota_release(object_quota_of(object), object->attr.uid, object->n_charged);
     pthread_mutex_destroy(&object->lock);
 }
 
@@ -109,7 +109,7 @@ int shm_object_node(struct shm_object *object, struct node **ret_node)
 /* Under lock: what is charged to the owner is charged to @uid. */
 static int change_owner(struct shm_object *object, uid_t uid)
 {
-    struct quota *quota = quota_of(object);
+    struct quota *quota = object_quota_of(object);
     uid_t old = object->attr.uid;
     int r;
 

@@ -12,7 +12,7 @@ void shm_order_deinit(struct shm_order *order)
     free(order->places);
 }
 
-static int resize(struct shm_order *order, size_t n)
+static int shm_order_resize(struct shm_order *order, size_t n)
 {
     struct shm_place *places = reallocarray(order->places, n, sizeof(*places));
 
@@ -26,7 +26,7 @@ static int resize(struct shm_order *order, size_t n)
 int shm_order_add(struct shm_order *order, struct shm_name *name)
 {
     if (order->n_places == order->n_allocated &&
-        resize(order, order->n_allocated ? 2 * order->n_allocated : PLACES_MIN) < 0)
+        shm_order_resize(order, order->n_allocated ? 2 * order->n_allocated : PLACES_MIN) < 0)
         return -ENOMEM;
     name->position = ++order->last_position;
     name->place = order->n_places;
@@ -50,7 +50,7 @@ static void close_up(struct shm_order *order)
     order->n_places = n;
     /* Where it can't be made smaller it stays as large as it is. */
     if (n >= PLACES_MIN && n < order->n_allocated / 4)
-        resize(order, 2 * n);
+        shm_order_resize(order, 2 * n);
 }
 
 void shm_order_remove(struct shm_order *order, struct shm_name *name)

@@ -15,7 +15,7 @@
 
 /* Puts @new in the place of @old; either may be NULL. Return: 0; as quota_charge; -ENOSPC: the names would
  * fit in no list. Then nothing has changed. */
-static int replace(struct shm_object *object, struct shm_xattr *old, struct shm_xattr *new)
+static int xattr_replace(struct shm_object *object, struct shm_xattr *old, struct shm_xattr *new)
 {
     const struct node_change nothing = { 0 };
     struct shm_xattrs *xattrs = &object->xattrs;
@@ -68,7 +68,7 @@ int shm_xattr_set(struct node *node, const char *name, const char *value, size_t
     else if (!old && (flags & XATTR_REPLACE))
         r = -ENODATA;
     else
-        r = replace(object, old, new);
+        r = xattr_replace(object, old, new);
     pthread_mutex_unlock(&object->lock);
     free(r < 0 ? new : old);
     return r;
@@ -129,7 +129,8 @@ int shm_xattr_remove(struct node *node, const char *name)
         return r;
     pthread_mutex_lock(&object->lock);
     xattr = shm_xattrs_find(&object->xattrs, name);
-    r = xattr ? replace(object, xattr, NULL) : -ENODATA; /* which never fails: it counts for less */
+    r = xattr ? xattr_replace(object, xattr, NULL)
+              : -ENODATA; /* which never fails: it counts for less */
     pthread_mutex_unlock(&object->lock);
     free(xattr);
     return r;
