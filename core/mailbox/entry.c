@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "journal.h"
+
 struct mbox_entry *mbox_entry_new(struct msg *msg)
 {
     struct mbox_entry *entry = calloc(1, sizeof(*entry));
@@ -37,6 +39,8 @@ void mbox_entry_free(struct mbox_entry *entry)
 {
     if (!entry)
         return;
+    if (entry->note)
+        entry->journal->ops->forget(entry->journal, entry->note, NULL);
     mbox_entry_discharge(entry);
     msg_unref(entry->msg);
     if (entry->own_quota)

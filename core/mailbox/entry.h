@@ -14,13 +14,26 @@
 
 #include "msg.h"
 
+struct journal_note;
 struct mbox_cursor;
+struct mbox_journal;
 struct mbox_op;
 
 TAILQ_HEAD(mbox_entries, mbox_entry);
 
+/* What is being noted in the journal of an entry that is in no queue. */
+enum mbox_storing {
+    MBOX_STORING_NOTHING,
+    MBOX_STORING_POST,   /* that it is there; then it goes into the queue */
+    MBOX_STORING_REMOVE, /* that it is gone; then it is freed */
+};
+
 struct mbox_entry {
-    struct msg *msg; /* a reference */
+    struct msg *msg;              /* a reference */
+    struct mbox_journal *journal; /* set with note */
+    struct journal_note
+        *note; /* what the journal has of it, and its own until then; NULL: nothing */
+    enum mbox_storing storing;
     TAILQ_ENTRY(mbox_entry) link;
     LIST_HEAD(, mbox_cursor) cursors; /* that stand at it */
     UT_hash_handle hh;                /* by the message's id */
@@ -37,7 +50,8 @@ struct mbox_entry {
 /* Return: an entry for @msg, with a reference of its own, or for none yet, where @msg is NULL; NULL when memory is short. */
 struct mbox_entry *mbox_entry_new(struct msg *msg);
 
-/* Gives the hold on the charge back, and the reference. @entry, which nothing links, may be NULL. */
+/* Gives the hold on the charge back, and the reference; the journal forgets it. @entry, which nothing links, may be
+ * NULL. */
 void mbox_entry_free(struct mbox_entry *entry);
 
 /* Puts @msg, with a reference, in place of what @entry has, whose charge has gone on (mbox_entry_leave_charge). */

@@ -16,6 +16,12 @@ static const char *const overflow_names[] = {
     [MBOX_OVERFLOW_DROP_OLDEST] = "drop-oldest",
 };
 
+static const char *const durable_names[] = {
+    [MBOX_DURABLE_NO] = "no",
+    [MBOX_DURABLE_DAEMON] = "daemon",
+    [MBOX_DURABLE_DISK] = "disk",
+};
+
 static int set_messages(void *object, const char *value, size_t n)
 {
     struct mbox_limits *limits = object;
@@ -56,11 +62,25 @@ static int set_overflow(void *object, const char *value, size_t n)
     return -EINVAL;
 }
 
+static int set_durable(void *object, const char *value, size_t n)
+{
+    struct mbox_limits *limits = object;
+
+    for (size_t i = 0; i < ARRAY_SIZE(durable_names); i++) {
+        if (settings_equal(value, n, durable_names[i])) {
+            limits->durable = (enum mbox_durable)i;
+            return 0;
+        }
+    }
+    return -EINVAL;
+}
+
 static const struct setting settings[] = {
     { "messages", set_messages },
     { "bytes", mbox_limits_set_bytes },
     { "message_bytes", mbox_limits_set_message_bytes },
     { "overflow", set_overflow },
+    { "durable", set_durable },
 };
 
 int mbox_limits_parse(struct mbox_limits *limits, const char *text, size_t n)
@@ -81,7 +101,9 @@ size_t mbox_limits_format(const struct mbox_limits *limits, char text[MBOX_LIMIT
     if (limits->messages != MBOX_MESSAGES_UNBOUNDED)
         snprintf(messages, sizeof(messages), "%" PRIu64, limits->messages);
     n = snprintf(text, MBOX_LIMITS_TEXT_MAX,
-                 "messages=%s\nbytes=%" PRIu64 "\nmessage_bytes=%" PRIu64 "\noverflow=%s\n",
-                 messages, limits->bytes, limits->message_bytes, overflow_names[limits->overflow]);
+                 "messages=%s\nbytes=%" PRIu64 "\nmessage_bytes=%" PRIu64
+                 "\noverflow=%s\ndurable=%s\n",
+                 messages, limits->bytes, limits->message_bytes, overflow_names[limits->overflow],
+                 durable_names[limits->durable]);
     return (size_t)n;
 }

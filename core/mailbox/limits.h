@@ -4,7 +4,9 @@
  *                  max: no bound
  * bytes=SIZE       how much may wait, and the largest message
  * message_bytes=SIZE  the largest message of one write or line, at most MBOX_MESSAGE_BYTES_MAX
- * overflow=block|reject|drop-oldest   what a send to a full mailbox does */
+ * overflow=block|reject|drop-oldest   what a send to a full mailbox does
+ * durable=no|daemon|disk   what a message survives, once its send has returned: nothing; the daemon's end; the
+ *                  machine's. Where there is no store only the first can be had. */
 #ifndef IPCFS_CORE_LIMITS_H
 #define IPCFS_CORE_LIMITS_H
 
@@ -22,11 +24,18 @@ enum mbox_overflow {
     MBOX_OVERFLOW_DROP_OLDEST,
 };
 
+enum mbox_durable {
+    MBOX_DURABLE_NO,
+    MBOX_DURABLE_DAEMON,
+    MBOX_DURABLE_DISK,
+};
+
 struct mbox_limits {
     uint64_t messages;
     uint64_t bytes;
     uint64_t message_bytes;
     enum mbox_overflow overflow;
+    enum mbox_durable durable;
 };
 
 #define MBOX_LIMITS_DEFAULT                                                                        \

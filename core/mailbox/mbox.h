@@ -37,6 +37,8 @@
 #include "places.h"
 #include "quota.h"
 
+struct journal_box;
+struct mbox_journal;
 struct name;
 
 #define MBOX_DOMAIN_ID_DIGITS 32
@@ -44,7 +46,10 @@ struct name;
 /* What all mailboxes of one mount share. */
 struct mbox_domain {
     struct quota quota;
+    struct mbox_journal
+        *journal; /* set before there are mailboxes; NULL: nothing is kept (journal.h) */
     _Atomic uint64_t last_id;
+    _Atomic uint64_t ids_wanted; /* once last_id is here, the journal is to set more ids aside */
     /* Random, in hexadecimal: with a message's id, a name for it that no other mount gives. Set before the first
      * message; what outlives the daemon sets it to what it was. */
     char id[MBOX_DOMAIN_ID_DIGITS + 1];
@@ -56,6 +61,8 @@ TAILQ_HEAD(mbox_watch_list, mbox_watch);
 /* The states of an op, under the mailbox's lock. Only these moves exist (mbox_op_move):
  *
  *   IDLE ──────> WAITING      the call leaves it behind
+ *   any but STORING ─> STORING    what it did is being noted in the journal
+ *   STORING ───> DONE         that is noted, or can't be; or cancelled
  *   WAITING ───> DONE         a send finds room, a receive a message; or cancelled
  *   WAITING ───> IN_FLIGHT    a send of a rendezvous, while its receiver is told
  *   IN_FLIGHT ─> DONE         the receiver has it; or the send is over for another reason
@@ -66,6 +73,7 @@ enum mbox_op_state {
     MBOX_OP_IDLE,
     MBOX_OP_WAITING,
     MBOX_OP_IN_FLIGHT,
+    MBOX_OP_STORING,
     MBOX_OP_DONE,
 };
 
@@ -86,6 +94,10 @@ struct mbox_op {
     enum mbox_op_state state;
     bool cancelled;
     bool has_place; /* mbox_post_reserved: it is never refused */
+    bool is_batch;  /* between mbox_batch_begin and the completion */
+    uint64_t
+        n_storing; /* messages of a batch that are not stored yet, and one while more may come */
+    uint64_t n_stored; /* messages of a batch that are, before the first that can't be */
     TAILQ_ENTRY(mbox_op) link;
 };
 
@@ -191,6 +203,8 @@ struct mbox {
 
     struct name *name; /* the name table's, under its lock; NULL: none */
 
+    struct journal_box *kept; /* the journal's, under lock; NULL: nothing of it is kept */
+
     pthread_mutex_t lock;
     /* All below under lock. */
     bool removed;
@@ -202,6 +216,9 @@ struct mbox {
      * nobody else. Of one priority they are in their order. */
     struct mbox_entries behind_places;
     struct places places;
+    struct mbox_entries storing; /* those that the journal is told of (enum mbox_storing) */
+    uint64_t n_posting; /* of them, those that will be in the queue; they take room already */
+    uint64_t n_posting_bytes;
     struct mbox_entry *by_id; /* the queue's, while is_indexed */
     struct mbox_entry *spare; /* for the next message from the backend; or NULL */
     bool is_indexed;          /* somebody has asked for a message by its id */
@@ -232,10 +249,11 @@ void mbox_unref(struct mbox *mbox);
 
 /* Posts @msg; its quota is charged to its sender.
  * With @op NULL it never parks. With @op it parks where it must wait, unless op->nonblock; a
- * rendezvous parks in any case while its receiver is told. Under drop-oldest a message that is less urgent
+ * rendezvous parks in any case while its receiver is told, and a mailbox whose messages are kept until the journal has
+ * the message. Under drop-oldest a message that is less urgent
  * than all that waits in a full mailbox is itself dropped, and was sent.
  * Return: 0: the mailbox has it (and its own reference to it); MBOX_PARKED: op->complete() will
- * tell; or, nothing being posted: -EAGAIN: it would wait, or needs an op for a rendezvous;
+ * tell; or, nothing being posted: -EAGAIN: it would wait, or needs an op for a rendezvous or the journal;
  * -EMSGSIZE: longer than one message may be; -ENOBUFS: full, and the policy is to reject;
  * -ENOSPC, -EDQUOT, -ENOMEM as quota_charge; -EIDRM: removed; -EPIPE: closed; -EPERM: the
  * sender owns the mailbox; -EINTR: op was cancelled before. */
@@ -245,6 +263,15 @@ int mbox_post(struct mbox *mbox, struct msg *msg, struct mbox_op *op, struct mbo
  * mailbox's, or freed on failure. NULL is -ENOMEM. */
 int mbox_post_entry(struct mbox *mbox, struct mbox_entry *entry, struct mbox_op *op,
                     struct mbox_ready *ready);
+
+/* From now on sends with @op are one batch: mbox_post() with it returns 0 where the mailbox has the message, noted in the
+ * journal or not yet, and never parks. After a failure no more may be sent with it. */
+void mbox_batch_begin(struct mbox_op *op);
+
+/* No more will be sent with @op. Return: MBOX_PARKED: op->complete() will tell when all are noted; 0: they are, and
+ * nothing will come. op->n_stored tells how many are: all before the first that could not be, for which op->result says
+ * why. */
+int mbox_batch_end(struct mbox *mbox, struct mbox_op *op);
 
 /* Takes a place for a message of @sender's, waiting as mbox_post does and failing as it does; what an
  * empty message costs is charged to @sender. Under drop-oldest nothing is dropped yet. */
@@ -287,7 +314,7 @@ unsigned int mbox_poll(struct mbox *mbox, struct mbox_watch *watch);
 void mbox_unwatch(struct mbox *mbox, struct mbox_watch *watch);
 
 /* Takes settings in text form (limits.h); those who wait are judged by the new ones.
- * Return: 0; -EINVAL: nothing was changed; -EIDRM. */
+ * Return: 0; -EINVAL: nothing was changed; it is for a journal that there is not, too; -EIDRM. */
 int mbox_configure(struct mbox *mbox, const char *text, size_t n, struct mbox_ready *ready);
 
 /* Return: 0; -EIDRM. */
@@ -303,12 +330,14 @@ struct msg *mbox_find(struct mbox *mbox, uint64_t id);
  * msg_let_go. */
 struct msg *mbox_hold(struct mbox *mbox, uint64_t id, uid_t uid);
 
-/* Takes message @id out for good; it counts as received. Return: 0; -ENOENT; -EIDRM. */
-int mbox_pick(struct mbox *mbox, uint64_t id, struct mbox_ready *ready);
+/* Takes message @id out for good; it counts as received. Return: 0; MBOX_PARKED: op->complete() will tell once the
+ * journal has it; where it can't, the message returns to its place; -ENOENT; -EIDRM. */
+int mbox_pick(struct mbox *mbox, uint64_t id, struct mbox_op *op, struct mbox_ready *ready);
 
 /* Moves message @id to the end of its priority in @to; it keeps its id and its sender's charge, and
- * counts as received here and sent there. At every moment it is in one of the two.
- * Return: 0; -ENOENT; -EIDRM; -EPIPE; -EEXIST: @to has it already; as mbox_post for a full @to: -EAGAIN, -ENOBUFS, -EMSGSIZE. */
+ * counts as received here and sent there. At every moment it is in one of the two, in the journal too.
+ * Return: 0; -ENOMEM; -ENOENT; -EIDRM; -EPIPE; -EEXIST: @to has it already; as mbox_post for a full @to: -EAGAIN, -ENOBUFS,
+ * -EMSGSIZE. */
 int mbox_move(struct mbox *mbox, struct mbox *to, uint64_t id, struct mbox_ready *ready);
 
 /* Copies who waits for a message (mbox_op.who), the oldest first, up to @n_max. Return: how many. */

@@ -13,6 +13,7 @@
 #include "calls.h"
 #include "mbox_cursor.h"
 #include "mbox_feed_tell.h"
+#include "journal.h"
 #include "mbox_queue.h"
 
 /* getrandom waits until the system has random numbers, and does not fail for so few. */
@@ -47,6 +48,7 @@ void mbox_init(struct mbox *mbox, struct mbox_domain *domain, void (*release)(st
     places_init(&mbox->places);
     TAILQ_INIT(&mbox->behind_places);
     calls_init(&mbox->calls);
+    TAILQ_INIT(&mbox->storing);
     TAILQ_INIT(&mbox->takers);
     TAILQ_INIT(&mbox->watches);
 }
@@ -57,6 +59,9 @@ void mbox_deinit(struct mbox *mbox)
     assert(!mbox->queue.occupied && !mbox->pending.occupied && TAILQ_EMPTY(&mbox->behind_places));
     assert(mbox->places.n == 0);
     assert(TAILQ_EMPTY(&mbox->takers) && TAILQ_EMPTY(&mbox->watches));
+    assert(TAILQ_EMPTY(&mbox->storing));
+    if (mbox->kept)
+        mbox->domain->journal->ops->release(mbox->domain->journal, mbox);
     mbox_entry_free(mbox->spare);
     pthread_mutex_destroy(&mbox->lock);
 }
@@ -82,13 +87,29 @@ static void rejudge_pending(struct mbox *mbox, struct mbox_ready *ready)
     }
 }
 
+/* Return: 0; -EINVAL; -EIDRM. */
+static int set_limits(struct mbox *mbox, const char *text, size_t n)
+{
+    struct mbox_limits limits = mbox->limits;
+    int r = mbox->removed ? -EIDRM : mbox_limits_parse(&limits, text, n);
+
+    /* What a process owns ends with it. */
+    if (r == 0 && limits.durable != MBOX_DURABLE_NO && (!mbox->kept || mbox->stat.owner_pid))
+        r = -EINVAL;
+    if (r == 0)
+        mbox->limits = limits;
+    return r;
+}
+
 int mbox_configure(struct mbox *mbox, const char *text, size_t n, struct mbox_ready *ready)
 {
     int r;
 
     pthread_mutex_lock(&mbox->lock);
-    r = mbox->removed ? -EIDRM : mbox_limits_parse(&mbox->limits, text, n);
+    r = set_limits(mbox, text, n);
     if (r == 0) {
+        if (mbox->kept)
+            mbox->domain->journal->ops->configure(mbox->domain->journal, mbox, ready);
         rejudge_pending(mbox, ready);
         mbox_settle_locked(mbox, MBOX_READABLE | MBOX_WRITABLE, ready);
     }
@@ -111,6 +132,15 @@ static void evict_takers(struct mbox *mbox,
     }
 }
 
+/* It is going to end with its owner, and with the daemon. */
+static void stop_keeping(struct mbox *mbox, struct mbox_ready *ready)
+{
+    if (!mbox->kept)
+        return;
+    mbox->limits.durable = MBOX_DURABLE_NO;
+    mbox->domain->journal->ops->destroy(mbox->domain->journal, mbox, ready);
+}
+
 int mbox_claim(struct mbox *mbox, pid_t pid,
                bool (*may_receive)(const struct mbox_op *op, void *arg), void *arg,
                struct mbox_ready *ready)
@@ -124,6 +154,7 @@ int mbox_claim(struct mbox *mbox, pid_t pid,
         r = -EBUSY;
     if (r == 0) {
         mbox->stat.owner_pid = pid;
+        stop_keeping(mbox, ready);
         evict_takers(mbox, may_receive, arg, ready);
     }
     pthread_mutex_unlock(&mbox->lock);
@@ -188,6 +219,10 @@ static int remove_locked(struct mbox *mbox, bool force, struct mbox_ready *ready
     if (!force && is_occupied(mbox))
         return -ENOTEMPTY;
     mbox->removed = true;
+    /* First: then there is nothing to forget of what is in it. */
+    if (mbox->kept)
+        mbox->domain->journal->ops->destroy(mbox->domain->journal, mbox, ready);
+    mbox_end_storing(mbox, ready);
     if (mbox->ended)
         mbox->ended(mbox);
     mbox->stat.owner_pid = 0;

@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #include "calls.h"
+#include "journal.h"
 #include "mbox_queue.h"
 
 int mbox_get_limits(struct mbox *mbox, struct mbox_limits *ret_limits)
@@ -63,7 +64,7 @@ struct msg *mbox_hold(struct mbox *mbox, uint64_t id, uid_t uid)
     return msg;
 }
 
-int mbox_pick(struct mbox *mbox, uint64_t id, struct mbox_ready *ready)
+int mbox_pick(struct mbox *mbox, uint64_t id, struct mbox_op *op, struct mbox_ready *ready)
 {
     struct mbox_entry *entry;
     int r = 0;
@@ -77,8 +78,8 @@ int mbox_pick(struct mbox *mbox, uint64_t id, struct mbox_ready *ready)
     if (r == 0) {
         mbox_queue_remove(mbox, entry);
         calls_end(mbox, entry->msg, -ECANCELED);
-        mbox_entry_free(entry);
         mbox_count_received(mbox);
+        r = mbox_remove_entry(mbox, entry, op, ready);
         mbox_settle_locked(mbox, MBOX_WRITABLE, ready);
     }
     pthread_mutex_unlock(&mbox->lock);
@@ -113,6 +114,29 @@ static int make_room_for_move(struct mbox *to, const struct mbox_entry *entry)
     return mbox_make_room(to, entry);
 }
 
+/* Return: 0: @entry has a note if it is to be kept in @to; -ENOMEM. */
+static int prepare_note_for(struct mbox *to, struct mbox_entry *entry)
+{
+    if (!mbox_keeps(to, entry->msg) || entry->note)
+        return 0;
+    entry->journal = to->domain->journal;
+    entry->note = entry->journal->ops->note_new(entry->journal);
+    return entry->note ? 0 : -ENOMEM;
+}
+
+/* @entry is in @to now: so it is in the journal, if it is to be kept there. */
+static void note_move(struct mbox *to, struct mbox_entry *entry, struct mbox_ready *ready)
+{
+    if (!entry->note)
+        return;
+    if (mbox_keeps(to, entry->msg)) {
+        entry->journal->ops->change(entry->journal, to, entry, ready);
+    } else {
+        entry->journal->ops->forget(entry->journal, entry->note, ready);
+        entry->note = NULL;
+    }
+}
+
 static int move_locked(struct mbox *mbox, struct mbox *to, uint64_t id, struct mbox_ready *ready)
 {
     struct mbox_entry *entry = mbox_find_locked(mbox, id);
@@ -122,7 +146,9 @@ static int move_locked(struct mbox *mbox, struct mbox *to, uint64_t id, struct m
         return -EIDRM;
     if (!entry)
         return -ENOENT;
-    r = make_room_for_move(to, entry);
+    r = prepare_note_for(to, entry);
+    if (r == 0)
+        r = make_room_for_move(to, entry);
     if (r >= 0 && calls_move(mbox, to, entry->msg) < 0)
         r = -ENOMEM;
     if (r < 0)
@@ -141,6 +167,7 @@ static int move_locked(struct mbox *mbox, struct mbox *to, uint64_t id, struct m
         mbox_entry_free(entry);
     } else {
         mbox_queue_push(to, entry);
+        note_move(to, entry, ready);
     }
     mbox_settle_locked(mbox, MBOX_WRITABLE, ready);
     mbox_settle_locked(to, MBOX_READABLE, ready);

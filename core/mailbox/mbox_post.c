@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <errno.h>
 
+#include "journal.h"
 #include "mbox_queue.h"
 
 static int check_sender(const struct mbox *mbox, const struct msg *msg)
@@ -72,23 +73,40 @@ static int post_rendezvous(struct mbox *mbox, struct mbox_entry *entry, struct m
     return park_post(mbox, entry, op);
 }
 
-static int post_queue(struct mbox *mbox, struct mbox_entry *entry, struct mbox_op *op)
+/* @entry has found room (mbox_make_room). Return: 0; MBOX_PARKED: its op waits for the journal. */
+static int admit_new(struct mbox *mbox, struct mbox_entry *entry, int room, struct mbox_op *op,
+                     struct mbox_ready *ready)
+{
+    if (room == MBOX_DROPS_ITSELF || !entry->note || entry->is_place ||
+        !mbox_keeps(mbox, entry->msg)) {
+        mbox_let_in(mbox, entry, room);
+        return 0;
+    }
+    entry->poster = op;
+    if (op->is_batch)
+        op->n_storing++;
+    mbox_admit(mbox, entry, room, ready);
+    return op->is_batch ? 0 : MBOX_PARKED;
+}
+
+static int post_queue(struct mbox *mbox, struct mbox_entry *entry, struct mbox_op *op,
+                      struct mbox_ready *ready)
 {
     int r = -EAGAIN;
 
     /* Behind those who wait already, unless it is more urgent. */
     if (!mbox_is_behind_others(mbox, entry->msg->prio))
         r = mbox_make_room(mbox, entry);
-    if (r == -EAGAIN && op && !op->nonblock)
+    if (r == -EAGAIN && op && !op->nonblock && !op->is_batch)
         return park_post(mbox, entry, op);
     if (r < 0)
         return r;
-    mbox_let_in(mbox, entry, r);
-    return 0;
+    return admit_new(mbox, entry, r, op, ready);
 }
 
 /* Posts @entry, which is charged to its sender. Return: as mbox_post. */
-static int post_charged(struct mbox *mbox, struct mbox_entry *entry, struct mbox_op *op)
+static int post_charged(struct mbox *mbox, struct mbox_entry *entry, struct mbox_op *op,
+                        struct mbox_ready *ready)
 {
     int r = mbox_entry_charge(entry, &mbox->domain->quota);
 
@@ -101,7 +119,7 @@ static int post_charged(struct mbox *mbox, struct mbox_entry *entry, struct mbox
     if (mbox->backend)
         return park_post(mbox, entry, op);
     return mbox_is_rendezvous(mbox) ? post_rendezvous(mbox, entry, op)
-                                    : post_queue(mbox, entry, op);
+                                    : post_queue(mbox, entry, op, ready);
 }
 
 /* Gives @entry's message to the backend, if nobody waits. Return: 0: @entry is gone; as mbox_backend_ops.put. */
@@ -122,7 +140,21 @@ static int post_to_backend(struct mbox *mbox, struct mbox_entry *entry, struct m
 {
     int r = put(mbox, entry, ready);
 
-    return r == -EAGAIN && op && !op->nonblock ? post_charged(mbox, entry, op) : r;
+    return r == -EAGAIN && op && !op->nonblock ? post_charged(mbox, entry, op, ready) : r;
+}
+
+/* Gets @entry its note where it is to be kept. Return: 0; -EAGAIN: it needs an op; -EINTR; -ENOMEM. */
+static int prepare_note(struct mbox *mbox, struct mbox_entry *entry, const struct mbox_op *op)
+{
+    if (!mbox_keeps(mbox, entry->msg) || entry->note)
+        return 0;
+    if (!op && !entry->is_place)
+        return -EAGAIN;
+    if (op && op->cancelled)
+        return -EINTR;
+    entry->journal = mbox->domain->journal;
+    entry->note = entry->journal->ops->note_new(entry->journal);
+    return entry->note ? 0 : -ENOMEM;
 }
 
 /* Return: as mbox_post; on failure @entry is the caller's still. */
@@ -134,10 +166,12 @@ static int post_locked(struct mbox *mbox, struct mbox_entry *entry, struct mbox_
     if (r == 0)
         r = check_size(mbox, entry->msg);
     if (r == 0)
+        r = prepare_note(mbox, entry, op);
+    if (r == 0)
         mbox_catch_up(mbox, ready);
     if (r == 0)
         r = mbox->backend && !entry->is_place ? post_to_backend(mbox, entry, op, ready)
-                                              : post_charged(mbox, entry, op);
+                                              : post_charged(mbox, entry, op, ready);
     if (r >= 0)
         mbox_settle_locked(mbox, MBOX_READABLE, ready);
     if (r == MBOX_PARKED && op) {
@@ -188,7 +222,7 @@ int mbox_reserve(struct mbox *mbox, struct msg_sender sender, struct mbox_op *op
 static int post_reserved_locked(struct mbox *mbox, struct mbox_entry *entry, struct mbox_op *op,
                                 struct mbox_ready *ready)
 {
-    int r = 0;
+    int r;
 
     if (mbox->removed)
         return -EIDRM;
@@ -202,10 +236,12 @@ static int post_reserved_locked(struct mbox *mbox, struct mbox_entry *entry, str
         op->has_place = true;
         return park_post(mbox, entry, op);
     }
+    r = prepare_note(mbox, entry, op);
+    if (r < 0)
+        return r;
     if (mbox->limits.overflow == MBOX_OVERFLOW_DROP_OLDEST)
         r = mbox_drop_until_within(mbox, entry);
-    mbox_let_in(mbox, entry, r);
-    return 0;
+    return admit_new(mbox, entry, r, op, ready);
 }
 
 int mbox_post_reserved(struct mbox *mbox, struct msg *msg, struct mbox_op *op,

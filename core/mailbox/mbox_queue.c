@@ -2,6 +2,7 @@
  *
  * The queue owns the entries in it. The index is made when somebody first asks for a
  * message by its id, and forgotten when the queue is empty. All under the mailbox's lock. */
+#include "journal.h"
 #include "mbox_queue.h"
 
 #include <errno.h>
@@ -10,10 +11,11 @@
 #include "mbox_cursor.h"
 #include "mbox_missed.h"
 
-/* Whether the bounds allow @n messages of @n_bytes bytes in all. */
+/* Whether the bounds allow @n messages of @n_bytes bytes in all, besides those that the journal is told of. */
 static bool is_within(const struct mbox *mbox, uint64_t n, uint64_t n_bytes)
 {
-    return n <= mbox->limits.messages && n_bytes <= mbox->limits.bytes;
+    return n + mbox->n_posting <= mbox->limits.messages &&
+           n_bytes + mbox->n_posting_bytes <= mbox->limits.bytes;
 }
 
 /* Whether a message of @size_bytes finds room besides @n_places. */
@@ -130,7 +132,12 @@ void mbox_count_dropped(struct mbox *mbox)
 
 uint64_t mbox_new_id(struct mbox *mbox)
 {
-    return atomic_fetch_add_explicit(&mbox->domain->last_id, 1, memory_order_relaxed) + 1;
+    struct mbox_domain *domain = mbox->domain;
+    uint64_t id = atomic_fetch_add_explicit(&domain->last_id, 1, memory_order_relaxed) + 1;
+
+    if (id == atomic_load_explicit(&domain->ids_wanted, memory_order_relaxed))
+        domain->journal->ops->need_ids(domain->journal);
+    return id;
 }
 
 void mbox_stamp(struct mbox *mbox, struct mbox_entry *entry)

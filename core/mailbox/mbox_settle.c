@@ -18,6 +18,9 @@
  *     given the charge back (mbox_entry_discharge).
  * mbox_settle_locked() restores the first two after any change.
  *
+ * Where messages are kept (journal.h), an entry that has found room, or that its owner removes, is in no queue until the
+ * journal has that: mbox_storing.c has these ways.
+ *
  * With a backend, the ways are: post ──> backend ──> in flight, and back to the queue, which goes first.
  *
  * This file is below all others that change a mailbox; it knows the queue (mbox_queue.c) and none of them.
@@ -29,45 +32,14 @@
 
 #include "mbox_feed_tell.h"
 #include "calls.h"
+#include "journal.h"
 #include "mbox_queue.h"
-
-/* The moves that stand at enum mbox_op_state: a bit for each state that may follow. */
-__attribute__((unused)) static const unsigned int moves[] = {
-    [MBOX_OP_IDLE] = 1U << MBOX_OP_WAITING,
-    [MBOX_OP_WAITING] = 1U << MBOX_OP_IN_FLIGHT | 1U << MBOX_OP_DONE | 1U << MBOX_OP_IDLE,
-    [MBOX_OP_IN_FLIGHT] = 1U << MBOX_OP_WAITING | 1U << MBOX_OP_DONE,
-    [MBOX_OP_DONE] = 1U << MBOX_OP_WAITING,
-};
-
-void mbox_op_move(struct mbox_op *op, enum mbox_op_state to)
-{
-    assert(moves[op->state] & 1U << to);
-    op->state = to;
-}
-
-static void op_finish(struct mbox_op *op, int result, struct mbox_ready *ready)
-{
-    mbox_op_move(op, MBOX_OP_DONE);
-    op->result = result;
-    TAILQ_INSERT_TAIL(ready, op, link);
-}
-
-void mbox_poster_finish(struct mbox_entry *entry, int result, struct mbox_ready *ready)
-{
-    struct mbox_op *op = entry->poster;
-
-    if (!op)
-        return;
-    entry->poster = NULL;
-    op->entry = NULL;
-    op_finish(op, result, ready);
-}
 
 void mbox_taker_finish(struct mbox *mbox, struct mbox_op *op, int result, struct mbox_ready *ready)
 {
     TAILQ_REMOVE(&mbox->takers, op, link);
     mbox->stat.n_receivers_waiting--;
-    op_finish(op, result, ready);
+    mbox_op_finish(op, result, ready);
 }
 
 void mbox_wake(struct mbox *mbox, unsigned int events)
@@ -266,11 +238,12 @@ static void admit_pending(struct mbox *mbox, struct mbox_ready *ready)
         if (r == -EAGAIN)
             break;
         mbox_pending_remove(mbox, entry);
+        if (!mbox->backend) {
+            mbox_admit(mbox, entry, 0, ready);
+            continue;
+        }
         mbox_poster_finish(entry, r, ready);
-        if (mbox->backend)
-            mbox_entry_free(entry);
-        else
-            mbox_let_in(mbox, entry, 0);
+        mbox_entry_free(entry);
     }
 }
 
@@ -372,11 +345,12 @@ int mbox_rejudge(struct mbox *mbox, const struct mbox_entry *entry)
 void mbox_finish_judged(struct mbox *mbox, struct mbox_entry *entry, int r,
                         struct mbox_ready *ready)
 {
-    mbox_poster_finish(entry, r > 0 ? 0 : r, ready);
-    if (r >= 0)
-        mbox_let_in(mbox, entry, r);
-    else
-        mbox_entry_free(entry);
+    if (r >= 0) {
+        mbox_admit(mbox, entry, r, ready);
+        return;
+    }
+    mbox_poster_finish(entry, r, ready);
+    mbox_entry_free(entry);
 }
 
 void mbox_lock_two(struct mbox *a, struct mbox *b)

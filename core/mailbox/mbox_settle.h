@@ -5,12 +5,8 @@
 #define IPCFS_CORE_MBOX_SETTLE_H
 
 #include "mbox.h"
-
-/* Moves @op to state @to, which is one of the moves at enum mbox_op_state. */
-void mbox_op_move(struct mbox_op *op, enum mbox_op_state to);
-
-/* Ends the send that waits for @entry, if one does. */
-void mbox_poster_finish(struct mbox_entry *entry, int result, struct mbox_ready *ready);
+#include "mbox_op.h"
+#include "mbox_storing.h"
 
 /* Ends the wait of receiver @op. */
 void mbox_taker_finish(struct mbox *mbox, struct mbox_op *op, int result, struct mbox_ready *ready);

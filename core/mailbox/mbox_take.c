@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "mbox_feed_tell.h"
+#include "journal.h"
 #include "mbox_queue.h"
 
 static int take_locked(struct mbox *mbox, struct mbox_op *op, struct mbox_entry **ret_entry,
@@ -57,7 +58,11 @@ int mbox_take(struct mbox *mbox, struct mbox_op *op, struct mbox_entry **ret_ent
 
 void mbox_commit(struct mbox *mbox, struct mbox_entry *entry, struct mbox_ready *ready)
 {
-    /* Only who has it in flight changes this. */
+    /* Only who has it in flight changes these. */
+    if (entry->note) {
+        entry->journal->ops->forget(entry->journal, entry->note, ready);
+        entry->note = NULL;
+    }
     if (!entry->poster)
         return;
     pthread_mutex_lock(&mbox->lock);

@@ -28,6 +28,8 @@ void mbox_cancel(struct mbox *mbox, struct mbox_op *op, struct mbox_ready *ready
     pthread_mutex_lock(&mbox->lock);
     if (op->state == MBOX_OP_WAITING)
         cancel_waiting(mbox, op, ready);
+    else if (op->state == MBOX_OP_STORING)
+        mbox_cancel_storing(mbox, op, ready);
     else
         op->cancelled = true;
     pthread_mutex_unlock(&mbox->lock);

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "journal.h"
+
 void names_init(struct names *names)
 {
     *names = (struct names){ 0 };
@@ -51,12 +53,30 @@ static int enter(struct names *names, const char *text, struct name **ret_name)
     return 0;
 }
 
-static void strike(struct names *names, struct name *name)
+/* Undoes enter(). */
+static void unenter(struct names *names, struct name *name)
 {
-    TAILQ_REMOVE(&names->places, &name->place, link);
     HASH_DELETE(hh, names->table[hash_part(name->hh.hashv)], name);
     names->n--;
     free(name);
+}
+
+static void strike(struct names *names, struct name *name)
+{
+    TAILQ_REMOVE(&names->places, &name->place, link);
+    unenter(names, name);
+}
+
+/* Tells the journal what @mbox is called from now on, and at the same moment @other, which may be NULL.
+ * Return: 0; -ENOMEM: they are to keep their names. */
+static int note_names(struct mbox *mbox, const char *text, struct mbox *other,
+                      const char *other_text, struct mbox_ready *ready)
+{
+    struct mbox_journal *journal = mbox->domain->journal;
+
+    if (!mbox->kept)
+        return 0;
+    return journal->ops->rename(journal, mbox, text, other, other_text, ready);
 }
 
 static void assign(struct name *name, struct mbox *mbox)
@@ -75,6 +95,11 @@ static int add_locked(struct names *names, const char *text, struct mbox *mbox)
     r = enter(names, text, &name);
     if (r < 0)
         return r;
+    r = note_names(mbox, text, NULL, NULL, NULL);
+    if (r < 0) {
+        unenter(names, name);
+        return r;
+    }
     assign(name, mbox_ref(mbox));
     name->place.seq = ++names->last_seq;
     TAILQ_INSERT_TAIL(&names->places, &name->place, link);
@@ -156,13 +181,22 @@ static int rename_locked(struct names *names, const char *from, const char *to,
     if (source == target)
         return 0;
     if (how == NAMES_RENAME_EXCHANGE) {
-        exchange(source, target);
-        return 0;
+        r = note_names(source->place.mbox, to, target->place.mbox, from, ready);
+        if (r == 0)
+            exchange(source, target);
+        return r;
     }
     r = make_way(names, to, &target, ret_replaced, ready);
-    if (r == 0)
-        replace(names, source, target);
-    return r;
+    if (r < 0)
+        return r;
+    r = note_names(source->place.mbox, to, NULL, NULL, ready);
+    if (r < 0) {
+        /* Nobody has the name any more, whoever had it was empty. */
+        unenter(names, target);
+        return r;
+    }
+    replace(names, source, target);
+    return 0;
 }
 
 int names_rename(struct names *names, const char *from, const char *to, enum names_rename how,

@@ -67,7 +67,8 @@ struct quota_charge {
     uid_t uid;           /* who it counts for */
     uid_t holder;        /* who it is to count for once its first holder lets go */
     unsigned int n_holds;
-    unsigned int n_firsts; /* of these: its first holders, who may be several, equal among each other */
+    unsigned int
+        n_firsts;   /* of these: its first holders, who may be several, equal among each other */
     uint64_t bytes; /* 0 while nobody holds it */
 };
 

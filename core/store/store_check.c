@@ -31,7 +31,15 @@ static int check_info(struct finding *finding, uint64_t which, const MDB_val *ke
                       const MDB_val *value)
 {
     uint64_t number;
+    const void *text;
+    size_t n;
 
+    if (which == STORE_INFO_MOUNT) {
+        if (store_bytes_decode(key->mv_data, key->mv_size, value->mv_data, value->mv_size, &text,
+                               &n) < 0)
+            return damaged(finding, "the mount's id has another checksum");
+        return 0;
+    }
     if (store_number_decode(key->mv_data, key->mv_size, value->mv_data, value->mv_size, &number) <
         0)
         return damaged(finding, "a number has another checksum");

@@ -128,7 +128,7 @@ int store_db_open(struct store_db *db, const char *path, enum store_db_mode mode
     struct stat attr;
     int r;
 
-    *db = (struct store_db){ .mode = mode, .map_bytes = MAP_BYTES_MIN, .fd = -1 };
+    *db = (struct store_db){ .mode = mode, .map_bytes = MAP_BYTES_MIN, .fd = -1, .is_open = true };
     pthread_mutex_init(&db->reading, NULL);
     db->fd = open(
         path, (mode == STORE_DB_READ_ONLY ? O_RDONLY : O_RDWR | O_CREAT) | O_CLOEXEC | O_NOFOLLOW,
@@ -146,14 +146,13 @@ int store_db_open(struct store_db *db, const char *path, enum store_db_mode mode
 
 void store_db_close(struct store_db *db)
 {
-    if (!db->page_bytes && !db->env)
+    if (!db->is_open)
         return;
     close_env(db);
     if (db->fd >= 0)
         close(db->fd);
     pthread_mutex_destroy(&db->reading);
-    db->page_bytes = 0;
-    db->fd = -1;
+    db->is_open = false;
 }
 
 /* Makes the map @n_bytes larger at least. Return: 0; -ENOSPC; a negative errno. */

@@ -32,6 +32,7 @@ struct store_db {
     MDB_env *env;
     int fd;
     enum store_db_mode mode;
+    bool is_open;
     bool is_in_place; /* written through its map */
     bool is_tight;    /* the filesystem has no more room */
     uint64_t map_bytes;

@@ -29,6 +29,7 @@ enum store_table {
 enum store_info {
     STORE_INFO_VERSION = 'v', /* STORE_FORMAT_VERSION */
     STORE_INFO_IDS = 'i',     /* no message has had an id above this */
+    STORE_INFO_MOUNT = 'm',   /* the mount's id, as text */
 };
 
 /* What stands under STORE_NAME. */

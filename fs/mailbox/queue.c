@@ -385,7 +385,7 @@ int queue_unlink(struct node *dir, const char *name, const struct caller *caller
         return r;
     if (!id_parse(name, &id))
         return -ENOENT;
-    return as_missing(mbox_pick(&box->mbox, id, ready));
+    return as_missing(mbox_pick(&box->mbox, id, NULL, ready));
 }
 
 static bool owns(struct box *box, const struct box_file *dir, const struct caller *caller)

@@ -10,7 +10,8 @@ import pytest
 
 from harness import TOOLS, Call, Handle, expect_asleep, fails_with, run, sh, wait_until
 
-DEFAULTS = {"messages": "1024", "bytes": "16777216", "message_bytes": "65536", "overflow": "block"}
+DEFAULTS = {"messages": "1024", "bytes": "16777216", "message_bytes": "65536", "overflow": "block",
+            "durable": "no"}
 
 STAT_KEYS = ("messages", "bytes", "sent", "received", "dropped", "rejected", "reserved", "senders_waiting",
              "receivers_waiting", "owner_pid")
@@ -39,7 +40,7 @@ def test_last_line_needs_no_newline(box):
 
 def test_several_keys_can_be_set_at_once(box):
     box.write_config("overflow=reject\nmessages=3\nbytes=300\nmessage_bytes=30\n")
-    assert box.config() == {"messages": "3", "bytes": "300", "message_bytes": "30", "overflow": "reject"}
+    assert box.config() == {**DEFAULTS, "messages": "3", "bytes": "300", "message_bytes": "30", "overflow": "reject"}
 
 
 def test_of_a_key_that_comes_twice_the_last_counts(box):
@@ -62,7 +63,7 @@ def test_what_is_read_can_be_written(box):
     "bytes=18446744073709551616", "bytes=99999999999G", "message_bytes=", "message_bytes=-1", "message_bytes=1044481",
     "message_bytes=max",
     "message_bytes=1048576", "message_bytes=99999999999999999999", "overflow=", "overflow=wait", "overflow=BLOCK",
-    "overflow=block,reject", "overflow=drop_oldest", "=5", "=", "x", "color=blue", "MESSAGES=5", "message=5", "sent=0",
+    "overflow=block,reject", "durable=daemon", "durable=disk", "durable=yes", "overflow=drop_oldest", "=5", "=", "x", "color=blue", "MESSAGES=5", "message=5", "sent=0",
     "owner_pid=1", "messages=5\0", "\0", "messages=5\r", "#messages=5", "ümlaut=5",
 ], ids=repr)
 def test_bad_line_is_einval_and_changes_nothing(box, text):

@@ -245,7 +245,7 @@ CALL_TEST(a_picked_question_is_cancelled)
     uint64_t id = atomic_load(&domain.last_id) + 1;
 
     cr_assert_eq(ask("2+2"), 0);
-    cr_assert_eq(mbox_pick(&mbox, id, &ready), 0);
+    cr_assert_eq(mbox_pick(&mbox, id, NULL, &ready), 0);
     expect_failure(-ECANCELED);
 }
 
@@ -349,7 +349,7 @@ CALL_TEST(a_new_question_forgets_the_last_failure)
     uint64_t id = atomic_load(&domain.last_id) + 1;
 
     cr_assert_eq(ask("one"), 0);
-    cr_assert_eq(mbox_pick(&mbox, id, &ready), 0);
+    cr_assert_eq(mbox_pick(&mbox, id, NULL, &ready), 0);
     cr_assert_eq(ask("two"), 0);
     cr_assert_eq(answer(&mbox, take_question(&mbox), "2"), 0);
     expect_answer("2");

@@ -111,7 +111,7 @@ static void find_one(void)
 
 static void pick_one(void)
 {
-    mbox_pick(&mbox, middle_id(), &ready);
+    mbox_pick(&mbox, middle_id(), NULL, &ready);
 }
 
 static void move_one(void)
@@ -134,7 +134,7 @@ static void list_some(void)
 
     mbox_cursor_rewind(&mbox, &cursor);
     mbox_cursor_look(&mbox, &cursor, places, 20);
-    mbox_pick(&mbox, places[9].id, &ready);
+    mbox_pick(&mbox, places[9].id, NULL, &ready);
     mbox_cursor_pass(&mbox, &cursor, places[9].key);
     mbox_cursor_look(&mbox, &cursor, places, 20);
     mbox_cursor_end(&mbox, &cursor);

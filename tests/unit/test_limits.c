@@ -16,7 +16,7 @@ Test(limits, what_is_written_can_be_read_back)
     char text[MBOX_LIMITS_TEXT_MAX];
 
     mbox_limits_format(&limits, text);
-    cr_assert_str_eq(text, "messages=1024\nbytes=16777216\nmessage_bytes=65536\noverflow=block\n");
+    cr_assert_str_eq(text, "messages=1024\nbytes=16777216\nmessage_bytes=65536\noverflow=block\ndurable=no\n");
     cr_assert_eq(parse(&read_back, text), 0);
     cr_assert_eq(read_back.messages, limits.messages);
     cr_assert_eq(read_back.bytes, limits.bytes);

@@ -828,9 +828,9 @@ MBOX_TEST(who_looks_goes_on_where_it_was_whatever_has_gone)
     cr_assert_eq(id_at(&first), places[2].id);
     expect_next("x");
     cr_assert_eq(id_at(&second), places[1].id, "it was received");
-    cr_assert_eq(mbox_pick(&mbox, places[2].id, &ready), 0);
+    cr_assert_eq(mbox_pick(&mbox, places[2].id, NULL, &ready), 0);
     cr_assert_eq(id_at(&first), places[3].id, "it was picked");
-    cr_assert_eq(mbox_pick(&mbox, places[3].id, &ready), 0);
+    cr_assert_eq(mbox_pick(&mbox, places[3].id, NULL, &ready), 0);
     mbox_cursor_pass(&mbox, &first, places[3].key);
     cr_assert_eq(id_at(&first), places[4].id, "behind one that is gone");
     mbox_cursor_skip(&mbox, &second, 2);
@@ -864,8 +864,8 @@ MBOX_TEST(a_picked_message_leaves_its_room)
     cr_assert_eq(post("two"), 0);
     id = id_of_next();
     cr_assert_eq(post_prio("three", 0, &waiting), MBOX_PARKED);
-    cr_assert_eq(mbox_pick(&mbox, id, &ready), 0);
-    cr_assert_eq(mbox_pick(&mbox, id, &ready), -ENOENT);
+    cr_assert_eq(mbox_pick(&mbox, id, NULL, &ready), 0);
+    cr_assert_eq(mbox_pick(&mbox, id, NULL, &ready), -ENOENT);
     mbox_ready_run(&ready);
     cr_assert_eq(n_completed, 1);
     cr_assert_eq(stat_of().n_received, 1);
@@ -879,7 +879,7 @@ MBOX_TEST(a_message_in_flight_can_not_be_picked)
 
     cr_assert_eq(post("one"), 0);
     cr_assert_eq(take(&entry), 0);
-    cr_assert_eq(mbox_pick(&mbox, entry->msg->id, &ready), -ENOENT);
+    cr_assert_eq(mbox_pick(&mbox, entry->msg->id, NULL, &ready), -ENOENT);
     abort_delivery(entry);
     expect_next("one");
 }
@@ -918,7 +918,7 @@ MBOX_TEST(a_moved_message_is_in_the_other_mailbox)
     msg = mbox_find(&other, id);
     cr_assert(msg && is(msg, "one"));
     msg_unref(msg);
-    cr_assert_eq(mbox_pick(&other, id, &ready), 0);
+    cr_assert_eq(mbox_pick(&other, id, NULL, &ready), 0);
     cr_assert_eq(mbox_take(&other, &receiver, &entry, &ready), MBOX_PARKED);
     cr_assert_eq(mbox_move(&mbox, &other, id + 1, &ready), 0);
     mbox_ready_run(&ready);

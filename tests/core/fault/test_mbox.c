@@ -335,7 +335,7 @@ FAULT_TEST(fault_mbox, find_, .prepare = send_many, .act = find)
 
 static int pick(struct world *world)
 {
-    return mbox_pick(world->mbox, last_id(world) - 5, &world->ready);
+    return mbox_pick(world->mbox, last_id(world) - 5, NULL, &world->ready);
 }
 
 static void one_is_gone(struct world *world, int result)

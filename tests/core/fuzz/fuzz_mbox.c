@@ -278,8 +278,8 @@ static void pick(struct box *box, struct input *input)
     if (!msg)
         return;
     HOLDS(fates[serial_of(msg)] == ACCEPTED);
-    HOLDS(mbox_pick(&box->mbox, id, &ready) == 0);
-    HOLDS(mbox_pick(&box->mbox, id, &ready) < 0);
+    HOLDS(mbox_pick(&box->mbox, id, NULL, &ready) == 0);
+    HOLDS(mbox_pick(&box->mbox, id, NULL, &ready) < 0);
     fates[serial_of(msg)] = GONE;
     msg_unref(msg);
 }

@@ -1,0 +1,127 @@
+/* A mailbox and the journal behind it: that it is kept, what the journal tells, what is found again, and batches.
+ *
+ * Each function takes the mailbox's lock, but where nobody else has the mailbox yet, or the op. */
+#include "mbox_keep.h"
+
+#include <assert.h>
+#include <errno.h>
+
+#include "mbox_queue.h"
+#include "mbox_settle.h"
+
+int mbox_keep(struct mbox *mbox)
+{
+    struct mbox_journal *journal = mbox->domain->journal;
+
+    if (!journal)
+        return 0;
+    mbox->kept = journal->ops->box_new(journal, mbox);
+    if (!mbox->kept)
+        return -ENOMEM;
+    mbox->limits.durable = MBOX_DURABLE_DAEMON;
+    return 0;
+}
+
+/* Takes the mailbox's lock. */
+void mbox_note_attributes(struct mbox *mbox)
+{
+    struct mbox_journal *journal = mbox->domain->journal;
+
+    if (!journal)
+        return;
+    pthread_mutex_lock(&mbox->lock);
+    if (mbox->kept && !mbox->removed)
+        journal->ops->configure(journal, mbox, NULL);
+    pthread_mutex_unlock(&mbox->lock);
+}
+
+static void end(struct mbox *mbox, struct mbox_entry *entry)
+{
+    TAILQ_REMOVE(&mbox->storing, entry, link);
+    if (entry->storing == MBOX_STORING_POST) {
+        mbox->n_posting--;
+        mbox->n_posting_bytes -= entry->msg->size_bytes;
+    }
+    entry->storing = MBOX_STORING_NOTHING;
+}
+
+/* Return: whether it stays in the mailbox. */
+static bool settle_stored(struct mbox *mbox, struct mbox_entry *entry, enum mbox_storing what,
+                          int result, struct mbox_ready *ready)
+{
+    if (mbox->removed)
+        return false;
+    if (what == MBOX_STORING_POST) {
+        /* Nobody waits for it any more, and nobody was told that it was sent. */
+        if (result < 0 || !entry->poster)
+            return false;
+        mbox_count_sent(mbox, entry);
+        mbox_queue_push(mbox, entry);
+    } else {
+        if (result == 0 || !entry->note)
+            return false;
+        mbox->stat.n_received--;
+        mbox_queue_put_back(mbox, entry);
+    }
+    mbox_poster_finish(entry, result, ready);
+    if (mbox->limits.overflow == MBOX_OVERFLOW_DROP_OLDEST && !mbox_is_rendezvous(mbox))
+        mbox_drop_until_within(mbox, NULL);
+    return true;
+}
+
+/* Takes the lock. */
+void mbox_stored(struct mbox *mbox, struct mbox_entry *entry, int result, struct mbox_ready *ready)
+{
+    enum mbox_storing what = entry->storing;
+
+    pthread_mutex_lock(&mbox->lock);
+    end(mbox, entry);
+    if (!settle_stored(mbox, entry, what, result, ready)) {
+        mbox_poster_finish(entry, mbox->removed ? -EIDRM : result, ready);
+        mbox_entry_free(entry);
+    }
+    if (!mbox->removed)
+        mbox_settle_locked(mbox, MBOX_READABLE | MBOX_WRITABLE, ready);
+    pthread_mutex_unlock(&mbox->lock);
+}
+
+int mbox_restore(struct mbox *mbox, struct msg *msg, uint64_t seq, struct journal_note *note)
+{
+    struct mbox_entry *entry = mbox_entry_new(msg);
+
+    if (!entry)
+        return -ENOMEM;
+    entry->seq = seq;
+    entry->note = note;
+    entry->journal = mbox->domain->journal;
+    pthread_mutex_lock(&mbox->lock);
+    mbox_entry_recharge(entry, &mbox->domain->quota, msg->sender.uid);
+    mbox->last_seq = seq;
+    mbox_queue_push(mbox, entry);
+    pthread_mutex_unlock(&mbox->lock);
+    return 0;
+}
+
+void mbox_batch_begin(struct mbox_op *op)
+{
+    mbox_op_move(op, MBOX_OP_STORING);
+    op->is_batch = true;
+    op->n_storing = 1;
+    op->n_stored = 0;
+    op->result = 0;
+}
+
+/* Takes the lock. */
+int mbox_batch_end(struct mbox *mbox, struct mbox_op *op)
+{
+    int r = MBOX_PARKED;
+
+    pthread_mutex_lock(&mbox->lock);
+    if (--op->n_storing == 0) {
+        op->is_batch = false;
+        mbox_op_move(op, MBOX_OP_DONE);
+        r = 0;
+    }
+    pthread_mutex_unlock(&mbox->lock);
+    return r;
+}

@@ -1,0 +1,32 @@
+/* Inside the mailbox: entries that are in no queue until the journal has what became of them.
+ *
+ * Context: under the mailbox's lock; nothing here blocks, or tells those who wait for a message (mbox_settle.h). For the
+ * other files of the mailbox alone. */
+#ifndef IPCFS_CORE_MBOX_STORING_H
+#define IPCFS_CORE_MBOX_STORING_H
+
+#include "mbox.h"
+
+/* Lets in @entry, whose sender may wait, as mbox_let_in() does; where it is kept, tells the journal first, and its
+ * sender goes on waiting. */
+void mbox_admit(struct mbox *mbox, struct mbox_entry *entry, int room, struct mbox_ready *ready);
+
+/* @entry, out of the queue, is gone for good; where it is kept, once the journal has that, for which @op waits.
+ * Return: 0: it is freed; MBOX_PARKED. */
+int mbox_remove_entry(struct mbox *mbox, struct mbox_entry *entry, struct mbox_op *op,
+                      struct mbox_ready *ready);
+
+/* The mailbox is removed: who waits for the journal gets -EIDRM. */
+void mbox_end_storing(struct mbox *mbox, struct mbox_ready *ready);
+
+/* Ends @op, which waits for the journal, with -EINTR; what it sent is not delivered. */
+void mbox_cancel_storing(struct mbox *mbox, struct mbox_op *op, struct mbox_ready *ready);
+
+/* Return: whether @msg is kept while it waits in @mbox. A question is not: its asker ends with the daemon. Under the
+ * mailbox's lock. */
+static inline bool mbox_keeps(const struct mbox *mbox, const struct msg *msg)
+{
+    return mbox->kept && mbox->limits.durable != MBOX_DURABLE_NO && !msg->is_call;
+}
+
+#endif

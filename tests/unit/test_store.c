@@ -1,0 +1,564 @@
+/* The store behind mailboxes: what is there again after an orderly end and after none. */
+#include "core/store/store.h"
+#include "core/mailbox/names.h"
+#include "core/store/store_check.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static char top[64];
+static char path[128];
+static char why[STORE_WHY_MAX];
+
+static void set_up(void)
+{
+    strcpy(top, "/tmp/ipcfs-store.XXXXXX");
+    cr_assert(mkdtemp(top));
+    snprintf(path, sizeof(path), "%s/store", top);
+}
+
+static void tear_down(void)
+{
+    char command[256];
+
+    snprintf(command, sizeof(command), "rm -rf %s", top);
+    cr_assert_eq(system(command), 0);
+}
+
+#define STORE_TEST(name)                                                                           \
+    static void run_##name(void);                                                                  \
+    Test(store, name)                                                                              \
+    {                                                                                              \
+        set_up();                                                                                  \
+        run_##name();                                                                              \
+        tear_down();                                                                               \
+    }                                                                                              \
+    static void run_##name(void)
+
+/* What one daemon has. */
+static struct mbox_domain domain;
+static struct names names;
+static struct store *store;
+static struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
+
+static void release(struct mbox *mbox)
+{
+    mbox_deinit(mbox);
+    free(mbox);
+}
+
+static size_t describe(struct mbox *mbox, char *text, size_t size)
+{
+    (void)mbox;
+    return (size_t)snprintf(text, size, "looks=good\n");
+}
+
+static struct mbox *make(const char *name)
+{
+    struct mbox *mbox = malloc(sizeof(*mbox));
+
+    mbox_init(mbox, &domain, release);
+    cr_assert_eq(mbox_keep(mbox), 0);
+    cr_assert_eq(names_add(&names, name, mbox), 0);
+    mbox_unref(mbox);
+    mbox_flush(&domain);
+    return mbox;
+}
+
+static int make_found(const struct store_found *found, void *arg, struct mbox **ret_mbox)
+{
+    char name[NAME_BYTES_MAX + 1] = { 0 };
+
+    (void)arg;
+    memcpy(name, found->name.text, found->name.n_bytes);
+    cr_assert_eq(found->n_attributes, strlen("looks=good\n"));
+    *ret_mbox = mbox_ref(make(name));
+    return mbox_configure(*ret_mbox, found->config, found->n_config, &ready);
+}
+
+static void start(void)
+{
+    mbox_domain_init(&domain, UINT64_C(1) << 40, UINT64_C(1) << 40);
+    names_init(&names);
+    cr_assert_eq(store_open(path, describe, &store, why), 0, "%s", why);
+    cr_assert_eq(store_load(store, &domain, make_found, NULL), 0);
+    cr_assert_eq(store_start(store), 0);
+}
+
+static void end(void)
+{
+    cr_assert_eq(store_end(store), 0);
+    names_remove_all(&names, &ready);
+    mbox_ready_run(&ready);
+    store_free(store);
+    names_deinit(&names);
+    mbox_domain_deinit(&domain);
+}
+
+/* Runs @scene in a process of its own, which then ends as if killed. */
+static void in_a_daemon(void (*scene)(void))
+{
+    int status;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        start();
+        scene();
+        _exit(0);
+    }
+    waitpid(pid, &status, 0);
+    cr_assert_eq(status, 0);
+}
+
+struct sent {
+    struct mbox_op op;
+    pthread_mutex_t lock;
+    pthread_cond_t done;
+    bool is_done;
+};
+
+static void complete(struct mbox_op *op, struct mbox_ready *others)
+{
+    struct sent *sent = (struct sent *)op;
+
+    (void)others;
+    pthread_mutex_lock(&sent->lock);
+    sent->is_done = true;
+    pthread_cond_signal(&sent->done);
+    pthread_mutex_unlock(&sent->lock);
+}
+
+static struct sent *sent_new(void)
+{
+    struct sent *sent = calloc(1, sizeof(*sent));
+
+    sent->op.complete = complete;
+    pthread_mutex_init(&sent->lock, NULL);
+    pthread_cond_init(&sent->done, NULL);
+    return sent;
+}
+
+static int wait_for(struct sent *sent)
+{
+    int r;
+
+    mbox_ready_run(&ready);
+    pthread_mutex_lock(&sent->lock);
+    while (!sent->is_done)
+        pthread_cond_wait(&sent->done, &sent->lock);
+    pthread_mutex_unlock(&sent->lock);
+    r = sent->op.result;
+    free(sent);
+    return r;
+}
+
+static int post_prio(struct mbox *mbox, const char *text, unsigned int prio)
+{
+    struct msg *msg = msg_new(text, strlen(text), prio, (struct msg_sender){ 4, 5, 6 });
+    struct sent *sent = sent_new();
+    int r;
+
+    cr_assert_eq(headers_add(&msg->headers, "colour", 6, text, strlen(text)), 0);
+    r = mbox_post(mbox, msg, &sent->op, &ready);
+    msg_unref(msg);
+    if (r == MBOX_PARKED)
+        return wait_for(sent);
+    free(sent);
+    return r;
+}
+
+static int post(struct mbox *mbox, const char *text)
+{
+    return post_prio(mbox, text, 0);
+}
+
+static struct mbox *find(const char *name)
+{
+    struct mbox *mbox = names_find(&names, name);
+
+    cr_assert(mbox, "%s", name);
+    mbox_unref(mbox);
+    return mbox;
+}
+
+/* Takes the next, which must be @text; its receiver has it. */
+static void take(struct mbox *mbox, const char *text)
+{
+    struct mbox_op op = { .nonblock = true, .max_bytes = SIZE_MAX };
+    struct mbox_entry *entry;
+    size_t at = 0;
+    struct header header;
+
+    cr_assert_eq(mbox_take(mbox, &op, &entry, &ready), 0, "%s", text);
+    cr_assert_eq(entry->msg->size_bytes, strlen(text));
+    cr_assert_arr_eq(entry->msg->data, text, strlen(text));
+    cr_assert_eq(entry->msg->sender.uid, 5);
+    cr_assert(headers_next(entry->msg->headers, &at, &header));
+    cr_assert_arr_eq(header.value, text, strlen(text));
+    mbox_commit(mbox, entry, &ready);
+    mbox_entry_free(entry);
+    mbox_ready_run(&ready);
+}
+
+static uint64_t count(struct mbox *mbox)
+{
+    struct mbox_stat stat;
+
+    cr_assert_eq(mbox_get_stat(mbox, &stat), 0);
+    return stat.n_messages;
+}
+
+static uint64_t first_id(struct mbox *mbox)
+{
+    return msgq_first(&mbox->queue)->msg->id;
+}
+
+static void send_three(void)
+{
+    struct mbox *mbox = make("orders");
+
+    cr_assert_eq(post(mbox, "one"), 0);
+    cr_assert_eq(post(mbox, "two"), 0);
+    cr_assert_eq(post_prio(mbox, "urgent", 9), 0);
+}
+
+STORE_TEST(what_was_sent_is_there_after_a_kill)
+{
+    in_a_daemon(send_three);
+    start();
+    cr_assert_eq(count(find("orders")), 3);
+    cr_assert_gt(quota_used(&domain.quota), 0);
+    take(find("orders"), "urgent");
+    take(find("orders"), "one");
+    end();
+    cr_assert_eq(names_count(&names), 0);
+    start();
+    cr_assert_eq(count(find("orders")), 1);
+    take(find("orders"), "two");
+    end();
+}
+
+static void send_and_take(void)
+{
+    send_three();
+    take(find("orders"), "urgent");
+}
+
+STORE_TEST(what_was_received_does_not_come_again)
+{
+    in_a_daemon(send_and_take);
+    start();
+    cr_assert_eq(count(find("orders")), 2);
+    end();
+}
+
+static void remove_first(void)
+{
+    struct sent *sent = sent_new();
+    struct mbox *mbox = find("orders");
+
+    cr_assert_eq(mbox_pick(mbox, first_id(mbox), &sent->op, &ready), MBOX_PARKED);
+    cr_assert_eq(wait_for(sent), 0);
+}
+
+static void send_and_remove(void)
+{
+    send_three();
+    remove_first();
+}
+
+STORE_TEST(what_was_removed_does_not_come_again)
+{
+    in_a_daemon(send_and_remove);
+    start();
+    cr_assert_eq(count(find("orders")), 2);
+    take(find("orders"), "one");
+    end();
+}
+
+static void hold_and_die(void)
+{
+    struct mbox_op op = { .nonblock = true, .max_bytes = SIZE_MAX };
+    struct mbox_entry *entry;
+
+    send_three();
+    cr_assert_eq(mbox_take(find("orders"), &op, &entry, &ready), 0);
+    mbox_ready_run(&ready);
+}
+
+STORE_TEST(what_was_on_its_way_comes_again)
+{
+    in_a_daemon(hold_and_die);
+    start();
+    cr_assert_eq(count(find("orders")), 3);
+    take(find("orders"), "urgent");
+    end();
+}
+
+static void move_two(void)
+{
+    struct mbox *other;
+
+    send_three();
+    other = make("other");
+    cr_assert_eq(mbox_move(find("orders"), other, first_id(find("orders")), &ready), 0);
+    cr_assert_eq(mbox_move(find("orders"), other, first_id(find("orders")), &ready), 0);
+    mbox_ready_run(&ready);
+}
+
+STORE_TEST(what_was_moved_is_in_its_new_place_alone)
+{
+    in_a_daemon(move_two);
+    start();
+    cr_assert_eq(count(find("orders")), 1);
+    cr_assert_eq(count(find("other")), 2);
+    take(find("other"), "urgent");
+    take(find("other"), "one");
+    take(find("orders"), "two");
+    end();
+    start();
+    cr_assert_eq(count(find("other")), 0);
+    end();
+}
+
+static void move_and_take(void)
+{
+    struct mbox *other;
+
+    send_three();
+    other = make("other");
+    cr_assert_eq(mbox_move(find("orders"), other, first_id(find("orders")), &ready), 0);
+    take(other, "urgent");
+}
+
+STORE_TEST(what_was_moved_and_received_is_gone)
+{
+    in_a_daemon(move_and_take);
+    start();
+    cr_assert_eq(count(find("orders")), 2);
+    cr_assert_eq(count(find("other")), 0);
+    end();
+}
+
+#define LONG_NAME                                                                                  \
+    "nl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\n" \
+    "nl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\n" \
+    "nl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\n" \
+    "nl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\nnl\n"
+
+static void change_all(void)
+{
+    const char *config = "messages=7\nbytes=99999\nmessage_bytes=777\noverflow=drop-oldest\n"
+                         "durable=disk\n";
+
+    cr_assert_eq(strlen(LONG_NAME), NAME_BYTES_MAX);
+    make("orders");
+    make("swapped");
+    make("removed");
+    cr_assert_eq(post(find("swapped"), "in swapped"), 0);
+    cr_assert_eq(mbox_configure(find("orders"), config, strlen(config), &ready), 0);
+    cr_assert_eq(names_rename(&names, "orders", LONG_NAME, NAMES_RENAME_NEW, &ready), 0);
+    cr_assert_eq(names_rename(&names, LONG_NAME, "swapped", NAMES_RENAME_EXCHANGE, &ready), 0);
+    cr_assert_eq(names_remove(&names, "removed", &ready), 0);
+    mbox_ready_run(&ready);
+}
+
+STORE_TEST(names_and_configs_are_kept)
+{
+    struct mbox_limits limits;
+
+    in_a_daemon(change_all);
+    start();
+    cr_assert_eq(names_count(&names), 2);
+    cr_assert_eq(count(find(LONG_NAME)), 1);
+    cr_assert_eq(mbox_get_limits(find("swapped"), &limits), 0);
+    cr_assert_eq(limits.messages, 7);
+    cr_assert_eq(limits.bytes, 99999);
+    cr_assert_eq(limits.message_bytes, 777);
+    cr_assert_eq(limits.overflow, MBOX_OVERFLOW_DROP_OLDEST);
+    cr_assert_eq(limits.durable, MBOX_DURABLE_DISK);
+    end();
+}
+
+static bool nobody(const struct mbox_op *op, void *arg)
+{
+    (void)op;
+    (void)arg;
+    return false;
+}
+
+static void claim(void)
+{
+    send_three();
+    cr_assert_eq(mbox_claim(find("orders"), 77, nobody, NULL, &ready), 0);
+    cr_assert_eq(post(find("orders"), "more"), 0);
+    mbox_ready_run(&ready);
+    cr_assert_eq(count(find("orders")), 4);
+}
+
+STORE_TEST(an_owned_mailbox_is_not_kept)
+{
+    in_a_daemon(claim);
+    start();
+    cr_assert_eq(names_count(&names), 0);
+    end();
+}
+
+static void send_unkept(void)
+{
+    send_three();
+    cr_assert_eq(mbox_configure(find("orders"), "durable=no", 10, &ready), 0);
+    cr_assert_eq(post(find("orders"), "light"), 0);
+    mbox_ready_run(&ready);
+}
+
+STORE_TEST(durable_no_keeps_the_mailbox_alone)
+{
+    in_a_daemon(send_unkept);
+    start();
+    cr_assert_eq(count(find("orders")), 3);
+    end();
+}
+
+static void send_to_disk(void)
+{
+    struct mbox *mbox = make("orders");
+
+    cr_assert_eq(post(mbox, "for the daemon"), 0);
+    cr_assert_eq(mbox_configure(mbox, "durable=disk", 12, &ready), 0);
+    cr_assert_eq(post(mbox, "one"), 0);
+    cr_assert_eq(post(mbox, "two"), 0);
+    remove_first();
+    cr_assert_eq(post(mbox, "three"), 0);
+    remove_first();
+}
+
+/* The machine has ended: live.mdb is worth nothing. */
+static void lose_the_machine(void)
+{
+    char file[256];
+    FILE *state;
+
+    snprintf(file, sizeof(file), "%s/state", path);
+    state = fopen(file, "w");
+    fputs("format=1\nboot=00000000-0000-0000-0000-000000000000\n", state);
+    fclose(state);
+    snprintf(file, sizeof(file), "%s/live.mdb", path);
+    cr_assert_eq(truncate(file, 12345), 0);
+}
+
+STORE_TEST(what_is_on_the_disk_survives_the_machine)
+{
+    in_a_daemon(send_to_disk);
+    lose_the_machine();
+    start();
+    cr_assert_eq(count(find("orders")), 2);
+    take(find("orders"), "two");
+    take(find("orders"), "three");
+    end();
+    start();
+    cr_assert_eq(count(find("orders")), 0);
+    end();
+}
+
+static uint64_t *last_id;
+
+static void remember_id(void)
+{
+    send_three();
+    remove_first();
+    *last_id = atomic_load(&domain.last_id);
+}
+
+STORE_TEST(no_id_comes_twice)
+{
+    uint64_t before = 0;
+    int pipes[2];
+
+    (void)pipes;
+    for (unsigned int round = 0; round < 3; round++) {
+        char command[256];
+
+        last_id = &before;
+        start();
+        cr_assert_geq(atomic_load(&domain.last_id), before);
+        if (round == 0)
+            remember_id();
+        cr_assert_eq(post(find("orders"), "another"), 0);
+        cr_assert_gt(atomic_load(&domain.last_id), before);
+        before = atomic_load(&domain.last_id);
+        end();
+        snprintf(command, sizeof(command), "test -e %s/state", path);
+        cr_assert_eq(system(command), 0);
+    }
+}
+
+/* A batch of sends is one transaction, and told once. */
+STORE_TEST(a_batch_is_told_when_all_of_it_is_stored)
+{
+    struct store_stat before;
+    struct store_stat after;
+    struct sent *sent = sent_new();
+    struct mbox *mbox;
+
+    start();
+    mbox = make("orders");
+    store_get_stat(store, &before);
+    mbox_batch_begin(&sent->op);
+    for (unsigned int i = 0; i < 500; i++) {
+        struct msg *msg = msg_new("line", 4, 0, (struct msg_sender){ 0 });
+
+        cr_assert_eq(mbox_post(mbox, msg, &sent->op, &ready), 0);
+        msg_unref(msg);
+    }
+    cr_assert_eq(count(mbox), 0, "not before they are stored");
+    cr_assert_eq(mbox_batch_end(mbox, &sent->op), MBOX_PARKED);
+    mbox_ready_run(&ready);
+    cr_assert_eq(sent->op.n_stored, 500);
+    cr_assert_eq(wait_for(sent), 0);
+    cr_assert_eq(count(mbox), 500);
+    store_get_stat(store, &after);
+    cr_assert_eq(after.n_transactions, before.n_transactions + 1);
+    cr_assert_eq(after.n_messages, 500);
+    end();
+}
+
+STORE_TEST(an_interrupted_send_is_not_delivered)
+{
+    struct sent *sent = sent_new();
+    struct mbox *mbox;
+    struct msg *msg = msg_new("never", 5, 0, (struct msg_sender){ 0 });
+
+    start();
+    mbox = make("orders");
+    cr_assert_eq(mbox_post(mbox, msg, &sent->op, &ready), MBOX_PARKED);
+    msg_unref(msg);
+    mbox_cancel(mbox, &sent->op, &ready);
+    cr_assert_eq(wait_for(sent), -EINTR);
+    cr_assert_eq(count(mbox), 0);
+    end();
+    start();
+    cr_assert_eq(count(find("orders")), 0);
+    end();
+}
+
+STORE_TEST(a_mailbox_that_is_removed_ends_its_sends)
+{
+    struct sent *sent = sent_new();
+    struct msg *msg = msg_new("never", 5, 0, (struct msg_sender){ 0 });
+
+    start();
+    cr_assert_eq(mbox_post(make("orders"), msg, &sent->op, &ready), MBOX_PARKED);
+    msg_unref(msg);
+    cr_assert_eq(names_remove(&names, "orders", &ready), 0);
+    cr_assert_eq(wait_for(sent), -EIDRM);
+    end();
+    start();
+    cr_assert_eq(names_count(&names), 0);
+    end();
+}
