@@ -13,28 +13,37 @@ struct ck_channel {
     size_t all_bytes;
 };
 
-#define DEFINE(n)                                                                                  \
+#define DEFINE_TYPE(n)                                                                             \
     struct bytes_##n {                                                                             \
         char bytes[n];                                                                             \
     };                                                                                             \
-    CK_RING_PROTOTYPE(n, bytes_##n)                                                                \
-    static void send_##n(struct ck_channel *c, unsigned int count)                                 \
+    CK_RING_PROTOTYPE(n, bytes_##n)
+FOR_SIZES(DEFINE_TYPE)
+
+/* @peers: spsc or mpmc. */
+#define DEFINE(n, peers)                                                                           \
+    static void send_##peers##_##n(struct ck_channel *c, unsigned int count)                       \
     {                                                                                              \
         for (unsigned int i = 0; i < count; i++) {                                                 \
-            while (!ck_ring_enqueue_spsc_##n(c->ring, c->slots, (struct bytes_##n *)bench_out))    \
+            while (                                                                                \
+                !ck_ring_enqueue_##peers##_##n(c->ring, c->slots, (struct bytes_##n *)bench_out))  \
                 bench_relax();                                                                     \
             bench_use();                                                                           \
         }                                                                                          \
     }                                                                                              \
-    static void receive_##n(struct ck_channel *c, unsigned int count)                              \
+    static void receive_##peers##_##n(struct ck_channel *c, unsigned int count)                    \
     {                                                                                              \
         for (unsigned int i = 0; i < count; i++) {                                                 \
-            while (!ck_ring_dequeue_spsc_##n(c->ring, c->slots, (struct bytes_##n *)bench_in))     \
+            while (                                                                                \
+                !ck_ring_dequeue_##peers##_##n(c->ring, c->slots, (struct bytes_##n *)bench_in))   \
                 bench_relax();                                                                     \
             bench_use();                                                                           \
         }                                                                                          \
     }
-FOR_SIZES(DEFINE)
+#define DEFINE_SPSC(n) DEFINE(n, spsc)
+#define DEFINE_MPMC(n) DEFINE(n, mpmc)
+FOR_SIZES(DEFINE_SPSC)
+FOR_SIZES(DEFINE_MPMC)
 
 static void *open_ck(size_t n_bytes, unsigned int slots)
 {
@@ -58,19 +67,20 @@ static void close_ck(void *channel)
     free(c);
 }
 
-#define CASE_SEND(n)                                                                               \
+#define CASE(verb, n, peers)                                                                       \
     case n:                                                                                        \
-        return send_##n(c, count);
-#define CASE_RECEIVE(n)                                                                            \
-    case n:                                                                                        \
-        return receive_##n(c, count);
+        return verb##_##peers##_##n(c, count);
+#define SEND_SPSC(n) CASE(send, n, spsc)
+#define SEND_MPMC(n) CASE(send, n, mpmc)
+#define RECEIVE_SPSC(n) CASE(receive, n, spsc)
+#define RECEIVE_MPMC(n) CASE(receive, n, mpmc)
 
 static void send_ck(void *joined, unsigned int count)
 {
     struct ck_channel *c = joined;
 
     switch (c->n_bytes) {
-        FOR_SIZES(CASE_SEND)
+        FOR_SIZES(SEND_SPSC)
     }
 }
 
@@ -79,11 +89,31 @@ static void receive_ck(void *joined, unsigned int count)
     struct ck_channel *c = joined;
 
     switch (c->n_bytes) {
-        FOR_SIZES(CASE_RECEIVE)
+        FOR_SIZES(RECEIVE_SPSC)
+    }
+}
+
+static void send_ck_many(void *joined, unsigned int count)
+{
+    struct ck_channel *c = joined;
+
+    switch (c->n_bytes) {
+        FOR_SIZES(SEND_MPMC)
+    }
+}
+
+static void receive_ck_many(void *joined, unsigned int count)
+{
+    struct ck_channel *c = joined;
+
+    switch (c->n_bytes) {
+        FOR_SIZES(RECEIVE_MPMC)
     }
 }
 
 const struct transport ck_transports[] = {
     { "Concurrency Kit", SINGLE, open_ck, close_ck, NULL, NULL, send_ck, receive_ck },
+    { "Concurrency Kit, many/many", MANY, open_ck, close_ck, NULL, NULL, send_ck_many,
+      receive_ck_many },
     { NULL },
 };

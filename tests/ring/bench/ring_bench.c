@@ -1,10 +1,12 @@
 /* ring_bench [ROUNDS [MS [NAME]]]: how fast messages go from one process to another, beside other ways.
  *
- * Processes pinned to two processors: senders on one, receivers on the other. In each round every
- * transport runs once for MS milliseconds, and its figure is the median of many short windows, so that
- * a moment in which a processor did something else doesn't count; ratios are taken within a round, and
- * their median, least and greatest are told. A bounce of one bare word between the processors frames each
- * round: where it moves, so do the figures. With NAME only transports whose names begin so run, and the
+ * Processes pinned to two processors: senders on one, receivers on the other. First each transport carries
+ * messages of all sizes whose every byte is looked at; what loses, repeats or spoils one ends the program. In each round every
+ * transport runs once for MS milliseconds, each round beginning with another, and its figure is the median of many short
+ * windows, so that a moment in which a processor did something else doesn't count; ratios are taken within a round, and
+ * their median, least and greatest are told. Beside that stands the throughput, which counts those moments too, and of
+ * single round trips, each timed by itself, what 99.9 % stay below. A bounce of one bare word between the processors frames
+ * each round: where it moves, so do the figures. With NAME only transports whose names begin so run, and the
  * plain ring. */
 #include <errno.h>
 #include <sched.h>
@@ -28,6 +30,7 @@
 #define TRIP_SLOTS 64
 #define TRIP_MS 10
 #define TRIP_STEP 16
+#define TRIPS_MIN 1000
 #define WINDOW_NS 200000
 #define TRIP_WINDOW_NS 20000
 #define WINDOWS_MIN 16
@@ -103,8 +106,11 @@ struct windows {
     uint64_t length_ns;
     uint64_t until_ns;
     uint64_t at_most_until_ns;
+    uint64_t begin_ns;
     uint64_t start_ns;
     uint64_t n;
+    uint64_t n_all;
+    uint64_t all_ns;
     unsigned int n_windows;
     double ns_each[WINDOWS_MAX];
 };
@@ -114,8 +120,9 @@ static void windows_start(struct windows *w, uint64_t length_ns, unsigned int ms
 {
     w->length_ns = length_ns;
     w->n = 0;
+    w->n_all = 0;
     w->n_windows = 0;
-    w->start_ns = now_ns();
+    w->begin_ns = w->start_ns = now_ns();
     w->until_ns = w->start_ns + ms * (uint64_t)MS;
     w->at_most_until_ns = w->start_ns + 10 * ms * (uint64_t)MS;
 }
@@ -126,6 +133,8 @@ static bool windows_add(struct windows *w, uint64_t n)
     uint64_t now = now_ns();
 
     w->n += n;
+    w->n_all += n;
+    w->all_ns = now - w->begin_ns;
     if (now - w->start_ns >= w->length_ns && w->n > 0) {
         w->ns_each[w->n_windows++] = (double)(now - w->start_ns) / (double)w->n;
         w->start_ns = now;
@@ -229,9 +238,15 @@ static void warm_up(const struct transport *t, void *joined, unsigned int slots)
         t->receive(joined, STEP);
 }
 
-/* Return: nanoseconds between two messages, whoever of the @n_pairs receivers gets them. */
-static double receive_for(const struct transport *t, void *joined, struct counter *counters,
-                          unsigned int n_pairs, unsigned int ms)
+/* Messages a second; 0: not on this machine. */
+struct rate {
+    double in_the_median;
+    double in_all;
+};
+
+/* Whoever of the @n_pairs receivers gets them. */
+static struct rate receive_for(const struct transport *t, void *joined, struct counter *counters,
+                               unsigned int n_pairs, unsigned int ms)
 {
     struct windows windows;
     uint64_t seen = 0;
@@ -249,21 +264,24 @@ static double receive_for(const struct transport *t, void *joined, struct counte
         n = STEP + others - seen;
         seen = others;
     } while (windows_add(&windows, n));
-    return windows_median_ns(&windows);
+    return (struct rate){
+        .in_the_median = 1e9 / windows_median_ns(&windows),
+        .in_all = 1e9 * (double)windows.n_all / (double)windows.all_ns,
+    };
 }
 
-/* Return: messages a second from as many senders as receivers; 0: not on this machine. */
-static double one_way(const struct transport *t, size_t n_bytes, unsigned int n_pairs,
-                      unsigned int ms)
+/* From as many senders as receivers. */
+static struct rate one_way(const struct transport *t, size_t n_bytes, unsigned int n_pairs,
+                           unsigned int ms)
 {
     void *channel = t->open(n_bytes, slots_for(n_bytes));
     pid_t pids[2 * PAIRS] = { 0 };
     struct counter *counters;
-    double ns;
+    struct rate rate = { 0 };
     void *joined;
 
     if (!channel)
-        return 0;
+        return rate;
     counters = bench_share(PAIRS * sizeof(*counters));
     for (unsigned int i = 0; i < n_pairs; i++) {
         pids[2 * i] = t->send ? start_sender(t, channel) : 0;
@@ -272,17 +290,128 @@ static double one_way(const struct transport *t, size_t n_bytes, unsigned int n_
     pin(0);
     joined = join(t, channel);
     warm_up(t, joined, slots_for(n_bytes));
-    ns = receive_for(t, joined, counters, n_pairs, ms);
+    rate = receive_for(t, joined, counters, n_pairs, ms);
     for (unsigned int i = 0; i < 2 * n_pairs; i++)
         if (pids[i] > 0)
             end_process(pids[i]);
     leave(t, joined);
     t->close(channel);
     bench_unshare(counters, PAIRS * sizeof(*counters));
-    return 1e9 / ns;
+    return rate;
+}
+
+/* --- What arrives --- */
+
+#define N_VERIFIED 1000
+
+static char expected[BYTES_MAX];
+
+static void fill(char *bytes, size_t n_bytes, uint64_t i)
+{
+    uint64_t random = (i + 1) * UINT64_C(0x9e3779b97f4a7c15) | 1;
+
+    for (size_t at = 0; at < n_bytes; at += sizeof(random)) {
+        uint64_t word = next_random(&random);
+
+        memcpy(bytes + at, &word, sizeof(word));
+    }
+}
+
+static _Noreturn void send_verified(const struct transport *t, void *channel, size_t n_bytes)
+{
+    void *joined = join(t, channel);
+
+    for (uint64_t i = 0; i < N_VERIFIED; i++) {
+        fill(bench_out, n_bytes, i);
+        t->send(joined, 1);
+    }
+    /* What is left may lie in this process: a message that is copied out of it by its receiver. */
+    for (;;)
+        pause();
+}
+
+/* Each message whole, once, in order. */
+static void verify(const struct transport *t, size_t n_bytes)
+{
+    void *channel = t->send ? t->open(n_bytes, slots_for(n_bytes)) : NULL;
+    pid_t pid;
+    void *joined;
+
+    if (!channel)
+        return;
+    pid = new_process(1);
+    if (pid == 0)
+        send_verified(t, channel, n_bytes);
+    pin(0);
+    joined = join(t, channel);
+    for (uint64_t i = 0; i < N_VERIFIED; i++) {
+        fill(expected, n_bytes, i);
+        t->receive(joined, 1);
+        if (memcmp(bench_in, expected, n_bytes) != 0)
+            die("%s: message %lu of %zu bytes arrives as another", t->name, (unsigned long)i,
+                n_bytes);
+    }
+    end_process(pid);
+    leave(t, joined);
+    t->close(channel);
+}
+
+static void verify_all(void)
+{
+    for (unsigned int t = 0; t < n_transports; t++)
+        for (unsigned int size = 0; size < N_SIZES; size++)
+            verify(transports[t], sizes[size]);
 }
 
 /* --- Round trips --- */
+
+/* Times in buckets, each a 64th wider than the one below. */
+#define BUCKETS_EACH 64
+#define N_BUCKETS (40 * BUCKETS_EACH)
+
+struct times {
+    uint64_t n;
+    uint32_t buckets[N_BUCKETS];
+};
+
+static unsigned int bucket_of(uint64_t ns)
+{
+    unsigned int power;
+
+    if (ns < BUCKETS_EACH)
+        return (unsigned int)ns;
+    power = 63 - (unsigned int)__builtin_clzll(ns);
+    return (power - 5) * BUCKETS_EACH + (unsigned int)(ns >> (power - 6)) % BUCKETS_EACH;
+}
+
+/* Return: the least time of bucket @i. */
+static double time_of(unsigned int i)
+{
+    unsigned int power = i / BUCKETS_EACH + 5;
+
+    if (i < BUCKETS_EACH)
+        return i;
+    return (double)((uint64_t)(BUCKETS_EACH + i % BUCKETS_EACH) << (power - 6));
+}
+
+static void times_add(struct times *times, uint64_t ns)
+{
+    unsigned int i = bucket_of(ns);
+
+    times->buckets[i < N_BUCKETS ? i : N_BUCKETS - 1]++;
+    times->n++;
+}
+
+/* Return: what @part of all stay below. */
+static double times_below(const struct times *times, double part)
+{
+    uint64_t left = (uint64_t)((double)times->n * part);
+    unsigned int i = 0;
+
+    while (i < N_BUCKETS - 1 && left >= times->buckets[i])
+        left -= times->buckets[i++];
+    return time_of(i + 1 < N_BUCKETS ? i + 1 : i);
+}
 
 /* Return: nanoseconds of a round trip of one word and nothing else. */
 static double bounce(void)
@@ -323,9 +452,28 @@ static void answer_all(const struct transport *t, void *const channels[2], unsig
     }
 }
 
-/* Return: nanoseconds until @n_messages of 8 bytes, sent one after the other, have come back; 0: not
- * on this machine. */
-static double round_trip(const struct transport *t, unsigned int n_messages)
+/* For TRIP_MS; longer where a busy machine leaves too few. */
+static void time_trips(const struct transport *t, void *out, void *in, struct times *times)
+{
+    uint64_t before = now_ns();
+    uint64_t begin = before;
+    uint64_t n = 0;
+
+    while (before - begin < (n < TRIPS_MIN ? 10 : 1) * TRIP_MS * (uint64_t)MS) {
+        uint64_t after;
+
+        t->send(out, 1);
+        t->receive(in, 1);
+        after = now_ns();
+        times_add(times, after - before);
+        before = after;
+        n++;
+    }
+}
+
+/* @times: of single trips, if they are to be timed too. Return: nanoseconds until @n_messages of 8 bytes, sent one after
+ * the other, have come back; 0: not on this machine. */
+static double round_trip(const struct transport *t, unsigned int n_messages, struct times *times)
 {
     void *channels[2] = { t->send ? t->open(8, TRIP_SLOTS) : NULL, NULL };
     struct windows windows;
@@ -349,6 +497,8 @@ static double round_trip(const struct transport *t, unsigned int n_messages)
         if (i % TRIP_STEP == 0 && !windows_add(&windows, TRIP_STEP))
             break;
     }
+    if (times)
+        time_trips(t, out, in, times);
     end_process(pid);
     leave(t, out);
     leave(t, in);
@@ -359,14 +509,24 @@ static double round_trip(const struct transport *t, unsigned int n_messages)
 
 /* --- Telling --- */
 
-/* Tells the ratios of @values to @base of the same round; then @values, where they have a @unit. */
-static void tell(const char *name, const double *values, const double *base, unsigned int n,
-                 double scale, const char *unit)
+static results rates[N_SIZES];
+static results rates_in_all[N_SIZES];
+static results pair_rates[N_SIZES];
+static results pair_rates_in_all[N_SIZES];
+static results trips;
+static struct times trip_times[TRANSPORTS_MAX];
+static results batch_trips;
+static double bounces[2][ROUNDS_MAX];
+
+/* Tells the ratios of @values to @base of the same round; then @values, where they have a @unit, and @in_all, which may be
+ * NULL. The line stays open. */
+static void tell_open(const char *name, const double *values, const double *base,
+                      const double *in_all, unsigned int n, double scale, const char *unit)
 {
     double ratios[ROUNDS_MAX];
 
     if (values[0] == 0 || base[0] == 0) {
-        printf("  %-44s %10s not on this machine\n", name, "");
+        printf("  %-44s %10s not on this machine", name, "");
         return;
     }
     for (unsigned int i = 0; i < n; i++)
@@ -375,6 +535,14 @@ static void tell(const char *name, const double *values, const double *base, uns
     printf("  %-44s %9.3fx (%.3f to %.3f)", name, ratios[n / 2], ratios[0], ratios[n - 1]);
     if (unit)
         printf("  %.3f %s", median(values, n) * scale, unit);
+    if (in_all)
+        printf(", %.3f in all", median(in_all, n) * scale);
+}
+
+static void tell(const char *name, const double *values, const double *base, unsigned int n,
+                 double scale, const char *unit)
+{
+    tell_open(name, values, base, NULL, n, scale, unit);
     putchar('\n');
 }
 
@@ -388,14 +556,14 @@ static unsigned int find(const char *name)
 }
 
 /* Return: the fastest among what isn't ours, by its median; @n_transports: there is none. */
-static unsigned int best_of_others(const results rates, bool batched, unsigned int rounds)
+static unsigned int best_of_others(const results values, bool batched, unsigned int rounds)
 {
     unsigned int best = n_transports;
     double best_rate = 0;
 
     for (unsigned int t = 0; t < n_transports; t++) {
         const struct transport *transport = transports[t];
-        double rate = median(rates[t], rounds);
+        double rate = median(values[t], rounds);
 
         if (strncmp(transport->name, "ring", 4) == 0 || transport->kind == LIMIT ||
             (transport->kind == BATCHED && !batched) || rate <= best_rate)
@@ -406,51 +574,74 @@ static unsigned int best_of_others(const results rates, bool batched, unsigned i
     return best;
 }
 
-static void tell_best(size_t n_bytes, const results rates, unsigned int ring, bool batched,
+static void tell_best(size_t n_bytes, const results values, unsigned int ring, bool batched,
                       unsigned int rounds)
 {
-    unsigned int best = best_of_others(rates, batched, rounds);
+    unsigned int best = best_of_others(values, batched, rounds);
     char line[80];
 
     snprintf(line, sizeof(line), "%zu bytes%s, to %s", n_bytes, batched ? ", batches" : "",
              transports[best]->name);
-    tell(line, rates[ring], rates[best], rounds, 0, NULL);
+    tell(line, values[ring], values[best], rounds, 0, NULL);
 }
 
 /* --- Running --- */
 
-static results rates[N_SIZES];
-static results pair_rates[N_SIZES];
-static results trips;
-static results batch_trips;
-static double bounces[2][ROUNDS_MAX];
+static void run_one_way(unsigned int size, unsigned int t, unsigned int round, unsigned int ms)
+{
+    struct rate rate = one_way(transports[t], sizes[size], 1, ms);
+
+    rates[size][t][round] = rate.in_the_median;
+    rates_in_all[size][t][round] = rate.in_all;
+    if (transports[t]->kind != MANY)
+        return;
+    rate = one_way(transports[t], sizes[size], PAIRS, ms);
+    pair_rates[size][t][round] = rate.in_the_median;
+    pair_rates_in_all[size][t][round] = rate.in_all;
+}
 
 static void run_round(unsigned int round, unsigned int ms)
 {
     bounces[0][round] = bounce();
-    for (unsigned int t = 0; t < n_transports; t++) {
-        trips[t][round] = round_trip(transports[t], 1);
-        batch_trips[t][round] = round_trip(transports[t], BATCH);
+    for (unsigned int i = 0; i < n_transports; i++) {
+        unsigned int t = (i + round) % n_transports;
+
+        trips[t][round] = round_trip(transports[t], 1, &trip_times[t]);
+        batch_trips[t][round] = round_trip(transports[t], BATCH, NULL);
     }
-    for (unsigned int size = 0; size < N_SIZES; size++) {
-        for (unsigned int t = 0; t < n_transports; t++) {
-            rates[size][t][round] = one_way(transports[t], sizes[size], 1, ms);
-            if (transports[t]->kind == MANY)
-                pair_rates[size][t][round] = one_way(transports[t], sizes[size], PAIRS, ms);
-        }
-    }
+    for (unsigned int size = 0; size < N_SIZES; size++)
+        for (unsigned int i = 0; i < n_transports; i++)
+            run_one_way(size, (i + round) % n_transports, round, ms);
     bounces[1][round] = bounce();
     fprintf(stderr, "round %u: bounce %.0f ns before, %.0f after\n", round + 1, bounces[0][round],
             bounces[1][round]);
 }
 
-static void tell_all(const char *title, const results values, const double *base,
-                     unsigned int rounds, bool pairs, double scale, const char *unit)
+static void tell_trips(const char *title, const results values, const struct times *times,
+                       unsigned int rounds)
 {
     printf("%s\n", title);
-    for (unsigned int t = 0; t < n_transports; t++)
-        if ((!pairs || transports[t]->kind == MANY) && (base != bounces[0] || transports[t]->send))
-            tell(transports[t]->name, values[t], base, rounds, scale, unit);
+    for (unsigned int t = 0; t < n_transports; t++) {
+        if (!transports[t]->send)
+            continue;
+        tell_open(transports[t]->name, values[t], bounces[0], NULL, rounds, 1, "ns");
+        if (times && times[t].n > 0)
+            printf("; timed: median %.0f, p99.9 %.0f of %lu", times_below(&times[t], 0.5),
+                   times_below(&times[t], 0.999), (unsigned long)times[t].n);
+        putchar('\n');
+    }
+}
+
+static void tell_throughput(const char *title, const results values, const results in_all,
+                            const double *base, unsigned int rounds, bool pairs)
+{
+    printf("%s\n", title);
+    for (unsigned int t = 0; t < n_transports; t++) {
+        if (pairs && transports[t]->kind != MANY)
+            continue;
+        tell_open(transports[t]->name, values[t], base, in_all[t], rounds, 1e-6, "M/s");
+        putchar('\n');
+    }
 }
 
 static void tell_rates(unsigned int rounds)
@@ -461,12 +652,13 @@ static void tell_rates(unsigned int rounds)
 
     for (unsigned int size = 0; size < N_SIZES; size++) {
         snprintf(title, sizeof(title), "one way, %zu bytes, to the plain ring", sizes[size]);
-        tell_all(title, rates[size], rates[size][plain], rounds, false, 1e-6, "M/s");
+        tell_throughput(title, rates[size], rates_in_all[size], rates[size][plain], rounds, false);
     }
     for (unsigned int size = 0; size < N_SIZES && queue < n_transports; size++) {
         snprintf(title, sizeof(title), "%d to %d, %zu bytes, to boost's message_queue", PAIRS,
                  PAIRS, sizes[size]);
-        tell_all(title, pair_rates[size], pair_rates[size][queue], rounds, true, 1e-6, "M/s");
+        tell_throughput(title, pair_rates[size], pair_rates_in_all[size], pair_rates[size][queue],
+                        rounds, true);
     }
 }
 
@@ -501,12 +693,15 @@ static void tell_aims(unsigned int rounds)
 int main(int argc, char **argv)
 {
     static const struct transport *const lists[] = {
-        plain_transports,  ring_transports,
+        plain_transports,   ring_transports,
 #ifdef HAVE_CK
         ck_transports,
 #endif
 #ifdef HAVE_BOOST
         boost_transports,
+#endif
+#ifdef HAVE_RIGTORP
+        rigtorp_transports,
 #endif
         kernel_transports,
     };
@@ -525,15 +720,17 @@ int main(int argc, char **argv)
 #ifndef HAVE_BOOST
     printf("without Boost: its headers or a C++ compiler were not there (libboost-dev)\n");
 #endif
+#ifndef HAVE_RIGTORP
+    printf("without rigtorp's SPSCQueue: see tests/ring/bench/with_rigtorp\n");
+#endif
     fflush(stdout);
+    verify_all();
     for (unsigned int round = 0; round < rounds; round++)
         run_round(round, ms);
     printf("bounce of a word, after the round to before\n");
     tell("bare bounce", bounces[1], bounces[0], rounds, 1, "ns");
-    tell_all("round trip of a message of 8 bytes, to the bounce", trips, bounces[0], rounds, false,
-             1, "ns");
-    tell_all("round trip of 32 messages of 8 bytes, to the bounce", batch_trips, bounces[0], rounds,
-             false, 1, "ns");
+    tell_trips("round trip of a message of 8 bytes, to the bounce", trips, trip_times, rounds);
+    tell_trips("round trip of 32 messages of 8 bytes, to the bounce", batch_trips, NULL, rounds);
     tell_rates(rounds);
     tell_aims(rounds);
     return 0;

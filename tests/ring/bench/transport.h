@@ -46,6 +46,7 @@ extern const struct transport plain_transports[];
 extern const struct transport kernel_transports[];
 extern const struct transport ck_transports[];
 extern const struct transport boost_transports[];
+extern const struct transport rigtorp_transports[];
 
 /* Where messages come from and go to; each process has its own. BATCH of up to 1,024 bytes lie one
  * behind the other; larger ones are all the first. */
