@@ -2,6 +2,7 @@
  * What it costs is part of what a message counts for at least (MSG_MIN_CHARGE_BYTES). */
 #include "entry.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -35,10 +36,33 @@ int mbox_entry_new_own(struct msg *msg, struct quota *quota, uid_t uid,
     return 0;
 }
 
+static void free_headers(struct mbox_entry *entry)
+{
+    if (!entry->headers)
+        return;
+    quota_release(entry->msg->charge.quota, entry->msg->sender.uid, entry->n_extra);
+    free(entry->headers);
+}
+
+int mbox_entry_set_headers(struct mbox_entry *entry, struct headers *headers)
+{
+    uint64_t n_extra = sizeof(*headers) + headers_charge_bytes(headers);
+    int r = quota_restore(entry->msg->charge.quota, entry->msg->sender.uid, n_extra);
+
+    if (r < 0)
+        return r;
+    free_headers(entry);
+    entry->headers = headers;
+    entry->n_extra = n_extra;
+    return 0;
+}
+
 void mbox_entry_free(struct mbox_entry *entry)
 {
     if (!entry)
         return;
+    assert(!entry->is_leased);
+    free_headers(entry);
     if (entry->note)
         entry->journal->ops->forget(entry->journal, entry->note, NULL);
     mbox_entry_discharge(entry);

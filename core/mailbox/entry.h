@@ -41,14 +41,27 @@ struct mbox_entry {
     struct mbox_op *poster;           /* the send that waits for it to be accepted; or NULL */
     uint64_t n_missed; /* messages that its receiver has lost before it; while it is not waiting */
     bool is_place;     /* for no message but the place for one (mbox_reserve) */
-    bool is_behind_places;   /* mbox.behind_places links it */
-    bool is_charged;         /* it has its hold on the message's charge */
-    struct quota *own_quota; /* where it counts itself; NULL: with its message */
-    uid_t own_uid;           /* for whom */
+    bool is_behind_places;          /* mbox.behind_places links it */
+    bool is_charged;                /* it has its hold on the message's charge */
+    bool is_leased;                 /* mbox.leased links it (lease.h) */
+    bool leases;                    /* it was taken on lease the last time */
+    uint64_t since_ns;              /* when it came into this mailbox's queue (expiry.h) */
+    unsigned int n_attempts;        /* how often it came back from lease, in whatever mailbox */
+    unsigned int n_attempts_before; /* those in other mailboxes */
+    struct headers *headers;        /* in place of the message's; NULL: they are the message's */
+    uint64_t n_extra;               /* what these count for the sender */
+    struct quota *own_quota;        /* where it counts itself; NULL: with its message */
+    uid_t own_uid;                  /* for whom */
 };
 
 /* Return: an entry for @msg, with a reference of its own, or for none yet, where @msg is NULL; NULL when memory is short. */
 struct mbox_entry *mbox_entry_new(struct msg *msg);
+
+/* Return: the headers that the message has here; NULL: none. */
+static inline const struct headers *mbox_entry_headers(const struct mbox_entry *entry)
+{
+    return entry->headers ? entry->headers : entry->msg->headers;
+}
 
 /* Gives the hold on the charge back, and the reference; the journal forgets it. @entry, which nothing links, may be
  * NULL. */
@@ -56,6 +69,10 @@ void mbox_entry_free(struct mbox_entry *entry);
 
 /* Puts @msg, with a reference, in place of what @entry has, whose charge has gone on (mbox_entry_leave_charge). */
 void mbox_entry_set(struct mbox_entry *entry, struct msg *msg);
+
+/* The message has @headers here, whose owner @entry is from now on: they count for the sender, whatever the bounds say. Its
+ * message is charged. Return: 0; -ENOMEM: nothing has changed, and @headers is the caller's still. */
+int mbox_entry_set_headers(struct mbox_entry *entry, struct headers *headers);
 
 /* What an entry counts that does not count with its message. */
 #define MBOX_ENTRY_CHARGE_BYTES (sizeof(struct mbox_entry) + 16)

@@ -75,12 +75,67 @@ static int set_durable(void *object, const char *value, size_t n)
     return -EINVAL;
 }
 
+#define NS_PER_S UINT64_C(1000000000)
+
+/* Reads the digits behind the point of a number of seconds. Return: 0; -EINVAL. */
+static int parse_fraction(const char *text, size_t n, uint64_t *ret_ns)
+{
+    char digits[] = "000000000";
+
+    if (n == 0 || n > sizeof(digits) - 1)
+        return -EINVAL;
+    memcpy(digits, text, n);
+    return count_parse(digits, sizeof(digits) - 1, ret_ns);
+}
+
+static int set_ttl(void *object, const char *value, size_t n)
+{
+    const char *point = memchr(value, '.', n);
+    size_t n_whole = point ? (size_t)(point - value) : n;
+    struct mbox_limits *limits = object;
+    uint64_t fraction_ns = 0;
+    uint64_t seconds;
+    int r = count_parse(value, n_whole, &seconds);
+
+    if (r == 0 && point)
+        r = parse_fraction(point + 1, n - n_whole - 1, &fraction_ns);
+    /* Half of what the clock can tell: a time plus this is one too. */
+    if (r == 0 && seconds >= INT64_MAX / NS_PER_S)
+        r = -EINVAL;
+    if (r == 0)
+        limits->ttl_ns = seconds * NS_PER_S + fraction_ns;
+    return r;
+}
+
+static int set_attempts(void *object, const char *value, size_t n)
+{
+    struct mbox_limits *limits = object;
+
+    return count_parse(value, n, &limits->attempts);
+}
+
+/* Whether there is such a mailbox shows when it is to get something. */
+static int set_dead(void *object, const char *value, size_t n)
+{
+    struct mbox_limits *limits = object;
+
+    if (n > MBOX_NAME_BYTES_MAX || memchr(value, '/', n) || memchr(value, '\0', n) ||
+        settings_equal(value, n, ".") || settings_equal(value, n, ".."))
+        return -EINVAL;
+    memcpy(limits->dead, value, n);
+    limits->dead[n] = '\0';
+    return 0;
+}
+
 static const struct setting settings[] = {
     { "messages", set_messages },
     { "bytes", mbox_limits_set_bytes },
     { "message_bytes", mbox_limits_set_message_bytes },
     { "overflow", set_overflow },
     { "durable", set_durable },
+    { "ttl", set_ttl },
+    { "attempts", set_attempts },
+    { "dead", set_dead },
 };
 
 int mbox_limits_parse(struct mbox_limits *limits, const char *text, size_t n)
@@ -93,17 +148,34 @@ int mbox_limits_parse(struct mbox_limits *limits, const char *text, size_t n)
     return r;
 }
 
+/* Long enough for a time in seconds, with its NUL. */
+#define SECONDS_MAX 24
+
+static void format_seconds(uint64_t ns, char text[SECONDS_MAX])
+{
+    size_t n = (size_t)snprintf(text, SECONDS_MAX, "%" PRIu64 ".%09" PRIu64, ns / NS_PER_S,
+                                ns % NS_PER_S);
+
+    while (text[n - 1] == '0')
+        n--;
+    if (text[n - 1] == '.')
+        n--;
+    text[n] = '\0';
+}
+
 size_t mbox_limits_format(const struct mbox_limits *limits, char text[MBOX_LIMITS_TEXT_MAX])
 {
     char messages[24] = "max";
+    char ttl[SECONDS_MAX];
     int n;
 
     if (limits->messages != MBOX_MESSAGES_UNBOUNDED)
         snprintf(messages, sizeof(messages), "%" PRIu64, limits->messages);
+    format_seconds(limits->ttl_ns, ttl);
     n = snprintf(text, MBOX_LIMITS_TEXT_MAX,
                  "messages=%s\nbytes=%" PRIu64 "\nmessage_bytes=%" PRIu64
-                 "\noverflow=%s\ndurable=%s\n",
+                 "\noverflow=%s\nttl=%s\nattempts=%" PRIu64 "\ndead=%s\ndurable=%s\n",
                  messages, limits->bytes, limits->message_bytes, overflow_names[limits->overflow],
-                 durable_names[limits->durable]);
+                 ttl, limits->attempts, limits->dead, durable_names[limits->durable]);
     return (size_t)n;
 }

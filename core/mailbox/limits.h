@@ -5,6 +5,9 @@
  * bytes=SIZE       how much may wait, and the largest message
  * message_bytes=SIZE  the largest message of one write or line, at most MBOX_MESSAGE_BYTES_MAX
  * overflow=block|reject|drop-oldest   what a send to a full mailbox does
+ * ttl=SECONDS     how long a message may wait, fractions too (nine digits); 0: for ever
+ * attempts=N      how often a message comes back from lease (lease.h) before it is given up; 0: no bound
+ * dead=NAME       which mailbox gets what is given up; empty: none
  * durable=no|daemon|disk   what a message survives, once its send has returned: nothing; the daemon's end; the
  *                  machine's. Where there is no store only the first can be had. */
 #ifndef IPCFS_CORE_LIMITS_H
@@ -17,6 +20,9 @@
 #define MBOX_MESSAGE_BYTES_MAX 1044480
 
 #define MBOX_MESSAGES_UNBOUNDED UINT64_MAX
+
+/* Longest name of a mailbox. */
+#define MBOX_NAME_BYTES_MAX 255
 
 enum mbox_overflow {
     MBOX_OVERFLOW_BLOCK,
@@ -36,6 +42,9 @@ struct mbox_limits {
     uint64_t message_bytes;
     enum mbox_overflow overflow;
     enum mbox_durable durable;
+    uint64_t ttl_ns;
+    uint64_t attempts;
+    char dead[MBOX_NAME_BYTES_MAX + 1];
 };
 
 #define MBOX_LIMITS_DEFAULT                                                                        \
@@ -47,7 +56,7 @@ struct mbox_limits {
     })
 
 /* Long enough for any text of mbox_limits_format. */
-#define MBOX_LIMITS_TEXT_MAX 160
+#define MBOX_LIMITS_TEXT_MAX 512
 
 /* Takes the settings in @text, lines of key=value of which the last may lack its newline, into
  * @limits; keys that are not named stay. Empty lines are allowed.

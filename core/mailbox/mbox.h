@@ -31,6 +31,7 @@
 #include <pthread.h>
 #include <sys/queue.h>
 
+#include "expiry.h"
 #include "limits.h"
 #include "msg.h"
 #include "msgq.h"
@@ -53,6 +54,12 @@ struct mbox_domain {
     /* Random, in hexadecimal: with a message's id, a name for it that no other mount gives. Set before the first
      * message; what outlives the daemon sets it to what it was. */
     char id[MBOX_DOMAIN_ID_DIGITS + 1];
+    struct expiry expiry;
+    /* Which mailbox is called @name, and may have what @mbox gives up (limits.dead): one of the same owner's. What @mbox is
+     * called goes to @ret_from. Called without a lock. Return: with a reference; NULL: there is none. The user of the
+     * domain may set it; NULL: there never is one. */
+    struct mbox *(*find_dead)(struct mbox *mbox, const char *name,
+                              char ret_from[MBOX_NAME_BYTES_MAX + 1]);
 };
 
 TAILQ_HEAD(mbox_ready, mbox_op);
@@ -83,6 +90,7 @@ struct mbox_op {
     void (*complete)(struct mbox_op *op, struct mbox_ready *ready);
     bool nonblock;    /* don't wait: -EAGAIN */
     size_t max_bytes; /* receive: a longer message is refused with -EMSGSIZE and stays */
+    bool leases;      /* receive: the message goes on lease (lease.h) */
     pid_t who;        /* receive: which thread, for the caller's may_receive (mbox_claim) */
     uint64_t seen;    /* receive: the last id that this reader got, where the backend asks for it */
 
@@ -128,6 +136,9 @@ struct mbox_stat {
     uint64_t n_received;
     uint64_t n_dropped;
     uint64_t n_rejected;
+    uint64_t n_expired;  /* waited too long; some of them went to the dead */
+    uint64_t n_dead;     /* went to the mailbox that limits.dead names */
+    uint64_t n_leased;   /* are on lease */
     uint64_t n_reserved; /* places that are taken but not filled yet */
     uint64_t n_senders_waiting;
     uint64_t n_receivers_waiting;
@@ -225,6 +236,11 @@ struct mbox {
     uint64_t last_seq;
     struct calls calls; /* call.h */
     int failure;        /* an inbox's: what the next receiver gets instead of a message; 0: none */
+    struct mbox_entries leased;  /* messages on lease, the oldest lease first */
+    struct mbox_entries expired; /* on their way to limits.dead */
+    struct mbox_op undertaker;   /* takes them there */
+    bool is_burying; /* it is in somebody's list of ops that are ready, with a reference */
+    struct expiry_place expiry_place;
     struct mbox_ready takers;       /* receivers that wait, oldest first */
     struct mbox_watch_list watches; /* the armed ones */
     struct mbox_stat stat; /* the counters; how many wait or are reserved is told when asked for */
@@ -314,7 +330,7 @@ unsigned int mbox_poll(struct mbox *mbox, struct mbox_watch *watch);
 void mbox_unwatch(struct mbox *mbox, struct mbox_watch *watch);
 
 /* Takes settings in text form (limits.h); those who wait are judged by the new ones.
- * Return: 0; -EINVAL: nothing was changed; it is for a journal that there is not, too; -EIDRM. */
+ * Return: 0; -EINVAL, also for a journal that there is not; -ENOMEM, or there can be no timer: nothing was changed; -EIDRM. */
 int mbox_configure(struct mbox *mbox, const char *text, size_t n, struct mbox_ready *ready);
 
 /* Return: 0; -EIDRM. */

@@ -11,6 +11,7 @@
 #include <sys/random.h>
 
 #include "calls.h"
+#include "mbox_bury.h"
 #include "mbox_cursor.h"
 #include "mbox_feed_tell.h"
 #include "journal.h"
@@ -26,11 +27,14 @@ void mbox_domain_init(struct mbox_domain *domain, uint64_t max_bytes, uint64_t u
     (void)n;
     snprintf(domain->id, sizeof(domain->id), "%016" PRIx64 "%016" PRIx64, random[0], random[1]);
     quota_init(&domain->quota, max_bytes, uid_bytes);
+    expiry_init(&domain->expiry, mbox_look_for_expired);
+    domain->find_dead = NULL;
     atomic_init(&domain->last_id, 0);
 }
 
 void mbox_domain_deinit(struct mbox_domain *domain)
 {
+    expiry_deinit(&domain->expiry);
     quota_deinit(&domain->quota);
 }
 
@@ -41,6 +45,7 @@ void mbox_init(struct mbox *mbox, struct mbox_domain *domain, void (*release)(st
         .release = release,
         .domain = domain,
         .limits = MBOX_LIMITS_DEFAULT,
+        .undertaker = { .complete = mbox_bury_expired },
     };
     pthread_mutex_init(&mbox->lock, NULL);
     msgq_init(&mbox->queue);
@@ -49,6 +54,8 @@ void mbox_init(struct mbox *mbox, struct mbox_domain *domain, void (*release)(st
     TAILQ_INIT(&mbox->behind_places);
     calls_init(&mbox->calls);
     TAILQ_INIT(&mbox->storing);
+    TAILQ_INIT(&mbox->leased);
+    TAILQ_INIT(&mbox->expired);
     TAILQ_INIT(&mbox->takers);
     TAILQ_INIT(&mbox->watches);
 }
@@ -58,6 +65,8 @@ void mbox_deinit(struct mbox *mbox)
     assert(mbox->removed);
     assert(!mbox->queue.occupied && !mbox->pending.occupied && TAILQ_EMPTY(&mbox->behind_places));
     assert(mbox->places.n == 0);
+    assert(TAILQ_EMPTY(&mbox->leased) && TAILQ_EMPTY(&mbox->expired));
+    assert(!mbox->expiry_place.has_joined);
     assert(TAILQ_EMPTY(&mbox->takers) && TAILQ_EMPTY(&mbox->watches));
     assert(TAILQ_EMPTY(&mbox->storing));
     if (mbox->kept)
@@ -87,7 +96,7 @@ static void rejudge_pending(struct mbox *mbox, struct mbox_ready *ready)
     }
 }
 
-/* Return: 0; -EINVAL; -EIDRM. */
+/* Takes the settings in @text. Return: 0; as mbox_configure. */
 static int set_limits(struct mbox *mbox, const char *text, size_t n)
 {
     struct mbox_limits limits = mbox->limits;
@@ -96,9 +105,15 @@ static int set_limits(struct mbox *mbox, const char *text, size_t n)
     /* What a process owns ends with it. */
     if (r == 0 && limits.durable != MBOX_DURABLE_NO && (!mbox->kept || mbox->stat.owner_pid))
         r = -EINVAL;
-    if (r == 0)
-        mbox->limits = limits;
-    return r;
+    if (r == 0 && limits.ttl_ns > 0)
+        r = expiry_join(&mbox->domain->expiry, mbox);
+    if (r < 0)
+        return r;
+    if (limits.ttl_ns == 0)
+        expiry_leave(&mbox->domain->expiry, mbox);
+    mbox->limits = limits;
+    mbox_arm_expiry(mbox);
+    return 0;
 }
 
 int mbox_configure(struct mbox *mbox, const char *text, size_t n, struct mbox_ready *ready)
@@ -203,10 +218,10 @@ void mbox_close(struct mbox *mbox, struct mbox_ready *ready)
     pthread_mutex_unlock(&mbox->lock);
 }
 
-/* Whether messages wait for a receiver. */
+/* Whether messages wait for a receiver, or for the end of their lease. */
 static bool is_occupied(struct mbox *mbox)
 {
-    return mbox->queue.occupied ||
+    return mbox->queue.occupied || !TAILQ_EMPTY(&mbox->leased) || !TAILQ_EMPTY(&mbox->expired) ||
            (mbox->backend && mbox->backend->ops->has_messages(mbox->backend));
 }
 
@@ -226,6 +241,7 @@ static int remove_locked(struct mbox *mbox, bool force, struct mbox_ready *ready
     if (mbox->ended)
         mbox->ended(mbox);
     mbox->stat.owner_pid = 0;
+    expiry_leave(&mbox->domain->expiry, mbox);
     HASH_CLEAR(hh, mbox->by_id);
     mbox->is_indexed = false;
     while ((entry = msgq_first(&mbox->queue))) {
@@ -233,6 +249,13 @@ static int remove_locked(struct mbox *mbox, bool force, struct mbox_ready *ready
         msgq_remove(&mbox->queue, entry);
         mbox_entry_free(entry);
     }
+    while ((entry = TAILQ_FIRST(&mbox->expired))) {
+        TAILQ_REMOVE(&mbox->expired, entry, link);
+        mbox_entry_free(entry);
+    }
+    /* Those are their holders' now. */
+    while ((entry = TAILQ_FIRST(&mbox->leased)))
+        mbox_lease_unlink(mbox, entry);
     end_waiting(mbox, -EIDRM, ready);
     calls_end_all(mbox, -EIDRM);
     calls_tell(mbox, ready);

@@ -48,16 +48,100 @@ static void index_add(struct mbox *mbox, struct mbox_entry *entry)
     }
 }
 
+void mbox_lease_link(struct mbox *mbox, struct mbox_entry *entry)
+{
+    entry->is_leased = true;
+    TAILQ_INSERT_TAIL(&mbox->leased, entry, link);
+    mbox->stat.n_leased++;
+}
+
+void mbox_lease_unlink(struct mbox *mbox, struct mbox_entry *entry)
+{
+    entry->is_leased = false;
+    TAILQ_REMOVE(&mbox->leased, entry, link);
+    mbox->stat.n_leased--;
+}
+
+/* Return: when @entry has waited long enough. */
+static uint64_t end_of(const struct mbox *mbox, const struct mbox_entry *entry)
+{
+    return entry->since_ns + mbox->limits.ttl_ns;
+}
+
+static void arm_for(struct mbox *mbox, const struct mbox_entry *entry)
+{
+    if (mbox->limits.ttl_ns > 0)
+        expiry_put(&mbox->domain->expiry, mbox, end_of(mbox, entry));
+}
+
+/* Of one priority the first came first, those that came back too. */
+void mbox_arm_expiry(struct mbox *mbox)
+{
+    for (uint32_t left = mbox->queue.occupied; left; left &= left - 1)
+        arm_for(mbox, TAILQ_FIRST(&mbox->queue.levels[__builtin_ctz(left)]));
+}
+
+bool mbox_has_expired(const struct mbox *mbox)
+{
+    const struct mbox_entry *first = msgq_first(&mbox->queue);
+
+    return mbox->limits.ttl_ns > 0 && first && end_of(mbox, first) <= expiry_now();
+}
+
+static void expire(struct mbox *mbox, struct mbox_entry *entry, struct mbox_ready *ready)
+{
+    mbox_queue_remove(mbox, entry);
+    mbox->stat.n_expired++;
+    calls_end(mbox, entry->msg, -ETIMEDOUT);
+    if (!mbox->limits.dead[0]) {
+        mbox_entry_free(entry);
+        return;
+    }
+    TAILQ_INSERT_TAIL(&mbox->expired, entry, link);
+    if (mbox->is_burying)
+        return;
+    mbox->is_burying = true;
+    mbox_ref(mbox);
+    TAILQ_INSERT_TAIL(ready, &mbox->undertaker, link);
+}
+
+/* One call takes no more out, which takes about a millisecond; the timer's thread goes on. */
+#define EXPIRED_AT_ONCE_MAX 4096
+
+bool mbox_expire(struct mbox *mbox, struct mbox_ready *ready)
+{
+    uint64_t now = mbox->limits.ttl_ns > 0 ? expiry_now() : 0;
+    unsigned int n = 0;
+
+    for (uint32_t left = now ? mbox->queue.occupied : 0; left; left &= left - 1) {
+        struct mbox_entries *level = &mbox->queue.levels[__builtin_ctz(left)];
+        struct mbox_entry *entry;
+
+        while (n < EXPIRED_AT_ONCE_MAX && (entry = TAILQ_FIRST(level)) &&
+               end_of(mbox, entry) <= now) {
+            expire(mbox, entry, ready);
+            n++;
+        }
+    }
+    return n > 0;
+}
+
 void mbox_queue_push(struct mbox *mbox, struct mbox_entry *entry)
 {
+    entry->since_ns = expiry_now();
     msgq_push(&mbox->queue, entry);
     index_add(mbox, entry);
+    arm_for(mbox, entry);
 }
 
 void mbox_queue_put_back(struct mbox *mbox, struct mbox_entry *entry)
 {
+    /* That of a rendezvous was never in it. */
+    if (entry->since_ns == 0)
+        entry->since_ns = expiry_now();
     msgq_put_back(&mbox->queue, entry);
     index_add(mbox, entry);
+    arm_for(mbox, entry);
 }
 
 void mbox_queue_remove(struct mbox *mbox, struct mbox_entry *entry)

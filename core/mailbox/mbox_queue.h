@@ -28,6 +28,22 @@ bool mbox_fits(const struct mbox *mbox, size_t size_bytes);
 /* Return: whether @entry finds room, by the places that others than its sender hold. */
 bool mbox_finds_room(const struct mbox *mbox, const struct mbox_entry *entry);
 
+/* @entry, which is linked nowhere, goes on lease. */
+void mbox_lease_link(struct mbox *mbox, struct mbox_entry *entry);
+
+/* @entry is on lease no more; it is the caller's. */
+void mbox_lease_unlink(struct mbox *mbox, struct mbox_entry *entry);
+
+/* Return: whether the message that would be delivered next has waited too long. */
+bool mbox_has_expired(const struct mbox *mbox);
+
+/* Takes what has waited too long out of the queue, some at a time: it is gone, or @ready has the mailbox's undertaker,
+ * which takes it away. Return: whether there was anything. */
+bool mbox_expire(struct mbox *mbox, struct mbox_ready *ready);
+
+/* Sets the timer for the message that is the first to have waited too long. */
+void mbox_arm_expiry(struct mbox *mbox);
+
 /* Adds @entry to the queue, behind all of its priority. */
 void mbox_queue_push(struct mbox *mbox, struct mbox_entry *entry);
 

@@ -127,11 +127,17 @@ int mbox_next_message(struct mbox *mbox, const struct mbox_op *op, struct mbox_e
 {
     struct mbox_entry *entry = msgq_first(source(mbox));
 
-    if (entry && entry->msg->size_bytes > op->max_bytes)
-        return -EMSGSIZE;
     if (!entry)
         return mbox->backend ? take_from_backend(mbox, op, ret_entry) : -EAGAIN;
+    /* There were more than are taken out at once. */
+    if (mbox_has_expired(mbox))
+        return -EAGAIN;
+    if (entry->msg->size_bytes > op->max_bytes)
+        return -EMSGSIZE;
     launch(mbox, entry);
+    entry->leases = op->leases;
+    if (op->leases)
+        mbox_lease_link(mbox, entry);
     *ret_entry = entry;
     return 0;
 }
@@ -278,6 +284,8 @@ unsigned int mbox_readiness(struct mbox *mbox)
 
 void mbox_settle_locked(struct mbox *mbox, unsigned int events, struct mbox_ready *ready)
 {
+    if (mbox_expire(mbox, ready))
+        events |= MBOX_WRITABLE;
     do
         admit_pending(mbox, ready);
     while (serve_takers(mbox, ready) && mbox_has_pending(mbox));
@@ -299,7 +307,8 @@ void mbox_fail(struct mbox *mbox, int result, struct mbox_ready *ready)
 
 void mbox_catch_up(struct mbox *mbox, struct mbox_ready *ready)
 {
-    if (mbox->backend && (mbox->pending.occupied || !TAILQ_EMPTY(&mbox->takers)))
+    if ((mbox->backend && (mbox->pending.occupied || !TAILQ_EMPTY(&mbox->takers))) ||
+        mbox_has_expired(mbox))
         mbox_settle_locked(mbox, MBOX_READABLE | MBOX_WRITABLE, ready);
 }
 

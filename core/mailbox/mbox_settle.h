@@ -44,7 +44,7 @@ void mbox_settle_locked(struct mbox *mbox, unsigned int events, struct mbox_read
 /* Those who wait for a message get @result instead; if nobody does, the next who would take one. */
 void mbox_fail(struct mbox *mbox, int result, struct mbox_ready *ready);
 
-/* Serves those who wait first: others may have changed what is in the backend. */
+/* Serves those who wait first: others may have changed what is in the backend, or it is time for some messages to go. */
 void mbox_catch_up(struct mbox *mbox, struct mbox_ready *ready);
 
 /* Judges the send that has just begun to wait. In a rendezvous mbox_settle_locked() has offered its message

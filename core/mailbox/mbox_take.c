@@ -59,7 +59,7 @@ int mbox_take(struct mbox *mbox, struct mbox_op *op, struct mbox_entry **ret_ent
 void mbox_commit(struct mbox *mbox, struct mbox_entry *entry, struct mbox_ready *ready)
 {
     /* Only who has it in flight changes these. */
-    if (entry->note) {
+    if (entry->note && !entry->leases) {
         entry->journal->ops->forget(entry->journal, entry->note, ready);
         entry->note = NULL;
     }
@@ -114,6 +114,8 @@ static void return_to_queue(struct mbox *mbox, struct mbox_entry *entry)
 void mbox_abort(struct mbox *mbox, struct mbox_entry *entry, struct mbox_ready *ready)
 {
     pthread_mutex_lock(&mbox->lock);
+    if (entry->is_leased)
+        mbox_lease_unlink(mbox, entry);
     if ((mbox->removed || mbox->closed) && entry->poster) {
         mbox_poster_finish(entry, mbox->removed ? -EIDRM : -EPIPE, ready);
         mbox_entry_free(entry);

@@ -2,6 +2,7 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 static int parse(struct mbox_limits *limits, const char *text)
@@ -16,7 +17,8 @@ Test(limits, what_is_written_can_be_read_back)
     char text[MBOX_LIMITS_TEXT_MAX];
 
     mbox_limits_format(&limits, text);
-    cr_assert_str_eq(text, "messages=1024\nbytes=16777216\nmessage_bytes=65536\noverflow=block\ndurable=no\n");
+    cr_assert_str_eq(text, "messages=1024\nbytes=16777216\nmessage_bytes=65536\noverflow=block\n"
+                           "ttl=0\nattempts=0\ndead=\ndurable=no\n");
     cr_assert_eq(parse(&read_back, text), 0);
     cr_assert_eq(read_back.messages, limits.messages);
     cr_assert_eq(read_back.bytes, limits.bytes);
@@ -31,9 +33,12 @@ Test(limits, the_longest_text_has_room)
         .bytes = UINT64_MAX,
         .message_bytes = UINT64_MAX,
         .overflow = MBOX_OVERFLOW_DROP_OLDEST,
+        .ttl_ns = UINT64_MAX,
+        .attempts = UINT64_MAX,
     };
     char text[MBOX_LIMITS_TEXT_MAX];
 
+    memset(limits.dead, 'x', MBOX_NAME_BYTES_MAX);
     cr_assert_lt(mbox_limits_format(&limits, text), sizeof(text));
 }
 
@@ -63,4 +68,52 @@ Test(limits, a_nul_byte_is_no_line_end)
     static const char text[] = "messages=5\0\n";
 
     cr_assert_eq(mbox_limits_parse(&limits, text, sizeof(text) - 1), -EINVAL);
+}
+
+static void expect_ttl(const char *value, uint64_t ns, const char *shown)
+{
+    struct mbox_limits limits = MBOX_LIMITS_DEFAULT;
+    char text[MBOX_LIMITS_TEXT_MAX];
+    char line[64];
+
+    snprintf(line, sizeof(line), "ttl=%s", value);
+    cr_assert_eq(parse(&limits, line), 0, "%s", line);
+    cr_assert_eq(limits.ttl_ns, ns);
+    mbox_limits_format(&limits, text);
+    snprintf(line, sizeof(line), "\nttl=%s\n", shown);
+    cr_assert(strstr(text, line), "%s is shown as %s", value, text);
+}
+
+Test(limits, a_time_is_seconds_and_a_fraction)
+{
+    expect_ttl("0", 0, "0");
+    expect_ttl("60", 60 * UINT64_C(1000000000), "60");
+    expect_ttl("0.5", 500000000, "0.5");
+    expect_ttl("1.50", 1500000000, "1.5");
+    expect_ttl("0.000000001", 1, "0.000000001");
+    expect_ttl("100.0", 100 * UINT64_C(1000000000), "100");
+}
+
+Test(limits, what_is_no_time_and_no_name_is_refused)
+{
+    static const char *const bad[] = {
+        "ttl=",           "ttl=.5",       "ttl=5.",
+        "ttl=-1",         "ttl=1e3",      "ttl=0.0000000001",
+        "ttl=1.5.1",      "ttl=max",      "ttl= 1",
+        "attempts=",      "attempts=max", "dead=a/b",
+        "dead=.",         "dead=..",      "ttl=99999999999999",
+        "ttl=9223372037",
+    };
+    struct mbox_limits limits = MBOX_LIMITS_DEFAULT;
+    char name[] = "dead=\0";
+
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        cr_assert_eq(parse(&limits, bad[i]), -EINVAL, "%s", bad[i]);
+    cr_assert_eq(mbox_limits_parse(&limits, name, sizeof(name) - 1), -EINVAL);
+    cr_assert_eq(limits.ttl_ns, 0);
+    cr_assert_eq(parse(&limits, "dead=failed jobs\nattempts=5"), 0);
+    cr_assert_str_eq(limits.dead, "failed jobs");
+    cr_assert_eq(limits.attempts, 5);
+    cr_assert_eq(parse(&limits, "dead="), 0);
+    cr_assert_str_eq(limits.dead, "");
 }
