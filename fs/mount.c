@@ -4,12 +4,21 @@
 
 #include <unistd.h>
 
+static struct mbox *find_dead(struct mbox *mbox, const char *name,
+                              char ret_from[MBOX_NAME_BYTES_MAX + 1])
+{
+    struct fs *fs = (struct fs *)((char *)mbox->domain - offsetof(struct fs, domain));
+
+    return tree_find_dead(&fs->tree, mbox, name, ret_from);
+}
+
 int fs_init(struct fs *fs, const struct fs_options *options)
 {
     struct caller owner = { .uid = geteuid(), .gid = getegid() };
 
     *fs = (struct fs){ 0 };
     mbox_domain_init(&fs->domain, options->max_bytes, options->uid_bytes);
+    fs->domain.find_dead = find_dead;
     kernel_init(&fs->kernel, &fs->domain.quota, options->max_bytes);
     fs->kernel.backing.is_wanted = !options->no_passthrough;
     return tree_init(&fs->tree, &fs->kernel, &fs->domain, &owner);
@@ -39,6 +48,7 @@ bool fs_stop(struct fs *fs)
     processes_stop(&fs->tree.procs.processes);
     inquiries_stop(&fs->kernel.inquiries);
     rings_stop(&fs->tree.rings);
+    expiry_stop(&fs->domain.expiry);
     kernel_stop(&fs->kernel);
     return !fs->is_stuck;
 }

@@ -123,6 +123,26 @@ int tree_init(struct tree *tree, struct kernel *kernel, struct mbox_domain *doma
     return r;
 }
 
+struct mbox *tree_find_dead(struct tree *tree, struct mbox *mbox, const char *name,
+                            char ret_from[MBOX_NAME_BYTES_MAX + 1])
+{
+    struct mbox *dead = names_find(&tree->mailboxes.names, name);
+    struct box *box = box_of(mbox);
+
+    if (!dead || !box->kind->tell_name) {
+        if (dead)
+            mbox_unref(dead);
+        return NULL;
+    }
+    box_refresh(box);
+    if (box_uid(box) != box_uid(box_of(dead))) {
+        mbox_unref(dead);
+        return NULL;
+    }
+    box->kind->tell_name(box, ret_from);
+    return dead;
+}
+
 void tree_end_mailboxes(struct tree *tree)
 {
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);

@@ -27,6 +27,10 @@ struct tree {
 int tree_init(struct tree *tree, struct kernel *kernel, struct mbox_domain *domain,
               const struct caller *owner);
 
+/* For mbox_domain.find_dead: @name is one in mbox/, whatever room @mbox is in. */
+struct mbox *tree_find_dead(struct tree *tree, struct mbox *mbox, const char *name,
+                            char ret_from[MBOX_NAME_BYTES_MAX + 1]);
+
 /* Ends every mailbox, ring and process: who waits gets EIDRM. Context: any thread, no lock held. */
 void tree_end_mailboxes(struct tree *tree);
 

@@ -342,6 +342,11 @@ int mbox_get_stat(struct mbox *mbox, struct mbox_stat *ret_stat);
 /* Return: message @id, with a reference for the caller; NULL: it does not wait here. */
 struct msg *mbox_find(struct mbox *mbox, uint64_t id);
 
+/* Calls @visit with message @id's place. Return: 0; -ENOENT: it does not wait here.
+ * Context: @visit is called under the mailbox's lock: it only copies what it needs. */
+int mbox_visit(struct mbox *mbox, uint64_t id,
+               void (*visit)(const struct mbox_entry *entry, void *arg), void *arg);
+
 /* As mbox_find, for user @uid, who keeps it: once the message is out of the mailbox it counts for them, until
  * msg_let_go. */
 struct msg *mbox_hold(struct mbox *mbox, uint64_t id, uid_t uid);

@@ -51,6 +51,19 @@ struct msg *mbox_find(struct mbox *mbox, uint64_t id)
     return msg;
 }
 
+int mbox_visit(struct mbox *mbox, uint64_t id,
+               void (*visit)(const struct mbox_entry *entry, void *arg), void *arg)
+{
+    const struct mbox_entry *entry;
+
+    pthread_mutex_lock(&mbox->lock);
+    entry = mbox_find_locked(mbox, id);
+    if (entry)
+        visit(entry, arg);
+    pthread_mutex_unlock(&mbox->lock);
+    return entry ? 0 : -ENOENT;
+}
+
 struct msg *mbox_hold(struct mbox *mbox, uint64_t id, uid_t uid)
 {
     struct mbox_entry *entry;

@@ -129,6 +129,15 @@ struct mbox *names_find(struct names *names, const char *text)
     return mbox;
 }
 
+void names_tell(struct names *names, struct mbox *mbox, char ret_text[NAME_BYTES_MAX + 1])
+{
+    ret_text[0] = '\0';
+    pthread_mutex_lock(&names->lock);
+    if (mbox->name)
+        memcpy(ret_text, mbox->name->text, strlen(mbox->name->text) + 1);
+    pthread_mutex_unlock(&names->lock);
+}
+
 /* Return: 0 with the entry that @to names, without a place: made where it is new and emptied where it is
  * old; *ret_replaced has lost it then, or is NULL. */
 static int make_way(struct names *names, const char *to, struct name **ret_target,

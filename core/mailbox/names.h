@@ -9,7 +9,7 @@
 #include "core/base/hash.h"
 #include "mbox.h"
 
-#define NAME_BYTES_MAX 255
+#define NAME_BYTES_MAX MBOX_NAME_BYTES_MAX
 
 struct name_place {
     struct mbox *mbox; /* NULL: a cursor is here */
@@ -51,6 +51,9 @@ int names_add(struct names *names, const char *text, struct mbox *mbox);
 
 /* Return: the mailbox, with a reference for the caller; NULL when there is none. */
 struct mbox *names_find(struct names *names, const char *text);
+
+/* Writes what @mbox is called, nothing where it has no name any more. */
+void names_tell(struct names *names, struct mbox *mbox, char ret_text[NAME_BYTES_MAX + 1]);
 
 enum names_rename {
     NAMES_RENAME_REPLACE,  /* @to may exist if it is empty; it is removed then */

@@ -121,6 +121,13 @@ static const struct family {
       offsetof(struct mbox_stat, n_received) },
     { "ipcfs_mailbox_dropped_total", "counter", "Messages that gave way to newer ones.",
       offsetof(struct mbox_stat, n_dropped) },
+    { "ipcfs_mailbox_leased", "gauge", "Messages on lease (work).",
+      offsetof(struct mbox_stat, n_leased) },
+    { "ipcfs_mailbox_expired_total", "counter", "Messages that waited too long (ttl).",
+      offsetof(struct mbox_stat, n_expired) },
+    { "ipcfs_mailbox_dead_total", "counter",
+      "Messages that went to the mailbox for those given up (dead).",
+      offsetof(struct mbox_stat, n_dead) },
     { "ipcfs_mailbox_rejected_total", "counter", "Messages that found no room and were refused.",
       offsetof(struct mbox_stat, n_rejected) },
 };

@@ -281,6 +281,8 @@ void file_poll(struct file *file, fuse_req_t req, struct fuse_pollhandle *ph)
         ready_for = poll_mailboxes(file, ph);
         if (file->ops->has_unread && file->ops->has_unread(file))
             ready_for |= MBOX_READABLE;
+        if (file->ops->never_blocks_writers && !(ready_for & MBOX_REMOVED))
+            ready_for |= MBOX_WRITABLE;
     } else if (ph) {
         fuse_pollhandle_destroy(ph);
     }

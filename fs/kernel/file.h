@@ -29,6 +29,7 @@ struct file_ops {
     uint32_t open_flags; /* FOPEN_* of <linux/fuse.h> */
     /* What poll waits for: MBOX_READABLE, MBOX_WRITABLE; 0: always ready for both. */
     unsigned int events;
+    bool never_blocks_writers; /* a write would not wait whatever the mailbox says */
 
     /* Before each read. Return: 0: @caller may; a negative errno, or CALLER_ASKS. NULL: whoever has it may. */
     int (*admit)(struct file *file, const struct caller *caller);

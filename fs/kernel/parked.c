@@ -93,6 +93,7 @@ int parked_take(struct file *file, fuse_req_t req, size_t size, const struct mbo
         return -ENOMEM;
     parked->op.max_bytes = wanted->max_bytes;
     parked->op.seen = wanted->seen;
+    parked->op.leases = wanted->leases;
     r = mbox_take(file->mbox, &parked->op, ret_entry, ready);
     if (r != MBOX_PARKED)
         parked_free(parked);

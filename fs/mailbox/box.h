@@ -31,6 +31,7 @@
 
 struct box;
 struct kernel;
+struct work_file;
 
 /* What all boxes of a mount share. Made before the first of them, freed after the last. */
 struct boxes {
@@ -95,6 +96,9 @@ struct box_kind {
     void (*notice_end)(struct box *box);
     /* Its attributes are about to be told. May be NULL. */
     void (*refresh)(struct box *box);
+    /* Writes where it is found, for who gets what it gives up (mbox_domain.find_dead); empty: nowhere. NULL: it gives
+     * nothing up. */
+    void (*tell_name)(struct box *box, char ret_name[MBOX_NAME_BYTES_MAX + 1]);
     /* Its owner is gone: removes it, messages or not, and tells the kernel. For BOX_OWNED. */
     void (*remove)(struct box *box, struct mbox_ready *ready);
     bool counts_for_owner; /* else for who caused it to be there */
@@ -119,6 +123,8 @@ struct box {
     uid_t charged_uid;  /* for whom */
     bool is_ended;      /* it is removed, and its door shut */
     struct door *door;  /* NULL: it has had no nodes yet */
+    struct work_file
+        *works; /* those open files `work` that are asked for by their nodes (work.c) */
 };
 
 /* @kernel and @domain stay their owner's. Context: before the first request. */

@@ -20,6 +20,7 @@
 #include "send.h"
 #include "settings.h"
 #include "stream.h"
+#include "work.h"
 
 #define ALL_READ 0444
 #define ALL_WRITE 0222
@@ -95,6 +96,17 @@ static int open_call(struct node *node, struct box *box, int flags, const struct
     if (!is_for(flags, O_RDWR))
         return -EACCES;
     return call_open(node->kernel, &box->mbox, caller->uid, ret_file);
+}
+
+static int open_work(struct node *node, struct box *box, int flags, const struct caller *caller,
+                     struct file **ret_file)
+{
+    int r;
+
+    if (!is_for(flags, O_RDWR))
+        return -EACCES;
+    r = box_admit(box, caller);
+    return r < 0 ? r : work_open(node, box, ret_file);
 }
 
 static int open_owner(struct node *node, struct box *box, int flags, const struct caller *caller,
@@ -187,6 +199,14 @@ static const struct box_file list[] = {
       .is_searched = true,
       .ops = { BOX_FILE_COMMON_OPS, .lookup = reply_lookup, .opendir = reply_opendir,
                .list_part = reply_list, .create = reply_create } },
+    { .name = "work",
+      .mode = S_IFREG | 0600,
+      .classes = BOX_QUEUES,
+      .shows = BOX_SHOWS_RECEIVING,
+      .is_fresh = always,
+      .ops = { BOX_FILE_COMMON_OPS, .open = box_file_open, .xattr_get = work_xattr_get,
+               .xattr_list = work_xattr_list },
+      .open = open_work },
     { .name = "drop",
       .mode = S_IFDIR,
       .searchers = ALL_WRITE | ALL_SEARCH,

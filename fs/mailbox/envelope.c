@@ -94,7 +94,7 @@ void envelope_init(struct envelope *envelope, const struct mbox_entry *entry)
     const struct msg *msg = entry->msg;
     char arrived[TIMESTAMP_MAX];
 
-    *envelope = (struct envelope){ .msg = msg, .text = msg->data, .n_text = msg->size_bytes };
+    *envelope = (struct envelope){ .entry = entry, .text = msg->data, .n_text = msg->size_bytes };
     timestamp_format(&msg->arrived, arrived);
     envelope->n_pending = (unsigned int)snprintf(
         envelope->pending, sizeof(envelope->pending),
@@ -104,6 +104,17 @@ void envelope_init(struct envelope *envelope, const struct mbox_entry *entry)
         msg->size_bytes, msg->is_call ? "\"call\":true," : "");
     if (entry->n_missed > 0)
         pend_count(envelope, "missed", entry->n_missed);
+    if (entry->n_attempts > 0)
+        pend_count(envelope, "attempts", entry->n_attempts);
+}
+
+void envelope_init_bare(struct envelope *envelope, const struct mbox_entry *entry)
+{
+    envelope_init(envelope, entry);
+    envelope->stage = ENVELOPE_BARE;
+    envelope->n_text = 0;
+    /* No member follows yet. */
+    envelope->n_pending--;
 }
 
 static size_t left_of(const struct envelope *envelope)
@@ -121,7 +132,7 @@ static void begin_body(struct envelope *envelope, enum envelope_stage stage)
 /* Goes on looking whether the body is text. */
 static void judge(struct envelope *envelope)
 {
-    size_t n_step = envelope->msg->size_bytes / N_STEPS_MAX + 1;
+    size_t n_step = envelope->entry->msg->size_bytes / N_STEPS_MAX + 1;
     size_t n;
 
     if (n_step < JUDGED_AT_ONCE_BYTES)
@@ -154,8 +165,9 @@ static void end_text(struct envelope *envelope)
     bool is_first = envelope->stage != ENVELOPE_HEADER;
     struct header header;
 
-    pend(envelope, "\"");
-    if (headers_next(envelope->msg->headers, &envelope->header_at, &header)) {
+    if (envelope->stage != ENVELOPE_BARE)
+        pend(envelope, "\"");
+    if (headers_next(mbox_entry_headers(envelope->entry), &envelope->header_at, &header)) {
         pend(envelope, is_first ? ",\"headers\":{\"" : ",\"");
         begin_header(envelope, &header);
     } else {

@@ -16,6 +16,7 @@ enum envelope_stage {
     ENVELOPE_JUDGE, /* whether the body is text */
     ENVELOPE_TEXT,
     ENVELOPE_BASE64,
+    ENVELOPE_BARE,   /* there is to be no body */
     ENVELOPE_HEADER, /* the value of one */
     ENVELOPE_TAIL,
     ENVELOPE_DONE,
@@ -23,7 +24,7 @@ enum envelope_stage {
 
 /* May be copied, to read a part again. */
 struct envelope {
-    const struct msg *msg; /* the user's, who holds it */
+    const struct mbox_entry *entry; /* the user's, who keeps it as long as this is read */
     enum envelope_stage stage;
     const unsigned char *text; /* the body, or a header's value */
     size_t n_text;
@@ -35,8 +36,10 @@ struct envelope {
     char pending[ENVELOPE_PENDING_MAX];
 };
 
-/* @entry is needed for no longer than this call takes. */
 void envelope_init(struct envelope *envelope, const struct mbox_entry *entry);
+
+/* As envelope_init, of all but the body. */
+void envelope_init_bare(struct envelope *envelope, const struct mbox_entry *entry);
 
 /* Writes up to @size bytes, 1 at least. Return: how many; 0: it is read to its end. Fewer than @size: that
  * was the end, or (see above) it is a very long one. */

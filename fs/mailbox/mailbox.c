@@ -23,12 +23,18 @@ static void mailbox_remove(struct box *box, struct mbox_ready *ready)
     mboxes_remove(((struct mailbox *)box)->home, box, ready);
 }
 
+static void mailbox_tell_name(struct box *box, char ret_name[MBOX_NAME_BYTES_MAX + 1])
+{
+    names_tell(&((struct mailbox *)box)->home->names, &box->mbox, ret_name);
+}
+
 static const struct box_kind mailbox_kind = {
     .size = sizeof(struct mailbox),
     .files = &box_files,
     .classes = BOX_ANY | BOX_QUEUES | BOX_OWNED,
     .admit = mailbox_admit,
     .remove = mailbox_remove,
+    .tell_name = mailbox_tell_name,
     .counts_for_owner = true,
     .free = box_free,
 };

@@ -15,6 +15,7 @@
 #include "fs/kernel/kernel.h"
 #include "fs/kernel/listing.h"
 #include "ids.h"
+#include "message_xattr.h"
 
 static uint64_t ino_of(uint64_t id)
 {
@@ -105,94 +106,74 @@ static int entry_open(struct node *node, int flags, const struct caller *caller,
     return r;
 }
 
-static const char *const xattr_names[] = {
-    "user.ipcfs.pid",
-    "user.ipcfs.uid",
-    "user.ipcfs.gid",
-    "user.ipcfs.prio",
+/* What is asked of a message while it waits: its node does not hold it. */
+struct asked {
+    const char *name;
+    char **ret_value;
+    size_t *ret_size;
+    int result;
 };
 
-/* A question's alone; its value is as in the envelope. */
-static const char call_name[] = "user.ipcfs.call";
+static void answer_value(const struct mbox_entry *entry, void *arg)
+{
+    struct asked *question = arg;
 
-/* What the sender says of it. */
-static const char header_prefix[] = "user.ipcfs.h.";
+    question->result = message_xattr_get(entry, question->name, question->ret_value,
+                                         question->ret_size);
+}
 
-/* Return: the message, with a reference, as long as it waits: its node does not hold it; NULL. */
-static struct msg *find_message(const struct entry *entry)
+static void answer_names(const struct mbox_entry *entry, void *arg)
+{
+    struct asked *question = arg;
+
+    question->result = message_xattr_list(entry, MESSAGE_XATTRS_OF_QUEUE, question->ret_value,
+                                          question->ret_size);
+}
+
+/* Return: whether the message waits, and has been asked. */
+static bool ask(const struct entry *entry, struct asked *question,
+                void (*answer)(const struct mbox_entry *entry, void *arg))
 {
     box_auto *box = box_pass(entry->door);
 
-    return box ? mbox_find(&box->mbox, entry->id) : NULL;
+    return box && mbox_visit(&box->mbox, entry->id, answer, question) == 0;
 }
 
-static int copy_value(const char *value, size_t n, char **ret_value, size_t *ret_size)
+/* Return: what the node knows of the message, which is gone: who sent it. */
+static struct msg remembered_msg(const struct entry *entry)
 {
-    char *copy = malloc(n + 1);
-
-    if (!copy)
-        return -ENOMEM;
-    memcpy(copy, value, n);
-    *ret_value = copy;
-    *ret_size = n;
-    return 0;
+    return (struct msg){ .prio = entry->prio, .sender = entry->sender, .is_call = entry->is_call };
 }
 
-static int get_header(const struct entry *entry, const char *name, char **ret_value,
-                      size_t *ret_size)
+static int get_from_node(const struct entry *entry, const char *name, char **ret_value,
+                         size_t *ret_size)
 {
-    struct msg *msg = find_message(entry);
-    struct header header;
-    int r = -ENODATA;
+    struct msg msg = remembered_msg(entry);
+    const struct mbox_entry remembered = { .msg = &msg };
 
-    if (msg && headers_find(msg->headers, name, strlen(name), &header))
-        r = copy_value(header.value, header.n_value, ret_value, ret_size);
-    msg_unref(msg);
-    return r;
+    return message_xattr_is_sender(name) ? message_xattr_get(&remembered, name, ret_value, ret_size)
+                                         : -ENODATA;
 }
 
 static int entry_xattr_get(struct node *node, const char *name, char **ret_value, size_t *ret_size)
 {
-    const struct entry *entry = node->object;
-    const uint64_t values[] = { (uint64_t)entry->sender.pid, entry->sender.uid, entry->sender.gid,
-                                entry->prio };
-    char text[32];
+    struct asked question = { name, ret_value, ret_size, 0 };
 
-    if (strncmp(name, header_prefix, sizeof(header_prefix) - 1) == 0)
-        return get_header(entry, name + sizeof(header_prefix) - 1, ret_value, ret_size);
-    if (entry->is_call && strcmp(name, call_name) == 0)
-        return copy_value("true", strlen("true"), ret_value, ret_size);
-    for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
-        if (strcmp(name, xattr_names[i]) == 0)
-            return copy_value(text, (size_t)snprintf(text, sizeof(text), "%" PRIu64, values[i]),
-                              ret_value, ret_size);
-    }
-    return -ENODATA;
+    if (ask(node->object, &question, answer_value))
+        return question.result;
+    return get_from_node(node->object, name, ret_value, ret_size);
 }
 
 static int entry_xattr_list(struct node *node, char **ret_names, size_t *ret_size)
 {
-    const struct entry *entry = node->object;
-    struct msg *msg = find_message(entry);
-    FILE *to = open_memstream(ret_names, ret_size);
-    struct header header;
-    size_t at = 0;
-    bool failed;
+    struct asked question = { NULL, ret_names, ret_size, 0 };
+    struct msg msg;
+    const struct mbox_entry remembered = { .msg = &msg };
 
-    for (size_t i = 0; to && i < sizeof(xattr_names) / sizeof(xattr_names[0]); i++)
-        fprintf(to, "%s%c", xattr_names[i], '\0');
-    if (to && entry->is_call)
-        fprintf(to, "%s%c", call_name, '\0');
-    while (to && msg && headers_next(msg->headers, &at, &header))
-        fprintf(to, "%s%.*s%c", header_prefix, (int)header.n_name, header.name, '\0');
-    msg_unref(msg);
-    failed = !to || ferror(to);
-    if (!to)
-        return -ENOMEM;
-    if (fclose(to) == 0 && !failed)
-        return 0;
-    free(*ret_names);
-    return -ENOMEM;
+    if (ask(node->object, &question, answer_names))
+        return question.result;
+    msg = remembered_msg(node->object);
+    return message_xattr_list(&remembered, MESSAGE_XATTRS_OF_QUEUE, ret_names, ret_size);
 }
 
 static const struct node_ops entry_ops = {

@@ -31,6 +31,7 @@ static int take_parked(struct readers *readers, struct parked *parked, const str
 
     parked->op.max_bytes = wanted->max_bytes;
     parked->op.seen = wanted->seen;
+    parked->op.leases = wanted->leases;
     TAILQ_INSERT_TAIL(&readers->waiting, parked, link);
     r = mbox_take(parked->mbox, &parked->op, ret_entry, ready);
     if (r != MBOX_PARKED) {
@@ -45,7 +46,12 @@ int readers_take(struct readers *readers, struct file *file, fuse_req_t req, siz
                  void (*complete)(struct mbox_op *op, struct mbox_ready *ready),
                  struct mbox_entry **ret_entry, struct mbox_ready *ready)
 {
-    struct mbox_op now = { .nonblock = true, .max_bytes = wanted->max_bytes, .seen = wanted->seen };
+    struct mbox_op now = {
+        .nonblock = true,
+        .max_bytes = wanted->max_bytes,
+        .seen = wanted->seen,
+        .leases = wanted->leases,
+    };
     struct parked *parked;
     int r = mbox_take(file->mbox, &now, ret_entry, ready);
 

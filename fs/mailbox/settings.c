@@ -68,12 +68,13 @@ static int settings_make_stat(struct file *file, char **ret_text)
     timestamp_format(&stat.last_receive, last_receive);
     r = asprintf(ret_text,
                  "messages=%" PRIu64 "\nbytes=%" PRIu64 "\nsent=%" PRIu64 "\nreceived=%" PRIu64
-                 "\ndropped=%" PRIu64 "\nrejected=%" PRIu64 "\nreserved=%" PRIu64
-                 "\nsenders_waiting=%" PRIu64 "\nreceivers_waiting=%" PRIu64
-                 "\nowner_pid=%d\nlast_send=%s\nlast_receive=%s\n",
+                 "\ndropped=%" PRIu64 "\nrejected=%" PRIu64 "\nexpired=%" PRIu64 "\ndead=%" PRIu64
+                 "\nleased=%" PRIu64 "\nreserved=%" PRIu64 "\nsenders_waiting=%" PRIu64
+                 "\nreceivers_waiting=%" PRIu64 "\nowner_pid=%d\nlast_send=%s\nlast_receive=%s\n",
                  stat.n_messages, stat.n_bytes, stat.n_sent, stat.n_received, stat.n_dropped,
-                 stat.n_rejected, stat.n_reserved, stat.n_senders_waiting, stat.n_receivers_waiting,
-                 (int)stat.owner_pid, last_send, last_receive);
+                 stat.n_rejected, stat.n_expired, stat.n_dead, stat.n_leased, stat.n_reserved,
+                 stat.n_senders_waiting, stat.n_receivers_waiting, (int)stat.owner_pid, last_send,
+                 last_receive);
     return r < 0 ? -ENOMEM : 0;
 }
 

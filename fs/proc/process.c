@@ -156,6 +156,11 @@ void process_refresh(struct box *box)
     pthread_mutex_unlock(&box->lock);
 }
 
+void process_tell_name(struct box *box, char ret_name[MBOX_NAME_BYTES_MAX + 1])
+{
+    snprintf(ret_name, MBOX_NAME_BYTES_MAX + 1, "proc/%d", (int)process_of(box)->pid);
+}
+
 bool process_has_ended(struct process *process)
 {
     bool ended;

@@ -118,6 +118,7 @@ uid_t process_uid(struct process *process);
 /* For struct box_kind. */
 int process_admit(struct box *box, const struct caller *caller);
 void process_refresh(struct box *box);
+void process_tell_name(struct box *box, char ret_name[MBOX_NAME_BYTES_MAX + 1]);
 
 /* Return: the pid that @name is; 0: it is none. */
 pid_t process_parse_pid(const char *name);

@@ -31,6 +31,7 @@ static const struct box_kind process_kind = {
     .use = process_use,
     .notice_end = process_notice_end,
     .refresh = process_refresh,
+    .tell_name = process_tell_name,
     .free = process_free,
 };
 

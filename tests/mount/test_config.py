@@ -10,11 +10,11 @@ import pytest
 
 from harness import TOOLS, Call, Handle, expect_asleep, fails_with, run, sh, wait_until
 
-DEFAULTS = {"messages": "1024", "bytes": "16777216", "message_bytes": "65536", "overflow": "block",
-            "durable": "no"}
+DEFAULTS = {"messages": "1024", "bytes": "16777216", "message_bytes": "65536", "overflow": "block", "ttl": "0",
+            "attempts": "0", "dead": "", "durable": "no"}
 
-STAT_KEYS = ("messages", "bytes", "sent", "received", "dropped", "rejected", "reserved", "senders_waiting",
-             "receivers_waiting", "owner_pid")
+STAT_KEYS = ("messages", "bytes", "sent", "received", "dropped", "rejected", "expired", "dead", "leased", "reserved",
+             "senders_waiting", "receivers_waiting", "owner_pid")
 
 
 # --- reading and writing config ---

@@ -13,7 +13,7 @@ AT_FDCWD = -100
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
 
-FILES = ("send", "send.lines", "send.json", "recv", "recv.lines", "recv.json", "call", "owner", "config", "stat")
+FILES = ("send", "send.lines", "send.json", "recv", "recv.lines", "recv.json", "work", "call", "owner", "config", "stat")
 DIRECTORIES = ("drop", "queue", "reply")
 
 

@@ -9,7 +9,8 @@ import pytest
 from harness import ALICE, BOB, SHELLS, as_user, fails_with, receive_message, sh, try_open
 
 # Of the owner alone or the same in each mailbox, and what each class gets too that may search the directory.
-FIXED_MODES = {"recv": 0o400, "recv.lines": 0o400, "recv.json": 0o400, "queue": 0o700, "reply": 0o700, "owner": 0o644, "config": 0o644,
+FIXED_MODES = {"recv": 0o400, "recv.lines": 0o400, "recv.json": 0o400, "work": 0o600, "queue": 0o700, "reply": 0o700,
+               "owner": 0o644, "config": 0o644,
                "stat": 0o444}
 SEARCHER_MODES = {"send": 0o222, "send.7": 0o222, "send.lines": 0o222, "send.json": 0o222, "drop": 0o333, "call": 0o666}
 
@@ -275,7 +276,7 @@ def test_chown_and_chmod_from_the_shell(mnt, box, shell):
 @pytest.mark.parametrize("name, how", [
     ("send", "reading"), ("send", "both"), ("send.5", "reading"), ("send.5", "both"), ("send.lines", "reading"),
     ("send.lines", "both"), ("recv", "writing"), ("recv", "both"), ("recv.lines", "writing"), ("recv.lines", "both"),
-    ("recv.json", "writing"), ("recv.json", "both"), ("stat", "writing"), ("stat", "both"),
+    ("recv.json", "writing"), ("recv.json", "both"), ("work", "reading"), ("work", "writing"), ("stat", "writing"), ("stat", "both"),
 ])
 def test_wrong_way_round_is_eacces_for_root_too(box, uid, name, how):
     os.chown(box.path, uid, uid)

@@ -16,7 +16,8 @@ import pytest
 from harness import (ALICE, BOB, PATIENCE, Call, Handle, Peer, as_user, become, fails_with, libc, mount_line, run, sh,
                      start, start_sh, try_open, wait_until)
 
-FILES = {"send": 0o200, "send.lines": 0o200, "send.json": 0o200, "recv": 0o400, "recv.lines": 0o400, "recv.json": 0o400, "drop": 0o300, "call": 0o600, "reply": 0o700,
+FILES = {"send": 0o200, "send.lines": 0o200, "send.json": 0o200, "recv": 0o400, "recv.lines": 0o400, "recv.json": 0o400, "work": 0o600,
+         "drop": 0o300, "call": 0o600, "reply": 0o700,
          "queue": 0o700, "config": 0o644, "stat": 0o444}
 
 EIDRM = errno.EIDRM
