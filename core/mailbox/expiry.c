@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #include "core/base/fd.h"
-#include "mbox.h"
 
 #define NS_PER_S UINT64_C(1000000000)
 
@@ -25,9 +24,10 @@ uint64_t expiry_now(void)
     return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
 }
 
-void expiry_init(struct expiry *expiry, void (*look)(struct mbox *mbox))
+void expiry_init(struct expiry *expiry, bool (*hold)(struct expiry_place *place),
+                 void (*look)(struct expiry_place *place))
 {
-    *expiry = (struct expiry){ .look = look, .timer_fd = -1 };
+    *expiry = (struct expiry){ .hold = hold, .look = look, .timer_fd = -1 };
     pthread_mutex_init(&expiry->lock, NULL);
 }
 
@@ -35,21 +35,21 @@ void expiry_init(struct expiry *expiry, void (*look)(struct mbox *mbox))
 
 static uint64_t due_at(const struct expiry *expiry, size_t at)
 {
-    return expiry->heap[at]->expiry_place.due_ns;
+    return expiry->heap[at]->due_ns;
 }
 
-static void set_at(struct expiry *expiry, size_t at, struct mbox *mbox)
+static void set_at(struct expiry *expiry, size_t at, struct expiry_place *place)
 {
-    expiry->heap[at] = mbox;
-    mbox->expiry_place.at = at;
+    expiry->heap[at] = place;
+    place->at = at;
 }
 
 static void swap(struct expiry *expiry, size_t a, size_t b)
 {
-    struct mbox *mbox = expiry->heap[a];
+    struct expiry_place *place = expiry->heap[a];
 
     set_at(expiry, a, expiry->heap[b]);
-    set_at(expiry, b, mbox);
+    set_at(expiry, b, place);
 }
 
 static void sift_up(struct expiry *expiry, size_t at)
@@ -76,13 +76,13 @@ static void sift_down(struct expiry *expiry, size_t at)
     }
 }
 
-static void take_out(struct expiry *expiry, struct mbox *mbox)
+static void take_out(struct expiry *expiry, struct expiry_place *place)
 {
-    size_t at = mbox->expiry_place.at;
+    size_t at = place->at;
 
-    if (mbox->expiry_place.due_ns == 0)
+    if (place->due_ns == 0)
         return;
-    mbox->expiry_place.due_ns = 0;
+    place->due_ns = 0;
     if (at != --expiry->n) {
         set_at(expiry, at, expiry->heap[expiry->n]);
         sift_up(expiry, at);
@@ -101,18 +101,17 @@ static void set_timer(const struct expiry *expiry)
     timerfd_settime(expiry->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
 }
 
-/* Return: the first whose time has come, with a reference, taken out; NULL: there is none, and the timer is set. One whose
- * last reference is being given back needs nobody to look at it. */
-static struct mbox *take_due(struct expiry *expiry)
+/* Return: the first whose time has come, held, taken out; NULL: there is none, and the timer is set. */
+static struct expiry_place *take_due(struct expiry *expiry)
 {
     uint64_t now = expiry_now();
 
     while (expiry->n > 0 && due_at(expiry, 0) <= now) {
-        struct mbox *mbox = expiry->heap[0];
+        struct expiry_place *place = expiry->heap[0];
 
-        take_out(expiry, mbox);
-        if (mbox_try_ref(mbox))
-            return mbox;
+        take_out(expiry, place);
+        if (expiry->hold(place))
+            return place;
     }
     set_timer(expiry);
     return NULL;
@@ -120,13 +119,12 @@ static struct mbox *take_due(struct expiry *expiry)
 
 static void look_at_due(struct expiry *expiry)
 {
-    struct mbox *mbox;
+    struct expiry_place *place;
 
     pthread_mutex_lock(&expiry->lock);
-    while (!expiry->is_stopping && (mbox = take_due(expiry))) {
+    while (!expiry->is_stopping && (place = take_due(expiry))) {
         pthread_mutex_unlock(&expiry->lock);
-        expiry->look(mbox);
-        mbox_unref(mbox);
+        expiry->look(place);
         pthread_mutex_lock(&expiry->lock);
     }
     pthread_mutex_unlock(&expiry->lock);
@@ -201,11 +199,11 @@ static int start(struct expiry *expiry)
 static int grow(struct expiry *expiry)
 {
     size_t n = expiry->n_allocated ? 2 * expiry->n_allocated : 16;
-    struct mbox **heap;
+    struct expiry_place **heap;
 
     if (expiry->n_joined < expiry->n_allocated)
         return 0;
-    heap = reallocarray(expiry->heap, n, sizeof(struct mbox *));
+    heap = reallocarray(expiry->heap, n, sizeof(struct expiry_place *));
     if (!heap)
         return -ENOMEM;
     expiry->heap = heap;
@@ -213,11 +211,11 @@ static int grow(struct expiry *expiry)
     return 0;
 }
 
-int expiry_join(struct expiry *expiry, struct mbox *mbox)
+int expiry_join(struct expiry *expiry, struct expiry_place *place)
 {
     int r;
 
-    if (mbox->expiry_place.has_joined)
+    if (place->has_joined)
         return 0;
     pthread_mutex_lock(&expiry->lock);
     r = start(expiry);
@@ -225,26 +223,25 @@ int expiry_join(struct expiry *expiry, struct mbox *mbox)
         r = grow(expiry);
     if (r == 0) {
         expiry->n_joined++;
-        mbox->expiry_place.has_joined = true;
+        place->has_joined = true;
     }
     pthread_mutex_unlock(&expiry->lock);
     return r;
 }
 
-void expiry_leave(struct expiry *expiry, struct mbox *mbox)
+void expiry_leave(struct expiry *expiry, struct expiry_place *place)
 {
-    if (!mbox->expiry_place.has_joined)
+    if (!place->has_joined)
         return;
     pthread_mutex_lock(&expiry->lock);
-    take_out(expiry, mbox);
+    take_out(expiry, place);
     expiry->n_joined--;
-    mbox->expiry_place.has_joined = false;
+    place->has_joined = false;
     pthread_mutex_unlock(&expiry->lock);
 }
 
-void expiry_put(struct expiry *expiry, struct mbox *mbox, uint64_t due_ns)
+void expiry_put(struct expiry *expiry, struct expiry_place *place, uint64_t due_ns)
 {
-    struct expiry_place *place = &mbox->expiry_place;
     uint64_t before_ns;
 
     assert(place->has_joined && due_ns > 0);
@@ -255,9 +252,9 @@ void expiry_put(struct expiry *expiry, struct mbox *mbox, uint64_t due_ns)
         return;
     pthread_mutex_lock(&expiry->lock);
     if (place->due_ns == 0 || due_ns < place->due_ns) {
-        take_out(expiry, mbox);
+        take_out(expiry, place);
         place->due_ns = due_ns;
-        set_at(expiry, expiry->n++, mbox);
+        set_at(expiry, expiry->n++, place);
         sift_up(expiry, place->at);
         if (place->at == 0 && expiry->has_thread)
             set_timer(expiry);

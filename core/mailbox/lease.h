@@ -21,9 +21,6 @@ enum mbox_lease_word {
     MBOX_LEASE_DEAD,  /* as AGAIN, and that was the last attempt there may be */
 };
 
-/* The name of the header that tells which mailbox gave a message up. */
-#define MBOX_DEAD_HEADER "dead-from"
-
 /* Ends the lease of @entry, which has been committed and which its holder has no more.
  * Return: 0; -EIDRM: the mailbox has been removed, and the message with it.
  * Context: any thread, no lock of this level held; never waits. */

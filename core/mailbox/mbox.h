@@ -44,6 +44,9 @@ struct name;
 
 #define MBOX_DOMAIN_ID_DIGITS 32
 
+/* The name of the header that tells which mailbox gave a message up. */
+#define MBOX_DEAD_HEADER "dead-from"
+
 /* What all mailboxes of one mount share. */
 struct mbox_domain {
     struct quota quota;

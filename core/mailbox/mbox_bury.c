@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lease.h"
 #include "mbox_move.h"
 #include "mbox_queue.h"
 #include "mbox_settle.h"
@@ -122,8 +121,19 @@ void mbox_bury_expired(struct mbox_op *op, struct mbox_ready *ready)
     mbox_unref(mbox);
 }
 
-void mbox_look_for_expired(struct mbox *mbox)
+static struct mbox *mbox_of_place(struct expiry_place *place)
 {
+    return (struct mbox *)((char *)place - offsetof(struct mbox, expiry_place));
+}
+
+bool mbox_hold_for_expiry(struct expiry_place *place)
+{
+    return mbox_try_ref(mbox_of_place(place));
+}
+
+void mbox_look_for_expired(struct expiry_place *place)
+{
+    struct mbox *mbox = mbox_of_place(place);
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
     bool is_done = false;
 
@@ -137,4 +147,5 @@ void mbox_look_for_expired(struct mbox *mbox)
         pthread_mutex_unlock(&mbox->lock);
         mbox_ready_run(&ready);
     }
+    mbox_unref(mbox);
 }

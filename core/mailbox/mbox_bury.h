@@ -26,7 +26,8 @@ void mbox_bury_in(struct mbox *mbox, struct mbox *dead, struct mbox_entry *entry
 /* For mbox.undertaker: takes what has expired to the mailbox that limits.dead names, or drops it. */
 void mbox_bury_expired(struct mbox_op *op, struct mbox_ready *ready);
 
-/* For the domain's timer: it is time to look for what has expired. */
-void mbox_look_for_expired(struct mbox *mbox);
+/* For the domain's timer (expiry.h): it is time to look for what has expired. */
+bool mbox_hold_for_expiry(struct expiry_place *place);
+void mbox_look_for_expired(struct expiry_place *place);
 
 #endif

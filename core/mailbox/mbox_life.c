@@ -27,7 +27,7 @@ void mbox_domain_init(struct mbox_domain *domain, uint64_t max_bytes, uint64_t u
     (void)n;
     snprintf(domain->id, sizeof(domain->id), "%016" PRIx64 "%016" PRIx64, random[0], random[1]);
     quota_init(&domain->quota, max_bytes, uid_bytes);
-    expiry_init(&domain->expiry, mbox_look_for_expired);
+    expiry_init(&domain->expiry, mbox_hold_for_expiry, mbox_look_for_expired);
     domain->find_dead = NULL;
     atomic_init(&domain->last_id, 0);
 }
@@ -106,11 +106,11 @@ static int set_limits(struct mbox *mbox, const char *text, size_t n)
     if (r == 0 && limits.durable != MBOX_DURABLE_NO && (!mbox->kept || mbox->stat.owner_pid))
         r = -EINVAL;
     if (r == 0 && limits.ttl_ns > 0)
-        r = expiry_join(&mbox->domain->expiry, mbox);
+        r = expiry_join(&mbox->domain->expiry, &mbox->expiry_place);
     if (r < 0)
         return r;
     if (limits.ttl_ns == 0)
-        expiry_leave(&mbox->domain->expiry, mbox);
+        expiry_leave(&mbox->domain->expiry, &mbox->expiry_place);
     mbox->limits = limits;
     mbox_arm_expiry(mbox);
     return 0;
@@ -241,7 +241,7 @@ static int remove_locked(struct mbox *mbox, bool force, struct mbox_ready *ready
     if (mbox->ended)
         mbox->ended(mbox);
     mbox->stat.owner_pid = 0;
-    expiry_leave(&mbox->domain->expiry, mbox);
+    expiry_leave(&mbox->domain->expiry, &mbox->expiry_place);
     HASH_CLEAR(hh, mbox->by_id);
     mbox->is_indexed = false;
     while ((entry = msgq_first(&mbox->queue))) {

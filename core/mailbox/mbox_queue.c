@@ -71,7 +71,7 @@ static uint64_t end_of(const struct mbox *mbox, const struct mbox_entry *entry)
 static void arm_for(struct mbox *mbox, const struct mbox_entry *entry)
 {
     if (mbox->limits.ttl_ns > 0)
-        expiry_put(&mbox->domain->expiry, mbox, end_of(mbox, entry));
+        expiry_put(&mbox->domain->expiry, &mbox->expiry_place, end_of(mbox, entry));
 }
 
 /* Of one priority the first came first, those that came back too. */

@@ -203,7 +203,7 @@ static const struct box_file list[] = {
       .mode = S_IFREG | 0600,
       .classes = BOX_QUEUES,
       .shows = BOX_SHOWS_RECEIVING,
-      .is_fresh = always,
+      .is_fresh = files_always,
       .ops = { BOX_FILE_COMMON_OPS, .open = box_file_open, .xattr_get = work_xattr_get,
                .xattr_list = work_xattr_list },
       .open = open_work },
