@@ -158,7 +158,7 @@ static enum exit_status read_mountpoint(const struct raw *raw, struct options *o
     else if (!S_ISDIR(st.st_mode))
         error = ENOTDIR;
     /* Whoever has it mounted would find an empty one, without a word. */
-    if (error == 0 && is_ipcfs(options->mountpoint)) {
+    if (error == 0 && options->mountpoint && is_ipcfs(options->mountpoint)) {
         say("an ipcfs is mounted on '%s' and answers: use that one, or end it first (umount %s)",
             options->mountpoint, options->mountpoint);
         return EXIT_STATUS_FAILED;

@@ -31,6 +31,7 @@ static int check_size(const struct mbox *mbox, const struct msg *msg)
 /* Leaves @op behind with @entry. Return: MBOX_PARKED; -EINTR. */
 static int park_post(struct mbox *mbox, struct mbox_entry *entry, struct mbox_op *op)
 {
+    assert(op);
     if (op->cancelled)
         return -EINTR;
     mbox_stamp(mbox, entry);
@@ -82,6 +83,7 @@ static int admit_new(struct mbox *mbox, struct mbox_entry *entry, int room, stru
         mbox_let_in(mbox, entry, room);
         return 0;
     }
+    assert(op); /* prepare_note has seen to it */
     entry->poster = op;
     if (op->is_batch)
         op->n_storing++;

@@ -186,7 +186,7 @@ static int check_pages(struct finding *finding, struct store_db *db, MDB_txn *tx
 static int look(const char *path, struct finding *finding)
 {
     struct store_db db;
-    MDB_txn *txn;
+    MDB_txn *txn = NULL;
     int r = store_db_open(&db, path, STORE_DB_READ_ONLY);
 
     if (r == 0)

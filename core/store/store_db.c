@@ -223,7 +223,7 @@ static int count_free(struct store_db *db, uint64_t *ret_n)
 /* Whether what has become free does, with the untouched rest of @n_rest pages, for @n_pages more. */
 static int reserve_tight(struct store_db *db, uint64_t n_rest, uint64_t n_pages)
 {
-    uint64_t n_free;
+    uint64_t n_free = 0;
     int r = count_free(db, &n_free);
 
     if (r == 0 && n_rest + n_free < n_pages)

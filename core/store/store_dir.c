@@ -241,7 +241,7 @@ static int read_boot_id(char ret_id[BOOT_ID_BYTES + 1])
 static int check_state(struct store_dir *dir, char why[STORE_WHY_MAX])
 {
     char boot_id[BOOT_ID_BYTES + 1];
-    struct state state;
+    struct state state = { 0 };
     int r = read_state(dir->fd, &state);
 
     if (r == -ENOENT && dir->is_new)

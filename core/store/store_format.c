@@ -111,6 +111,7 @@ int store_key_parse(const void *bytes, size_t n_bytes, uint64_t *ret_first, uint
 }
 
 #define SUM_LANES 4
+#define BLOCK_BYTES (sizeof(uint64_t) * SUM_LANES)
 #define SUM_MULTIPLIER UINT64_C(0x9e3779b97f4a7c15)
 
 struct sum {
@@ -133,7 +134,7 @@ static void sum_add(struct sum *sum, const void *data, size_t n)
 
     sum->n_bytes += n;
     sum->lanes[0] = mix(sum->lanes[0], n);
-    for (; n - i >= 8 * SUM_LANES; i += 8 * SUM_LANES) {
+    for (; n - i >= BLOCK_BYTES; i += BLOCK_BYTES) {
         for (size_t lane = 0; lane < SUM_LANES; lane++)
             sum->lanes[lane] = mix(sum->lanes[lane], get_64(from + i + 8 * lane));
     }
@@ -322,7 +323,7 @@ size_t store_name_encode(
 int store_name_decode(const void *key, size_t n_key, const void *value, size_t n_value,
                       struct store_name *ret_name)
 {
-    const void *data;
+    const void *data = NULL;
     size_t n;
     int r = store_bytes_decode(key, n_key, value, n_value, &data, &n);
     const unsigned char *from = data;

@@ -161,7 +161,7 @@ static int load_message(struct load *load, struct store_place place, const MDB_v
     r = store_message_decode(key->mv_data, key->mv_size, value->mv_data, value->mv_size, &message);
     if (r == 0)
         r = load_msg(&message, &msg);
-    if (r < 0)
+    if (!msg)
         return r;
     if (msg->id > load->last_id)
         load->last_id = msg->id;

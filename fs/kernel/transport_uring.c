@@ -200,12 +200,10 @@ static void wake_all(struct uring *uring)
 
 void uring_quiesce(struct uring *uring)
 {
-    struct uring_worker *worker;
-
     atomic_store_explicit(&uring->is_quiesced, true, memory_order_release);
     wake_all(uring);
     pthread_mutex_lock(&uring->lock);
-    while ((worker = find_loud(uring)))
+    while (find_loud(uring))
         pthread_cond_wait(&uring->progressed, &uring->lock);
     pthread_mutex_unlock(&uring->lock);
 }

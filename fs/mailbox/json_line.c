@@ -188,7 +188,7 @@ static int json_line_make_message(json_t *object, struct msg_sender sender, stru
 
     if (r == 0)
         r = make_body(&members, sender, &msg);
-    if (r < 0)
+    if (!msg)
         return r;
     msg->prio = (unsigned int)members.prio;
     if (members.headers)

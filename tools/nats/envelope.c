@@ -323,7 +323,7 @@ static json_t *envelope_base64(const unsigned char *data, size_t n)
 char *envelope_to_line(natsMsg *msg, size_t *ret_n_bytes)
 {
     const char *data = natsMsg_GetData(msg);
-    size_t n = (size_t)natsMsg_GetDataLength(msg);
+    size_t n = data ? (size_t)natsMsg_GetDataLength(msg) : 0;
     json_t *object = json_object();
     json_t *text = json_stringn(data ? data : "", n); /* NULL: no UTF-8 */
     json_t *headers = envelope_take_headers(msg);

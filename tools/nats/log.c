@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static void log_print(const char *format, va_list args)
+__attribute__((format(printf, 1, 0))) static void log_print(const char *format, va_list args)
 {
     char *text;
     char *line;
