@@ -1,7 +1,9 @@
 /* One mount: the engine's domain, the kernel's view of it, and the tree that a user sees.
  *
  * Made before the first request and freed after the last; each part has its own lock (fs/kernel/kernel.h says
- * in which order they are taken). */
+ * in which order they are taken).
+ *
+ * Context: the main thread, where it says nothing else. */
 #ifndef IPCFS_FS_MOUNT_H
 #define IPCFS_FS_MOUNT_H
 

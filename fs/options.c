@@ -1,3 +1,5 @@
+/* Each option is read as text first and judged afterwards, all of them: what is wrong with one is said in one
+ * line, and nothing is mounted. */
 #include "options.h"
 
 #include <errno.h>

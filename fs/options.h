@@ -1,4 +1,6 @@
-/* The command line. */
+/* The command line.
+ *
+ * Context: the main thread, before the others. */
 #ifndef IPCFS_FS_OPTIONS_H
 #define IPCFS_FS_OPTIONS_H
 

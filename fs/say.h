@@ -1,4 +1,6 @@
-/* What ipcfs says on stderr: one line for one failure, with libfuse's reason in it. */
+/* What ipcfs says on stderr: one line for one failure, with libfuse's reason in it.
+ *
+ * Context: the main thread, before the mount answers. */
 #ifndef IPCFS_FS_SAY_H
 #define IPCFS_FS_SAY_H
 

@@ -1,3 +1,4 @@
+/* A change is what the kernel asks for, member by member; whatever it was, the ctime is now. */
 #include "attr.h"
 
 #include <fuse_lowlevel.h>

@@ -1,4 +1,6 @@
-/* Owner, mode and times of one file or directory. Not locked: the owner's lock. */
+/* Owner, mode and times of one file or directory. Not locked: the owner's lock.
+ *
+ * Context: the owner's lock is held; nothing waits. */
 #ifndef IPCFS_FS_ATTR_H
 #define IPCFS_FS_ATTR_H
 

@@ -1,3 +1,5 @@
+/* Whether a mount has passthrough is known only once it was tried: the kernel may offer it and refuse the ioctl,
+ * to who lacks CAP_SYS_ADMIN. It is tried when it is first needed, with a file of no use. */
 #include "backing.h"
 
 #include <errno.h>

@@ -1,6 +1,8 @@
 /* Passthrough: the kernel maps a file of the mount straight onto one that the daemon has open (Linux 6.9; the
  * daemon needs CAP_SYS_ADMIN). Where there is none, others take its place: a symbolic link for a ring's
- * map, the kernel's page cache for a region. */
+ * map, the kernel's page cache for a region.
+ *
+ * Context: any thread; an ioctl of the connection, which waits for nobody. */
 #ifndef IPCFS_FS_BACKING_H
 #define IPCFS_FS_BACKING_H
 

@@ -1,3 +1,5 @@
+/* A request begins with a struct call on the handler's stack. Only one that asks (CALLER_ASKS) is copied to the
+ * heap, with its names, and run from there when the answer comes; who frees it is whoever answers the request. */
 #include "call.h"
 
 #include <errno.h>

@@ -3,7 +3,9 @@
  * the answer is known.
  *
  * Whoever is asked to admit a caller calls caller_descends(); where that says CALLER_ASKS it is passed on up
- * to here, nothing having been done yet. */
+ * to here, nothing having been done yet.
+ *
+ * Context: call_run() is for handlers; what it runs may come from the inquiries' thread too, and never waits. */
 #ifndef IPCFS_FS_CALL_H
 #define IPCFS_FS_CALL_H
 

@@ -1,4 +1,7 @@
-/* Who is behind a request: the kernel names a thread, people mean a process. */
+/* Who is behind a request: the kernel names a thread, people mean a process.
+ *
+ * Context: a thread that answers the request in question, so that the caller can't go away. To read /proc takes
+ * microseconds, and waits for nobody but where it says so. */
 #ifndef IPCFS_FS_CALLER_H
 #define IPCFS_FS_CALLER_H
 

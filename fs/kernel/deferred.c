@@ -1,3 +1,5 @@
+/* The thread takes one piece of work and all completed ops in a round, and holds no lock while it runs them: they
+ * may answer the kernel, post, and defer again. */
 #include "deferred.h"
 
 void deferred_init(struct deferred *deferred)

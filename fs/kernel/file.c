@@ -1,3 +1,6 @@
+/* A file is in the list of all until it is released or discarded, and there as long as it has references: the one
+ * of the handle, those of requests that are parked, and that of a wake-up that is queued. A poller is woken by the
+ * deferred work, for its mailbox calls under its own lock (on_ready). */
 #include "file.h"
 
 #include <errno.h>

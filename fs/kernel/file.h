@@ -5,7 +5,9 @@
  * request or defers work for a file holds one.
  *
  * What a kind of file does is its struct file_ops; the handlers of read, write and poll answer the
- * request themselves, now or later. */
+ * request themselves, now or later.
+ *
+ * Context: any thread, where it says nothing else; nothing waits. No mailbox's lock is held. */
 #ifndef IPCFS_FS_FILE_H
 #define IPCFS_FS_FILE_H
 
@@ -118,6 +120,7 @@ int file_new(struct files *files, const struct file_ops *ops, struct mbox *mbox,
 /* From now on what is written goes to @out, not to where reads are from. For a new file. */
 void file_set_out(struct file *file, struct mbox *out);
 
+/* Return: @file, with a reference more. */
 struct file *file_ref(struct file *file);
 void file_unref(struct file *file);
 

@@ -1,3 +1,6 @@
+/* The lanes are served in turn, each a turn of bounded work; a question that stays open goes to the end of its
+ * lane. An interrupt moves a question to the cancelled ones, which the thread answers, because whoever interrupts
+ * holds libfuse's lock of the request. */
 #include "inquiry.h"
 
 #include <errno.h>

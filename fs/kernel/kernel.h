@@ -62,7 +62,7 @@ void kernel_release_file(struct kernel *kernel, struct file *file);
  * Context: no request is being answered any more, and all threads have ended. */
 void kernel_let_go(struct kernel *kernel);
 
-/* The rooms are gone. */
+/* The rooms are gone. Context: as kernel_let_go. */
 void kernel_deinit(struct kernel *kernel);
 
 #endif

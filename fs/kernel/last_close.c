@@ -1,3 +1,5 @@
+/* The question is tried at once; the FLUSH of one that stays open is parked as an inquiry, with a reference to the
+ * file. */
 #include "last_close.h"
 
 #include <errno.h>

@@ -1,4 +1,6 @@
-/* Whether a FLUSH is of the last descriptor that a process has of a file: for those that are sent then. */
+/* Whether a FLUSH is of the last descriptor that a process has of a file: for those that are sent then.
+ *
+ * Context: a handler of FLUSH; never waits. */
 #ifndef IPCFS_FS_LAST_CLOSE_H
 #define IPCFS_FS_LAST_CLOSE_H
 

@@ -1,3 +1,4 @@
+/* The entries and their names are two blocks that double as they grow, each charged before it does. */
 #include "listing.h"
 
 #include <errno.h>

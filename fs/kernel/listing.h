@@ -2,7 +2,9 @@
  *
  * A directory that changes much, and may be very long, keeps a place in it instead (listing_part).
  *
- * Its memory counts for who opened the directory. */
+ * Its memory counts for who opened the directory.
+ *
+ * Context: the kernel reads one open directory in one thread at a time; the lock of all listings is a leaf. */
 #ifndef IPCFS_FS_LISTING_H
 #define IPCFS_FS_LISTING_H
 

@@ -1,3 +1,6 @@
+/* A node's count of lookups is what the kernel owes: it goes up with each answer that names the node, and down by
+ * FORGET. Who obtains a node that another has made meanwhile gets that one, and what the new one held is given
+ * back, after the lock. */
 #include "node.h"
 
 #include <fuse_lowlevel.h>

@@ -1,3 +1,6 @@
+/* Whoever is interrupted is cancelled in the engine; the completion that this brings is left to the deferred work,
+ * for libfuse holds the request's lock. parked_free() waits for an interrupt that is just being handled, so it is
+ * called with no lock held that cancelling needs. */
 #include "parked.h"
 
 #include <errno.h>

@@ -5,7 +5,9 @@
  * back with parked_free() and answers itself.
  *
  * The kernel asks once for a waiting call to end, and then waits for the answer however long: an
- * interrupt always ends the wait. */
+ * interrupt always ends the wait.
+ *
+ * Context: no mailbox's lock is held; nothing waits but parked_free(), for an interrupt that is being handled. */
 #ifndef IPCFS_FS_PARKED_H
 #define IPCFS_FS_PARKED_H
 

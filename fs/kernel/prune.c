@@ -1,3 +1,5 @@
+/* Ids collect until there are as many as one notice carries. Those that are left at the end the kernel forgets
+ * with the mount. */
 #include "prune.h"
 
 #include <string.h>

@@ -24,6 +24,7 @@ struct prune {
     unsigned int n;
 };
 
+/* Context: no request is being answered. */
 void prune_init(struct prune *prune, struct notify *notify);
 void prune_deinit(struct prune *prune);
 

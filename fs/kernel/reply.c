@@ -1,3 +1,4 @@
+/* The one place where a handler's result becomes an errno and, if it is the mount's trouble, a line of the log. */
 #include "reply.h"
 
 #include "kernel.h"

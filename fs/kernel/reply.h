@@ -1,4 +1,6 @@
-/* Answers that say no more than how a request ended. */
+/* Answers that say no more than how a request ended.
+ *
+ * Context: whoever answers the request, with no lock held. */
 #ifndef IPCFS_FS_REPLY_H
 #define IPCFS_FS_REPLY_H
 

@@ -1,3 +1,5 @@
+/* A room's node has the room as its object, and its lock guards its attributes alone: what is in the room has
+ * locks of its own. */
 #include "room.h"
 
 void room_init(struct room *room, struct nodes *nodes, mode_t mode, const struct caller *owner)

@@ -1,4 +1,6 @@
-/* A directory at the top of the tree, and the root itself: there from the start to the end. */
+/* A directory at the top of the tree, and the root itself: there from the start to the end.
+ *
+ * Context: any thread; nothing waits. Init and deinit: no request is being answered. */
 #ifndef IPCFS_FS_ROOM_H
 #define IPCFS_FS_ROOM_H
 
@@ -17,7 +19,7 @@ struct room {
 void room_init(struct room *room, struct nodes *nodes, mode_t mode, const struct caller *owner);
 void room_deinit(struct room *room);
 
-/* For struct node_ops, of a node whose object is a struct room. */
+/* For struct node_ops, which says what each returns, of a node whose object is a struct room. */
 void room_getattr(struct node *node, struct stat *ret_attr);
 int room_setattr(struct node *node, const struct node_change *change);
 

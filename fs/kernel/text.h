@@ -1,4 +1,6 @@
-/* Short files that are made when they are read: `config`, `stat`, `owner`, .ipcfs/. */
+/* Short files that are made when they are read: `config`, `stat`, `owner`, .ipcfs/.
+ *
+ * Context: any thread, no lock held; nothing waits. */
 #ifndef IPCFS_FS_TEXT_H
 #define IPCFS_FS_TEXT_H
 

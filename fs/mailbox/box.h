@@ -7,7 +7,9 @@
  * (fs/ring/ring.h). A kind says which files it has: those that are in the table of all (box_files.c), where a
  * new file is a line, and its own. What the nodes of the directory and its files do is in box_dir.h.
  *
- * Locks: a box's is a leaf. */
+ * Locks: a box's is a leaf.
+ *
+ * Context: any thread, where it says nothing else; nothing waits. The caller has a reference. */
 #ifndef IPCFS_FS_BOX_H
 #define IPCFS_FS_BOX_H
 

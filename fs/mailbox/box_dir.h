@@ -9,12 +9,12 @@
 /* Return: 0 with the directory's node, with a lookup more; -ENOENT: the box has been removed; -ENOMEM. */
 int box_dir_node(struct box *box, struct node **ret_node);
 
-/* For struct box_file.ops, of a node whose object is the box's door. */
+/* For struct box_file.ops, which says what each returns, of a node whose object is the box's door. */
 void box_file_getattr(struct node *node, struct stat *ret_attr);
 int box_file_setattr(struct node *node, const struct node_change *change);
 void box_file_release(struct node *node);
 
-/* For a file that is opened by box_file.open. */
+/* For a file that is opened by box_file.open, which says what it returns. */
 int box_file_open(struct node *node, int flags, const struct caller *caller,
                   struct file **ret_file);
 

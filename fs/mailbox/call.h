@@ -1,4 +1,6 @@
-/* The file `call`: a write is a question, and the next reads are its answer (core/mailbox/call.h). */
+/* The file `call`: a write is a question, and the next reads are its answer (core/mailbox/call.h).
+ *
+ * Context: a handler; never waits. */
 #ifndef IPCFS_FS_CALL_FILE_H
 #define IPCFS_FS_CALL_FILE_H
 

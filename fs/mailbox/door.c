@@ -1,3 +1,5 @@
+/* The first node takes a reference to the mailbox and the last gives it back. That may be the last one of all:
+ * then the box goes, which disowns the door, and whoever of the two comes last frees it. */
 #include "door.h"
 
 #include <stdlib.h>

@@ -1,4 +1,6 @@
-/* The directory `drop/`: a file that is copied into it is one message. */
+/* The directory `drop/`: a file that is copied into it is one message.
+ *
+ * Context: handlers; none waits: a create that has no place is parked. */
 #ifndef IPCFS_FS_DROP_H
 #define IPCFS_FS_DROP_H
 
@@ -6,7 +8,7 @@
 
 #include "fs/kernel/node.h"
 
-/* For struct node_ops, of a node whose object is a struct box. */
+/* For struct node_ops, which says what each returns, of a node whose object is a struct box. */
 
 /* Creates a file: answers @req, once the mailbox has a place for it. */
 void drop_create(struct node *dir, fuse_req_t req, const char *name, mode_t mode,

@@ -1,3 +1,4 @@
+/* Threads are kept in a circle: the next one takes the oldest's place. To be forgotten costs one more try. */
 #include "drop_dirs.h"
 
 void drop_dirs_init(struct drop_dirs *dirs)

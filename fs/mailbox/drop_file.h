@@ -2,7 +2,9 @@
  * makes one; drop.h is the directory.
  *
  * A file is counted by its struct file's references; its node holds one. Locks: its own (file.lock), before the
- * quota's; a name's lock is taken under none. */
+ * quota's; a name's lock is taken under none.
+ *
+ * Context: any thread, with no lock held; nothing waits. */
 #ifndef IPCFS_FS_DROP_FILE_H
 #define IPCFS_FS_DROP_FILE_H
 
@@ -79,10 +81,11 @@ void drop_get_attr(struct drop_file *drop, struct stat *ret_attr);
 int drop_set_attr(struct drop_file *drop, const struct node_change *change);
 int drop_allocate(struct drop_file *drop, int mode, off_t offset, off_t length);
 
-/* For struct node_ops. */
+/* For struct node_ops, which says what each returns. */
 int drop_ignore_xattr(struct node *node, const char *name, const char *value, size_t size,
                       int flags);
 
+/* Return: @again, with a reference more. */
 struct drop_again *drop_again_ref(struct drop_again *again);
 void drop_again_unref(struct drop_again *again);
 

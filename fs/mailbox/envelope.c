@@ -1,3 +1,5 @@
+/* What is read next is either pending, an encoded piece that did not fit yet, or comes from the text that is being
+ * encoded: the body, then each header's value. Stages follow each other in the order of enum envelope_stage. */
 #include "envelope.h"
 
 #include <inttypes.h>

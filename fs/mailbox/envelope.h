@@ -3,7 +3,9 @@
  *
  * Whether a message is text (valid UTF-8) must be known before the first byte of its body is read. Of a very long
  * one that takes several reads, each of which returns a byte of what comes before. Headers come last, where there are
- * some. Their values are text; one that is not has U+FFFD for each byte that is not ASCII. */
+ * some. Their values are text; one that is not has U+FFFD for each byte that is not ASCII.
+ *
+ * Context: one thread at a time, that of its reader. */
 #ifndef IPCFS_FS_ENVELOPE_H
 #define IPCFS_FS_ENVELOPE_H
 

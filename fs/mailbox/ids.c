@@ -1,3 +1,4 @@
+/* No name but the one that is written is taken, so that each message has one name. */
 #include "ids.h"
 
 #include <inttypes.h>

@@ -1,4 +1,6 @@
-/* Ids of messages as names of files: 20 digits, so that they sort as numbers do. */
+/* Ids of messages as names of files: 20 digits, so that they sort as numbers do.
+ *
+ * Context: any thread. */
 #ifndef IPCFS_FS_IDS_H
 #define IPCFS_FS_IDS_H
 

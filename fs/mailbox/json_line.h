@@ -1,7 +1,9 @@
 /* A line of `send.json`: an object that says what to send.
  *
  * Its members: `text`, or `base64` (RFC 4648, section 4, padded); `prio`, from 0 to MSG_N_PRIOS - 1; `headers`, an object of
- * strings. Each may be missing, none may stand twice, and there are no others. */
+ * strings. Each may be missing, none may stand twice, and there are no others.
+ *
+ * Context: any thread; takes a few times the line's length in memory while it reads it. */
 #ifndef IPCFS_FS_JSON_LINE_H
 #define IPCFS_FS_JSON_LINE_H
 

@@ -1,5 +1,7 @@
 /* Files of which each line that is written becomes a message: `send.lines`, whose lines are the messages' bytes, and
- * `send.json`, whose lines say what to send (json_line.h). */
+ * `send.json`, whose lines say what to send (json_line.h).
+ *
+ * Context: a handler; never waits. */
 #ifndef IPCFS_FS_LINES_H
 #define IPCFS_FS_LINES_H
 

@@ -27,7 +27,7 @@ struct mboxes {
 void mboxes_init(struct mboxes *mboxes, struct boxes *boxes, mode_t mode,
                  const struct caller *owner, mboxes_make *make);
 
-/* All names have been removed, and all nodes freed. */
+/* All names have been removed, and all nodes freed. Context: no request is being answered any more. */
 void mboxes_deinit(struct mboxes *mboxes);
 
 /* Ends @box, messages or not, if it is in @mboxes still, and tells the kernel that it is gone.

@@ -1,4 +1,6 @@
-/* The file `owner`: who holds it open for writing owns the mailbox, and takes it along when gone. */
+/* The file `owner`: who holds it open for writing owns the mailbox, and takes it along when gone.
+ *
+ * Context: a handler; never waits. */
 #ifndef IPCFS_FS_OWNER_H
 #define IPCFS_FS_OWNER_H
 

@@ -1,4 +1,6 @@
-/* The directory `queue/`: the waiting messages as files. */
+/* The directory `queue/`: the waiting messages as files.
+ *
+ * Context: handlers; none waits. struct node_ops says what each returns. */
 #ifndef IPCFS_FS_QUEUE_H
 #define IPCFS_FS_QUEUE_H
 

@@ -1,3 +1,5 @@
+/* Who waits is in the list from before its op is given to the engine until its completion has the turn, so that
+ * whoever leaves something of a message finds all who could take it. */
 #include "readers.h"
 
 #include <errno.h>

@@ -5,7 +5,9 @@
  * somebody has taken a message and left something of it, those who wait are called, to look again.
  *
  * The turn is a lock that comes before all others, and the one lock that is held while the kernel is
- * answered: it is asked for by nobody but readers and pollers of this very file. */
+ * answered: it is asked for by nobody but readers and pollers of this very file.
+ *
+ * Context: any thread; only the turn is waited for. */
 #ifndef IPCFS_FS_READERS_H
 #define IPCFS_FS_READERS_H
 

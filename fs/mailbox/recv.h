@@ -1,6 +1,8 @@
 /* The file `recv`: one message, then end of file. In packet mode, message after message.
  *
- * What reads like it but goes on after an end of file (a link's end, a bell) is made of it. */
+ * What reads like it but goes on after an end of file (a link's end, a bell) is made of it.
+ *
+ * Context: a handler; a read that finds no message is parked. */
 #ifndef IPCFS_FS_RECV_H
 #define IPCFS_FS_RECV_H
 
@@ -22,7 +24,7 @@ struct recv_file {
     uint64_t seen;            /* the id of the last message */
 };
 
-/* For struct file_ops, of a file that starts with a struct recv_file. */
+/* For struct file_ops, which says what each returns, of a file that starts with a struct recv_file. */
 void recv_read(struct file *file, fuse_req_t req, size_t size, off_t offset, int flags);
 bool recv_has_unread(struct file *file);
 void recv_close(struct file *file);

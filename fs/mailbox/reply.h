@@ -1,4 +1,6 @@
-/* The directory `reply/`: a file for each open question, to be written with its answer (core/mailbox/call.h). */
+/* The directory `reply/`: a file for each open question, to be written with its answer (core/mailbox/call.h).
+ *
+ * Context: handlers; none waits. struct node_ops says what each returns. */
 #ifndef IPCFS_FS_REPLY_FILE_H
 #define IPCFS_FS_REPLY_FILE_H
 

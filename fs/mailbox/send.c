@@ -1,3 +1,6 @@
+/* A message must come in one WRITE, for a part would be a message too: what is longer than surely comes in one, or
+ * is a later part of a split write, is refused whole. Who finds no room
+ * is parked with the message, which is charged to him by then. */
 #include "send.h"
 
 #include <errno.h>

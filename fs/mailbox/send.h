@@ -1,4 +1,6 @@
-/* The file `send`: one write is one message. */
+/* The file `send`: one write is one message.
+ *
+ * Context: a handler; a message that finds no room is parked. */
 #ifndef IPCFS_FS_SEND_H
 #define IPCFS_FS_SEND_H
 

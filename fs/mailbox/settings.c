@@ -1,3 +1,5 @@
+/* A text of settings is taken whole or not at all. Rings have settings of their own (fs/ring/ring.c), which are
+ * written the same way. */
 #include "settings.h"
 
 #include <errno.h>

@@ -1,4 +1,6 @@
-/* The files `config` and `stat` of a mailbox. */
+/* The files `config` and `stat` of a mailbox.
+ *
+ * Context: a handler; never waits. */
 #ifndef IPCFS_FS_SETTINGS_H
 #define IPCFS_FS_SETTINGS_H
 

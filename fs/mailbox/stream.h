@@ -1,4 +1,6 @@
-/* The files `recv.lines` and `recv.json`: message after message, a line each, without end. */
+/* The files `recv.lines` and `recv.json`: message after message, a line each, without end.
+ *
+ * Context: a handler; a read that finds no message is parked. */
 #ifndef IPCFS_FS_STREAM_H
 #define IPCFS_FS_STREAM_H
 

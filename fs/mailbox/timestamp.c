@@ -1,3 +1,4 @@
+/* The text has one form only, so that texts sort as times do. */
 #include "timestamp.h"
 
 #include <stdio.h>

@@ -1,4 +1,6 @@
-/* Times as people and programs both read them. */
+/* Times as people and programs both read them.
+ *
+ * Context: any thread. */
 #ifndef IPCFS_FS_TIMESTAMP_H
 #define IPCFS_FS_TIMESTAMP_H
 

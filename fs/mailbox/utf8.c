@@ -1,3 +1,5 @@
+/* ASCII is passed eight bytes at a time; what is left is judged by the first byte of each character and what its
+ * second may be. */
 #include "utf8.h"
 
 #include <stdint.h>

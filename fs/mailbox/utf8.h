@@ -1,4 +1,6 @@
-/* What is valid UTF-8 (RFC 3629). */
+/* What is valid UTF-8 (RFC 3629).
+ *
+ * Context: any thread. */
 #ifndef IPCFS_FS_UTF8_H
 #define IPCFS_FS_UTF8_H
 

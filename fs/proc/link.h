@@ -4,7 +4,9 @@
  * use meanwhile (process.h). What is written to an end waits in the inbox of the other: two mailboxes of the
  * engine (core/mailbox/pair.h), with the default limits.
  *
- * Locks: the table's of processes. */
+ * Locks: the table's of processes.
+ *
+ * Context: any thread, where it says nothing else; nothing waits. */
 #ifndef IPCFS_FS_LINK_H
 #define IPCFS_FS_LINK_H
 

@@ -17,7 +17,9 @@
  *
  * Here is one process and what is known of it; processes.h has the table of all, and the thread.
  *
- * Locks: the table's is taken before a mailbox's. No last reference is given back under it. */
+ * Locks: the table's is taken before a mailbox's. No last reference is given back under it.
+ *
+ * Context: any thread, where it says nothing else; nothing waits. */
 #ifndef IPCFS_FS_PROCESS_H
 #define IPCFS_FS_PROCESS_H
 
@@ -115,7 +117,7 @@ bool process_has_ended(struct process *process);
 /* Return: the effective uid of @process; once it has ended, what that was. Context: as process_is_alive. */
 uid_t process_uid(struct process *process);
 
-/* For struct box_kind. */
+/* For struct box_kind, which says what each returns. */
 int process_admit(struct box *box, const struct caller *caller);
 void process_refresh(struct box *box);
 void process_tell_name(struct box *box, char ret_name[MBOX_NAME_BYTES_MAX + 1]);

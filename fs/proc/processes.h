@@ -3,7 +3,9 @@
  * The table holds a reference to those in use. Of the others it knows which were looked at last, and has the
  * kernel forget all but a few: each takes a descriptor.
  *
- * Locks: the table's is taken before a mailbox's. No last reference is given back under it. */
+ * Locks: the table's is taken before a mailbox's. No last reference is given back under it.
+ *
+ * Context: any thread and no lock held, where it says nothing else. */
 #ifndef IPCFS_FS_PROCESSES_H
 #define IPCFS_FS_PROCESSES_H
 
@@ -41,7 +43,7 @@ size_t processes_count(struct processes *processes);
 /* Return: how many links there are. Context: any thread; never waits. */
 size_t processes_count_links(struct processes *processes);
 
-/* For struct box_kind. */
+/* For struct box_kind, which says what each returns. */
 int process_use(struct box *box, uid_t uid);
 void process_notice_end(struct box *box);
 void process_free(struct box *box);

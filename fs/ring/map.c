@@ -1,3 +1,6 @@
+/* A map's node holds a door to the box, as all nodes do, and no memory. What has it open holds the memory, so that
+ * a mapping is charged and named while it can be found; once the last file is closed and the ring has other
+ * memory, the kernel is asked to forget the name. */
 #include "map.h"
 
 #include <errno.h>

@@ -1,3 +1,5 @@
+/* Each daemon's directory has a name of its own, made when the first ring needs it. Who makes one first looks for
+ * those that nobody holds locked, and removes what is in them. */
 #include "ring_dir.h"
 
 #include <dirent.h>

@@ -2,7 +2,10 @@
  * a link to the daemon's descriptors, but one into /dev/shm.
  *
  * The daemon holds a lock on it: one that nobody holds was left behind by a daemon that was killed, and is
- * removed by the next. */
+ * removed by the next.
+ *
+ * Context: any thread; a file system is asked, nobody else waited for. Init and deinit: no request is being
+ * answered. */
 #ifndef IPCFS_FS_RING_DIR_H
 #define IPCFS_FS_RING_DIR_H
 

@@ -1,3 +1,6 @@
+/* How a region is opened depends on what the kernel may do with it: the page cache (no passthrough), the bytes'
+ * own file (passthrough, to read), or the daemon for each read and write and the file for mappings (passthrough,
+ * to write). */
 #include "region.h"
 
 #include <errno.h>

@@ -11,7 +11,9 @@
  * Quota: its size, however it grew, counts for its owner until it is unlinked and nobody has it open, and an
  * empty one with what it costs; so does its descriptor. What is still mapped then can't be seen.
  *
- * Ownership, locks: shm_object.h. */
+ * Ownership, locks: shm_object.h.
+ *
+ * Context: any thread, with no lock held; nothing waits. */
 #ifndef IPCFS_FS_REGION_H
 #define IPCFS_FS_REGION_H
 

@@ -1,3 +1,6 @@
+/* The memfd's times are the region's, for a mapping that writes moves them and nobody tells us; the object's ctime
+ * follows them, and is ahead where a chmod was last. Whether somebody may still write through a mapping a lease
+ * tells: the kernel refuses it while there is one. */
 #include "region_bytes.h"
 
 #include <errno.h>

@@ -1,7 +1,9 @@
 /* The bytes of a region: a memfd, made when it is first needed, for an empty region costs no descriptor until
  * it has a byte or can be mapped. Its times are the region's, because only they move when a mapping writes.
  *
- * Locks: the object's (shm_object.h), held by the caller but where it says otherwise. */
+ * Locks: the object's (shm_object.h), held by the caller but where it says otherwise.
+ *
+ * Context: nothing waits but for the memory's own file. */
 #ifndef IPCFS_FS_REGION_BYTES_H
 #define IPCFS_FS_REGION_BYTES_H
 

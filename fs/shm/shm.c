@@ -1,3 +1,5 @@
+/* The room is its top directory and the table of all names; what is unlinked at the end goes with its last
+ * reference. */
 #include "shm.h"
 
 #include <sys/stat.h>

@@ -4,7 +4,9 @@
  * for what it has changed itself. Only a mapped region's times move without it (region.h).
  *
  * Ownership: each name holds a reference to what it stands for, and the room one to its top directory.
- * Locks: the room's, for all its names, is taken before an object's (shm_object.h). */
+ * Locks: the room's, for all its names, is taken before an object's (shm_object.h).
+ *
+ * Context: any thread; init and deinit: no request is being answered. */
 #ifndef IPCFS_FS_SHM_H
 #define IPCFS_FS_SHM_H
 

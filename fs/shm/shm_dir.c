@@ -1,4 +1,5 @@
-#include "shm_xattr_ops.h"
+/* Each change of names is under the room's lock, and checks again what the kernel had checked before it came here
+ * (is_removed, a name that is there by now). Objects that lose their last name are given back after the lock. */
 #include "shm_dir.h"
 
 #include <errno.h>
@@ -12,6 +13,7 @@
 #include "fs/kernel/reply.h"
 #include "shm_names.h"
 #include "shm_symlink.h"
+#include "shm_xattr_ops.h"
 
 #define DIR_BYTES 1024
 

@@ -3,7 +3,9 @@
  * The kernel has checked before it asks who may, that no directory is moved into itself, and, by the locks
  * that it holds meanwhile, that nobody else changes the same names.
  *
- * Quota: it counts for its owner with what it costs, its name included. */
+ * Quota: it counts for its owner with what it costs, its name included.
+ *
+ * Context: before the first request. */
 #ifndef IPCFS_FS_SHM_DIR_H
 #define IPCFS_FS_SHM_DIR_H
 

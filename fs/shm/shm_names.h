@@ -2,7 +2,9 @@
  * that an empty one costs next to nothing.
  *
  * Ownership: a name holds a reference to its object and one to its directory.
- * Locks: the room's, held by the caller. It is taken before an object's. */
+ * Locks: the room's, held by the caller. It is taken before an object's.
+ *
+ * Context: init and deinit: no request is being answered; the others: under the room's lock. */
 #ifndef IPCFS_FS_SHM_NAMES_H
 #define IPCFS_FS_SHM_NAMES_H
 

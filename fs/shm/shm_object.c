@@ -1,3 +1,5 @@
+/* What an object counts is one sum (cost), charged anew at each change before it is made; a chown moves it. The
+ * descriptor of a region counts beside it. */
 #include "shm_object.h"
 
 #include <errno.h>

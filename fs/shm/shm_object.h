@@ -6,7 +6,9 @@
  * last reference does: what is unlinked and still open counts.
  *
  * Ownership: counted by references, of names, nodes and open files.
- * Locks: the object's is taken after the room's; the quota's is a leaf. */
+ * Locks: the object's is taken after the room's; the quota's is a leaf.
+ *
+ * Context: any thread, with no lock held where it does not say "under lock"; nothing waits. */
 #ifndef IPCFS_FS_SHM_OBJECT_H
 #define IPCFS_FS_SHM_OBJECT_H
 
@@ -50,6 +52,7 @@ int shm_object_init(struct shm_object *object, struct kernel *kernel, const stru
 /* For a kind's free. */
 void shm_object_deinit(struct shm_object *object);
 
+/* Return: @object, with a reference more. */
 struct shm_object *shm_object_ref(struct shm_object *object);
 void shm_object_unref(struct shm_object *object);
 
@@ -77,7 +80,7 @@ void shm_object_touch(struct shm_object *object);
  * thread; it waits for nothing. */
 void shm_object_invalidate(struct shm_object *object);
 
-/* For struct node_ops. */
+/* For struct node_ops, which says what each returns. */
 void shm_object_getattr(struct node *node, struct stat *ret_attr);
 int shm_object_setattr(struct node *node, const struct node_change *change);
 void shm_object_release(struct node *node);

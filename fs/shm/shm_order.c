@@ -1,3 +1,5 @@
+/* Places are in an array by position, with gaps where names went, which are closed when they are more than half.
+ * So a name is found by its position in as many steps as the array has bits. */
 #include "shm_order.h"
 
 #include <errno.h>

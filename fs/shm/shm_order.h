@@ -1,7 +1,9 @@
 /* The names of one directory in the order in which they were made, each at a position that it keeps: so who
  * lists the directory piece by piece meets each name that stays exactly once, whatever comes and goes.
  *
- * Locks: the room's (shm_names.h). */
+ * Locks: the room's (shm_names.h).
+ *
+ * Context: under the room's lock. */
 #ifndef IPCFS_FS_SHM_ORDER_H
 #define IPCFS_FS_SHM_ORDER_H
 

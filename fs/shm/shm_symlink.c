@@ -1,3 +1,4 @@
+/* The target is behind the struct, and never changes. */
 #include "shm_symlink.h"
 
 #include <errno.h>

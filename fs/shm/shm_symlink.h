@@ -1,4 +1,6 @@
-/* A symbolic link in shm/, to wherever one likes. It counts for its owner. */
+/* A symbolic link in shm/, to wherever one likes. It counts for its owner.
+ *
+ * Context: a handler; never waits. */
 #ifndef IPCFS_FS_SHM_SYMLINK_H
 #define IPCFS_FS_SHM_SYMLINK_H
 

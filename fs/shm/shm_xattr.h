@@ -1,7 +1,9 @@
 /* Extended attributes of what is in shm/: those of users (user.*), as tmpfs keeps them. Of other kinds there
  * are none.
  *
- * Ownership: embedded in a struct shm_object, whose lock guards them, and whose owner they count for. */
+ * Ownership: embedded in a struct shm_object, whose lock guards them, and whose owner they count for.
+ *
+ * Context: under the object's lock. */
 #ifndef IPCFS_FS_SHM_XATTR_H
 #define IPCFS_FS_SHM_XATTR_H
 

@@ -4,7 +4,7 @@
 
 #include "fs/kernel/node.h"
 
-/* For struct node_ops, of a node whose object is a struct shm_object. */
+/* For struct node_ops, which says what each returns, of a node whose object is a struct shm_object. */
 int shm_xattr_set(struct node *node, const char *name, const char *value, size_t size, int flags);
 int shm_xattr_get(struct node *node, const char *name, char **ret_value, size_t *ret_size);
 int shm_xattr_list(struct node *node, char **ret_names, size_t *ret_size);
