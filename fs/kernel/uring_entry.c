@@ -132,6 +132,13 @@ void entry_drop(struct entry *entry)
     entry->n_dirty_bytes = 0;
 }
 
+/* Return: whether the kernel asks this of open regular files alone. */
+static bool is_of_file(uint32_t opcode)
+{
+    return opcode == FUSE_READ || opcode == FUSE_WRITE || opcode == FUSE_FLUSH ||
+           opcode == FUSE_SETLKW;
+}
+
 struct fuse_in_header *entry_request(struct entry *entry)
 {
     const struct uring_header *header = entry->header;
@@ -145,6 +152,7 @@ struct fuse_in_header *entry_request(struct entry *entry)
     note_use(entry, header->payload_bytes);
     entry->unique = in.unique;
     entry->tid = (pid_t)in.pid;
+    entry->file_node = is_of_file(in.opcode) ? in.nodeid : 0;
     entry->commit_id = header->commit_id;
     entry->generation++;
     in.unique = entry_id(entry);

@@ -49,6 +49,8 @@ struct entry {
     pid_t tid;     /* who waits; 0: not in sight */
     bool is_fresh; /* nobody has looked whether an interrupt got lost */
     LIST_ENTRY(entry) fresh_link;
+    uint64_t file_node; /* the file's that it waits in; 0: it may be no file */
+    LIST_ENTRY(entry) file_link;
     UT_hash_handle hh; /* by unique */
 };
 

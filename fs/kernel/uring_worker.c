@@ -169,6 +169,8 @@ static void park(struct uring_worker *worker, struct entry *entry)
     entry->state = ENTRY_PARKED;
     entry->is_fresh = true;
     LIST_INSERT_HEAD(&worker->fresh, entry, fresh_link);
+    if (entry->file_node)
+        LIST_INSERT_HEAD(&worker->parked_files, entry, file_link);
     HASH_ADD(hh, worker->parked, unique, sizeof(entry->unique), entry);
 }
 
@@ -178,6 +180,8 @@ static void unpark(struct uring_worker *worker, struct entry *entry)
     if (entry->is_fresh)
         LIST_REMOVE(entry, fresh_link);
     entry->is_fresh = false;
+    if (entry->file_node)
+        LIST_REMOVE(entry, file_link);
     if (hash_added(entry, hh))
         HASH_DEL(worker->parked, entry);
     entry->hh.tbl = NULL;
@@ -186,6 +190,7 @@ static void unpark(struct uring_worker *worker, struct entry *entry)
 /* Lets interrupts find @entry, whose handler has returned, if it is not answered yet. */
 static void park_unanswered(struct uring_worker *worker, struct entry *entry)
 {
+    uint64_t file_node = entry->file_node;
     bool is_parked;
 
     pthread_mutex_lock(&worker->lock);
@@ -193,6 +198,8 @@ static void park_unanswered(struct uring_worker *worker, struct entry *entry)
     if (is_parked)
         park(worker, entry);
     pthread_mutex_unlock(&worker->lock);
+    if (is_parked && file_node)
+        atomic_store(&worker->uring->file_node, file_node);
     if (is_parked && !atomic_exchange(&worker->uring->has_fresh, true))
         watcher_wake(worker->uring);
 }
@@ -207,6 +214,7 @@ static void take_kick(struct uring_worker *worker, struct entry *entry)
     entry_write_answer(entry, &iov, 1);
     commit(worker, entry);
     entry->queue->kick = entry;
+    worker->wants_kicks = true;
     io_uring_submit(&worker->ring);
 }
 
@@ -247,38 +255,7 @@ void worker_answer(struct entry *entry, const struct iovec *iov, int count)
         hand(entry);
 }
 
-/* Has the kernel send a request to the queue of this processor, which nobody waits for. */
-static void kick(struct uring_worker *worker)
-{
-    struct {
-        struct fuse_out_header header;
-        struct fuse_notify_retrieve_out out;
-    } message = {
-        .header = { .len = sizeof(message), .error = FUSE_NOTIFY_RETRIEVE },
-        .out = { .notify_unique = KICK_UNIQUE, .nodeid = FUSE_ROOT_ID },
-    };
-
-    /* Without the mount there is nobody who waits. */
-    if (write(worker->uring->fd, &message, sizeof(message)) < 0)
-        errno = 0;
-}
-
 /* --- Workers --- */
-
-static bool pin(struct uring *uring, int cpu)
-{
-    cpu_set_t *cpus = CPU_ALLOC(uring->n_queues);
-    size_t n_bytes = CPU_ALLOC_SIZE(uring->n_queues);
-    bool is_pinned;
-
-    if (!cpus)
-        return false;
-    CPU_ZERO_S(n_bytes, cpus);
-    CPU_SET_S((size_t)cpu, n_bytes, cpus);
-    is_pinned = pthread_setaffinity_np(pthread_self(), n_bytes, cpus) == 0;
-    CPU_FREE(cpus);
-    return is_pinned;
-}
 
 static void set_progress(struct uring_worker *worker, enum worker_progress progress, int error)
 {
@@ -352,6 +329,7 @@ static struct uring_worker *make_worker(struct uring *uring, int cpu)
     TAILQ_INIT(&worker->dirty);
     LIST_INIT(&worker->fresh);
     LIST_INIT(&worker->aged);
+    LIST_INIT(&worker->parked_files);
     entries_init(&worker->entries, uring->payload_bytes);
     return worker;
 }
@@ -381,13 +359,19 @@ int worker_start(struct uring *uring, int cpu, struct uring_worker **ret_worker)
     return 0;
 }
 
+/* Return: whether a worker may run on processor @cpu. */
+static bool may_run_on(const struct uring *uring, unsigned int cpu)
+{
+    return CPU_ISSET_S(cpu, uring->cpus_bytes, uring->cpus);
+}
+
 /* The queue's first request has come: its processor is in use. */
 static void give_own_worker(struct uring *uring, struct uring_queue *queue)
 {
     struct uring_worker *worker;
 
     queue->is_settled = true;
-    if (CPU_ISSET_S((size_t)queue->id, uring->cpus_bytes, uring->cpus))
+    if (may_run_on(uring, queue->id))
         worker_start(uring, queue->id, &worker);
 }
 
@@ -410,7 +394,19 @@ static void refuse(struct uring_worker *worker)
     io_uring_submit(&worker->ring);
 }
 
-/* The shared worker: puts an entry into each queue. Return: 0; a negative errno. */
+static void want_kick(struct uring_worker *worker, struct uring_queue *queue)
+{
+    queue->wants_kick = true;
+    worker->wants_kicks = true;
+}
+
+/* Return: how many entries the shared worker puts into a queue before there is a request. */
+static unsigned int n_first_entries(const struct uring *uring, unsigned int queue)
+{
+    return may_run_on(uring, queue) ? 1 : N_FREE_MIN_ELSEWHERE;
+}
+
+/* The shared worker: puts entries into each queue. Return: 0; a negative errno. */
 static int begin_all(struct uring_worker *worker)
 {
     struct uring *uring = worker->uring;
@@ -426,7 +422,7 @@ static int begin_all(struct uring_worker *worker)
         return -ECANCELED;
     entries_init(&worker->entries, uring->payload_bytes);
     for (unsigned int i = 0; i < uring->n_queues && r == 0; i++)
-        r = add_entries(worker, &uring->queues[i], 1) ? 0 : -ENOMEM;
+        r = add_entries(worker, &uring->queues[i], n_first_entries(uring, i)) ? 0 : -ENOMEM;
     if (r == 0)
         r = submit_entries(worker);
     if (r < 0)
@@ -444,6 +440,7 @@ static int begin_one(struct uring_worker *worker)
 
     queue->n_free = 0;
     queue->worker = worker;
+    want_kick(worker, queue);
     r = add_entries(worker, queue, N_ADDED) ? submit_entries(worker) : -ENOMEM;
     if (r < 0)
         queue->worker = shared;
@@ -471,7 +468,7 @@ static void replenish(struct uring_worker *worker, struct uring_queue *queue)
 
     if (queue->n_free >= (is_elsewhere ? N_FREE_MIN_ELSEWHERE : N_FREE_MIN))
         return;
-    queue->wants_kick = true;
+    want_kick(worker, queue);
     add_entries(worker, queue, is_elsewhere ? N_ADDED_ELSEWHERE : N_ADDED);
 }
 
@@ -489,27 +486,104 @@ static void take_entry(struct uring_worker *worker, struct entry *entry, int err
     entry->state = ENTRY_BUSY;
     if (queue->kick == entry) {
         queue->kick = NULL;
-        queue->wants_kick = true;
+        want_kick(worker, queue);
     }
     if (!queue->is_settled && worker->cpu < 0)
         give_own_worker(worker->uring, queue);
     if (queue->worker == worker)
         replenish(worker, queue);
-    if (!atomic_load_explicit(&worker->uring->is_quiesced, memory_order_acquire))
-        handle(worker, entry);
+    if (atomic_load_explicit(&worker->uring->is_quiesced, memory_order_acquire))
+        return;
+    handle(worker, entry);
+    /* It may have wanted to kick for those that came with this one, and known no file. */
+    if (queue->worker != worker)
+        worker_wake(queue->worker);
 }
 
-/* The queue of the processor that @worker runs on alone: sees to requests that found no entry. */
-static void kick_if_wanted(struct uring_worker *worker)
+static bool pin(struct uring *uring, int cpu)
 {
-    struct uring_queue *queue = &worker->uring->queues[worker->cpu];
+    cpu_set_t *cpus = CPU_ALLOC(uring->n_queues);
+    size_t n_bytes = CPU_ALLOC_SIZE(uring->n_queues);
+    bool is_pinned;
 
+    if (!cpus)
+        return false;
+    CPU_ZERO_S(n_bytes, cpus);
+    CPU_SET_S((size_t)cpu, n_bytes, cpus);
+    is_pinned = pthread_setaffinity_np(pthread_self(), n_bytes, cpus) == 0;
+    CPU_FREE(cpus);
+    return is_pinned;
+}
+
+/* Asks the kernel for nothing of what it has of file @node. Return: whether it will answer. */
+static bool retrieve_nothing(struct uring *uring, uint64_t node)
+{
+    struct {
+        struct fuse_out_header header;
+        struct fuse_notify_retrieve_out out;
+    } message = {
+        .header = { .len = sizeof(message), .error = FUSE_NOTIFY_RETRIEVE },
+        .out = { .notify_unique = KICK_UNIQUE, .nodeid = node },
+    };
+
+    return write(uring->fd, &message, sizeof(message)) == sizeof(message);
+}
+
+/* Has the kernel send a request that nobody waits for to the queue of the processor that this thread runs on: an
+ * answer of its own. It must be about a file that it knows, as it knows one in which somebody waits.
+ * Return: whether it does; else nobody waits in a file, and so requests will be answered before long. */
+static bool kick(struct uring_worker *worker)
+{
+    const struct entry *entry;
+    uint64_t node = 0;
+
+    pthread_mutex_lock(&worker->lock);
+    entry = LIST_FIRST(&worker->parked_files);
+    if (entry)
+        node = entry->file_node;
+    pthread_mutex_unlock(&worker->lock);
+    if (node && retrieve_nothing(worker->uring, node))
+        return true;
+    node = atomic_load(&worker->uring->file_node);
+    return node && retrieve_nothing(worker->uring, node);
+}
+
+/* The shared worker goes there for a moment, if it may. Return: as kick. */
+static bool kick_elsewhere(struct uring_worker *worker, const struct uring_queue *queue)
+{
+    struct uring *uring = worker->uring;
+    bool is_done;
+
+    if (!pin(uring, queue->id))
+        return true;
+    is_done = kick(worker);
+    pthread_setaffinity_np(pthread_self(), uring->cpus_bytes, uring->cpus);
+    return is_done;
+}
+
+/* Sees to requests that found no entry in @queue, whose worker this is. */
+static void kick_if_wanted(struct uring_worker *worker, struct uring_queue *queue)
+{
     queue->kick = NULL;
     if (!queue->wants_kick)
         return;
     queue->wants_kick = false;
     io_uring_submit(&worker->ring);
-    kick(worker);
+    if (!(worker->cpu == queue->id ? kick(worker) : kick_elsewhere(worker, queue)))
+        want_kick(worker, queue);
+}
+
+static void kick_all_wanted(struct uring_worker *worker)
+{
+    struct uring *uring = worker->uring;
+
+    if (!worker->wants_kicks)
+        return;
+    worker->wants_kicks = false;
+    for (unsigned int i = 0; i < uring->n_queues; i++) {
+        if (uring->queues[i].worker == worker)
+            kick_if_wanted(worker, &uring->queues[i]);
+    }
 }
 
 static void take_completions(struct uring_worker *worker)
@@ -549,8 +623,7 @@ static void serve(struct uring_worker *worker)
         take_completions(worker);
         trim(worker);
         notice_quiescence(worker);
-        if (worker->cpu >= 0)
-            kick_if_wanted(worker);
+        kick_all_wanted(worker);
         io_uring_submit_and_wait(&worker->ring, 1);
     }
     take_completions(worker);

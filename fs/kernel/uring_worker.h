@@ -53,12 +53,14 @@ struct uring_worker {
     struct entry_stack dirty; /* entries that are free and have memory, the last used first */
     size_t n_dirty;
     size_t n_dirty_bytes;
+    bool wants_kicks; /* one of its queues does, or has had one */
     pthread_mutex_t lock;
     /* Under lock: */
-    struct entry_list handed; /* answered by others */
-    struct entry *parked;     /* by unique */
-    struct entry_set fresh;   /* parked since the watcher came by */
-    struct entry_set aged;    /* parked before that, and not looked at yet */
+    struct entry_list handed;      /* answered by others */
+    struct entry *parked;          /* by unique */
+    struct entry_set fresh;        /* parked since the watcher came by */
+    struct entry_set aged;         /* parked before that, and not looked at yet */
+    struct entry_set parked_files; /* parked in a file that the kernel knows for as long */
     /* Under the uring's lock: */
     enum worker_progress progress;
     int error;
@@ -80,6 +82,8 @@ struct uring {
     _Atomic bool is_quiesced;
     _Atomic bool is_ended;
     _Atomic bool has_fresh; /* the watcher has something to do */
+    _Atomic uint64_t
+        file_node; /* the last in which somebody waited; the kernel may know it still */
     pthread_mutex_t lock;
     pthread_cond_t progressed;
     pthread_cond_t watch;
