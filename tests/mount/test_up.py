@@ -12,6 +12,22 @@ from harness import BOB, IPCFS, Mount, daemons_on, mount_line, mount_point, run,
 UP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../tools/up")
 
 
+SWITCH = "/sys/module/fuse/parameters/enable_uring"
+
+
+@pytest.fixture(autouse=True)
+def switch_as_it_was():
+    """It is the machine's, and root's mounts switch it on."""
+    if not os.path.exists(SWITCH):
+        yield None
+        return
+    with open(SWITCH, encoding="ascii") as switch:
+        before = switch.read()
+    yield SWITCH
+    with open(SWITCH, "w", encoding="ascii") as switch:
+        switch.write(before)
+
+
 @pytest.fixture
 def tree(tmp_path):
     for name in ("tools", "build/fs", "bin"):
@@ -84,3 +100,16 @@ def test_mount_of_another_user_is_left_alone(up, users_may_mount):
     assert done.returncode == 1 and mount.path in done.stderr
     assert mount_line(mount.path)
     assert mount.process.poll() is None
+
+
+def test_switches_io_uring_on_and_says_so(up, point, switch_as_it_was):
+    if not switch_as_it_was:
+        pytest.skip("this kernel's FUSE has no io_uring")
+    with open(SWITCH, "w", encoding="ascii") as switch:
+        switch.write("N")
+    assert f"switched on FUSE over io_uring ({SWITCH})" in up(point).stdout
+    with open(SWITCH, encoding="ascii") as switch:
+        assert switch.read() == "Y\n"
+    with open(os.path.join(point, ".ipcfs/version"), encoding="ascii") as version:
+        assert "transport=uring\n" in version.read()
+    assert "switched on" not in up(point).stdout
