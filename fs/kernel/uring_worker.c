@@ -580,6 +580,11 @@ static void kick_all_wanted(struct uring_worker *worker)
     if (!worker->wants_kicks)
         return;
     worker->wants_kicks = false;
+    if (worker->cpu >= 0) {
+        kick_if_wanted(worker, &uring->queues[worker->cpu]);
+        return;
+    }
+    /* Only the shared worker looks at others' queues: their workers change while it waits. */
     for (unsigned int i = 0; i < uring->n_queues; i++) {
         if (uring->queues[i].worker == worker)
             kick_if_wanted(worker, &uring->queues[i]);

@@ -196,6 +196,7 @@ def test_crowd_that_comes_at_once_is_let_in(own):
     assert sorted(int(reader.result()) for reader in readers) == list(range(n))
 
 
+@pytest.mark.skipif(harness.SLOW > 1, reason="a sanitizer has memory of its own")
 def test_memory_returns_when_those_who_waited_have_gone(own):
     n = 400
     box = own.box()
