@@ -167,6 +167,7 @@ int transport_new(struct fuse_session *session, enum transport_choice choice,
         .ended = on_dev_ended,
         .arg = transport,
     };
+    dev_init(&transport->dev);
     pthread_mutex_init(&transport->lock, NULL);
     pthread_cond_init(&transport->ended, NULL);
     the_transport = transport;
@@ -270,6 +271,7 @@ void transport_free(struct transport *transport)
     if (!transport)
         return;
     uring_free(transport->uring);
+    dev_deinit(&transport->dev);
     atomic_store_explicit(&is_over_uring, false, memory_order_relaxed);
     pthread_cond_destroy(&transport->ended);
     pthread_mutex_destroy(&transport->lock);
