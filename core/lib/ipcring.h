@@ -21,6 +21,10 @@
  * handle or dies; others get -EBUSY. So it is with one consumer. A process that executes another program
  * lives on: it closes its handles before.
  *
+ * In a ring whose consumers each see everything (consumers=each) every handle has a position of its own, and sees what is
+ * published after it was opened. Producers don't wait for it: when it was overtaken the next consume says -EOVERFLOW,
+ * once, ipcring_missed() how many messages that are in all, and the one after that goes on with the oldest there is.
+ *
  * Other processes may write into the map at any time: the library copies what it decides on, but
  * what a pointer from ipcring_peek shows may change under the reader's eyes. Where the map's memory is not
  * sealed, they may truncate it: who touches it then gets SIGBUS. */
@@ -68,7 +72,8 @@ int ipcring_try_produce(struct ipcring *ring, const void *data, size_t n_bytes);
 int ipcring_produce(struct ipcring *ring, const void *data, size_t n_bytes, int64_t timeout_ns);
 
 /* Takes the next message into @data, which holds @max_bytes; those may change also on failure.
- * Return: its length; -EMSGSIZE: it is longer, and stays; -EAGAIN: empty; -EBUSY.
+ * Return: its length; -EMSGSIZE: it is longer, and stays; -EAGAIN: empty; -EBUSY; -EOVERFLOW: messages were missed, and the
+ * next ones are there.
  * Context: never blocks. */
 int ipcring_try_consume(struct ipcring *ring, void *data, size_t max_bytes);
 
@@ -106,7 +111,7 @@ int ipcring_commit(struct ipcring *ring, size_t n_bytes);
 void ipcring_cancel(struct ipcring *ring);
 
 /* Shows the next message where it lies, with one consumer: *@ret_data, valid until ipcring_release.
- * Return: its length; as ipcring_consume; -EOPNOTSUPP: the ring has many consumers. */
+ * Return: its length; as ipcring_consume; -EOPNOTSUPP: the ring has many consumers, or each sees everything. */
 int ipcring_peek(struct ipcring *ring, const void **ret_data, int64_t timeout_ns);
 
 /* Takes the message that was shown. Return: 0; -EINVAL: none was. */
@@ -129,9 +134,9 @@ int ipcring_arm(struct ipcring *ring, unsigned int event, uint32_t **ret_word, u
 struct ipcring_stat {
     uint32_t slots;
     uint32_t slot_bytes;
-    uint32_t flags; /* IPCRING_ONE_* of ring_abi.h */
-    uint64_t head;  /* positions; their difference is what waits */
-    uint64_t tail;
+    uint32_t flags;     /* IPCRING_ONE_*, IPCRING_EACH_CONSUMER of ring_abi.h */
+    uint64_t head;      /* positions; their difference is what waits */
+    uint64_t tail;      /* where each sees everything: this handle's */
     uint64_t n_sleeps;  /* of this handle: how often it slept */
     uint64_t n_wakes;   /* how often it woke others */
     uint64_t n_rescues; /* how often it slept to the end though something was there */
@@ -139,6 +144,10 @@ struct ipcring_stat {
 };
 
 void ipcring_get_stat(const struct ipcring *ring, struct ipcring_stat *ret_stat);
+
+/* Return: how many messages this handle has missed because it was overtaken, where each sees everything; places that
+ * dead producers left are counted with them. Since version 1.1. */
+uint64_t ipcring_missed(const struct ipcring *ring);
 
 #ifdef __cplusplus
 }

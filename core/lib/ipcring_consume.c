@@ -253,11 +253,15 @@ static unsigned int consume_at_hand(struct ipcring *ring, struct ipcring_msg *ms
 
 int ipcring_try_consume(struct ipcring *ring, void *data, size_t max_bytes)
 {
+    if (__builtin_expect(ring->each, 0))
+        return ipcring_each_consume(ring, data, max_bytes, 0);
     return consume(ring, data, max_bytes, 0);
 }
 
 int ipcring_consume(struct ipcring *ring, void *data, size_t max_bytes, int64_t timeout_ns)
 {
+    if (__builtin_expect(ring->each, 0))
+        return ipcring_each_consume(ring, data, max_bytes, timeout_ns);
     return consume(ring, data, max_bytes, timeout_ns);
 }
 
@@ -270,6 +274,8 @@ int ipcring_consume_batch(struct ipcring *ring, struct ipcring_msg *msgs, unsign
         return -EINVAL;
     if (n > BATCH_MAX)
         n = BATCH_MAX;
+    if (ring->each)
+        return ipcring_each_consume_batch(ring, msgs, n, timeout_ns);
     count = consume_at_hand(ring, msgs, n);
     if (count > 0)
         return (int)count;

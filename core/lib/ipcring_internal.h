@@ -5,6 +5,7 @@
  *
  *   ipcring_open.c      open, close, statistics
  *   ipcring_produce.c   claim, fill and publish    ipcring_consume.c   take, peek and release
+ *   ipcring_each.c      consume where each sees everything
  *   ipcring_wait.c      spin, sleep and wake
  *   ipcring_peers.c     roles, and what dead peers leave behind
  *   ring_os.c           system calls
@@ -55,8 +56,9 @@ struct ipcring {
     /* What the common case needs. */
     uint64_t next_head; /* one producer: the true head; the shared one follows it */
     struct run put;     /* one producer: free, from next_head */
-    uint64_t next_tail; /* one consumer: the true tail, and the shared one */
-    struct run get;     /* one consumer: to be looked at, from next_tail */
+    uint64_t
+        next_tail;  /* one consumer: the true tail, and the shared one; each: this one's position */
+    struct run get; /* one consumer: to be looked at, from next_tail */
     char *slots;
     uint64_t mask; /* n_slots - 1 */
     size_t slot_bytes;
@@ -77,6 +79,7 @@ struct ipcring {
     bool slips;         /* waits for so many while messages flow */
     bool one_producer;
     bool one_consumer;
+    bool each;        /* each consumer sees everything: one_consumer is false */
     bool no_fence;    /* H: this process is registered with membarrier */
     bool is_producer; /* holds the role of the one producer */
     bool is_consumer; /* of the one consumer */
@@ -97,6 +100,7 @@ struct ipcring {
     uint64_t judge_at_ns;
     uint64_t slipped_at; /* where tail was when that was last tried */
     uint64_t slip_flow;  /* after so many messages it is tried again */
+    uint64_t n_missed;   /* each: because it was overtaken */
 
     uint64_t spin_ns;
     void *mapped; /* to be unmapped; NULL: the caller's */
@@ -190,6 +194,23 @@ static inline void store_and_wake(struct ipcring *ring, _Atomic uint64_t *word, 
         ipcring_wake_all(ring, waiters);
 }
 
+/* --- Where each sees everything: ipcring_each.c --- */
+
+/* Return: whether the payload that was copied of @slot, whose word was @word, is whole. */
+static inline bool is_whole(_Atomic uint64_t *slot, uint64_t word)
+{
+    atomic_thread_fence(memory_order_acquire); /* P */
+    /* Relaxed: the fence orders it. */
+    return atomic_load_explicit(slot, memory_order_relaxed) == word;
+}
+
+/* As ipcring_consume. Context: waits as @timeout_ns says. */
+int ipcring_each_consume(struct ipcring *ring, void *data, size_t max_bytes, int64_t timeout_ns);
+
+/* As ipcring_consume_batch. Context: waits as @timeout_ns says. */
+int ipcring_each_consume_batch(struct ipcring *ring, struct ipcring_msg *msgs, unsigned int n,
+                               int64_t timeout_ns);
+
 /* --- Peers: ipcring_peers.c --- */
 
 /* Takes the role of the one producer or consumer, from a dead holder too.
@@ -246,7 +267,7 @@ enum look {
     LOOK_FULL,
     LOOK_SKIPPED,
     LOOK_CLAIMED,
-    LOOK_ODD, /* others have consumed it meanwhile; or it is damaged */
+    LOOK_ODD, /* others have consumed it meanwhile, or each: it was overtaken; or it is damaged */
 };
 
 static inline enum look look(const struct ipcring *ring, uint64_t pos, uint64_t *ret_word)
@@ -265,7 +286,10 @@ static inline enum look look(const struct ipcring *ring, uint64_t pos, uint64_t 
     case IPCRING_SKIP:
         return LOOK_SKIPPED;
     case IPCRING_CLAIMED:
-        return ring->one_producer ? LOOK_ODD : LOOK_CLAIMED;
+        if (!ring->one_producer)
+            return LOOK_CLAIMED;
+        /* Each: whoever has its role fills it, or its successor does. */
+        return ring->each ? LOOK_EMPTY : LOOK_ODD;
     default:
         return LOOK_ODD;
     }
@@ -273,7 +297,7 @@ static inline enum look look(const struct ipcring *ring, uint64_t pos, uint64_t 
 
 static inline uint64_t load_tail(const struct ipcring *ring)
 {
-    return ring->one_consumer && ring->is_consumer
+    return ring->each || (ring->one_consumer && ring->is_consumer)
                ? ring->next_tail
                : atomic_load_explicit(ring->tail, memory_order_acquire); /* N */
 }

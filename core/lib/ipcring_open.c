@@ -14,8 +14,17 @@
 
 #include "ipcring_daemon.h"
 
+/* Return: whether a ring of @version can have @flags. */
+static bool are_flags_of(uint32_t version, uint32_t flags)
+{
+    if (version == IPCRING_VERSION_EACH)
+        return (flags & ~IPCRING_ONE_PRODUCER) == IPCRING_EACH_CONSUMER;
+    return version == IPCRING_VERSION && !(flags & ~IPCRING_FLAGS);
+}
+
 static int read_geometry(struct ipcring *ring, void *map, size_t n_bytes)
 {
+    uint32_t version;
     uint32_t slots;
     uint32_t slot_bytes;
     uint32_t flags;
@@ -27,14 +36,12 @@ static int read_geometry(struct ipcring *ring, void *map, size_t n_bytes)
         IPCRING_MAGIC) /* J */
         return -EPROTO;
     /* Relaxed from here: J ordered them. Each is loaded once. */
-    if (atomic_load_explicit(ring_u32(map, IPCRING_AT_VERSION), memory_order_relaxed) !=
-        IPCRING_VERSION)
-        return -EPROTO;
+    version = atomic_load_explicit(ring_u32(map, IPCRING_AT_VERSION), memory_order_relaxed);
     flags = atomic_load_explicit(ring_u32(map, IPCRING_AT_FLAGS), memory_order_relaxed);
     slots = atomic_load_explicit(ring_u32(map, IPCRING_AT_SLOTS), memory_order_relaxed);
     slot_bytes = atomic_load_explicit(ring_u32(map, IPCRING_AT_SLOT_BYTES), memory_order_relaxed);
     at = atomic_load_explicit(ring_u64(map, IPCRING_AT_SLOTS_OFFSET), memory_order_relaxed);
-    if (flags & ~IPCRING_FLAGS || slots < IPCRING_SLOTS_MIN || slots > IPCRING_SLOTS_MAX ||
+    if (!are_flags_of(version, flags) || slots < IPCRING_SLOTS_MIN || slots > IPCRING_SLOTS_MAX ||
         (slots & (slots - 1)) != 0 || slot_bytes < IPCRING_SLOT_BYTES_MIN ||
         slot_bytes > IPCRING_SLOT_BYTES_MAX || slot_bytes % 8 != 0)
         return -EPROTO;
@@ -48,6 +55,7 @@ static int read_geometry(struct ipcring *ring, void *map, size_t n_bytes)
     ring->message_bytes = slot_bytes - IPCRING_WORD_BYTES;
     ring->one_producer = flags & IPCRING_ONE_PRODUCER;
     ring->one_consumer = flags & IPCRING_ONE_CONSUMER;
+    ring->each = flags & IPCRING_EACH_CONSUMER;
     ring->stat = (struct ipcring_stat){ .slots = slots, .slot_bytes = slot_bytes, .flags = flags };
     return 0;
 }
@@ -92,6 +100,8 @@ int ipcring_attach(void *map, size_t n_bytes, struct ipcring **ret_ring)
     ipcring_wait_init(ring);
     ring->no_fence = ipcring_os_register_membarrier();
     identify(ring, map);
+    if (ring->each)
+        ring->next_tail = ipcring_begin(ring);
     *ret_ring = ring;
     return 0;
 }
@@ -153,9 +163,16 @@ size_t ipcring_message_bytes(const struct ipcring *ring)
 void ipcring_get_stat(const struct ipcring *ring, struct ipcring_stat *ret_stat)
 {
     *ret_stat = ring->stat;
-    ret_stat->tail = atomic_load_explicit(ring->tail, memory_order_relaxed);
+    ret_stat->tail = ring->each ? ring->next_tail
+                                : atomic_load_explicit(ring->tail, memory_order_relaxed);
     ret_stat->head = atomic_load_explicit(ring->head, memory_order_relaxed);
     /* Head may stay behind for a moment, or for good where its producer died. */
-    if (ret_stat->head - ret_stat->tail > ring->n_slots)
+    if (ring->each ? ret_stat->head - ret_stat->tail > UINT64_MAX / 2
+                   : ret_stat->head - ret_stat->tail > ring->n_slots)
         ret_stat->head = ret_stat->tail;
+}
+
+uint64_t ipcring_missed(const struct ipcring *ring)
+{
+    return ring->n_missed;
 }

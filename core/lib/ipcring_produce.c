@@ -31,7 +31,8 @@ static inline void take_line(const char *p)
 static __attribute__((noinline)) void aim_put(struct ipcring *ring)
 {
     ring->put = run_from(ring, ring->next_head,
-                         ring->n_slots - (ring->next_head - ring->seen_tail));
+                         ring->each ? ring->n_slots
+                                    : ring->n_slots - (ring->next_head - ring->seen_tail));
 }
 
 /* --- The one producer --- */
@@ -118,12 +119,20 @@ static bool pass_skipped(struct ipcring *ring)
     enum look what;
     uint64_t word;
 
-    if (ring->one_consumer)
+    if (ring->one_consumer || ring->each)
         return false;
     what = look(ring, pos, &word);
     if (what == LOOK_CLAIMED && ipcring_unblock(ring, pos, word))
         what = LOOK_SKIPPED;
     return what == LOOK_SKIPPED && move_shared_tail(ring, pos, pos + 1);
+}
+
+/* Where each sees everything: @word, of the last lap, is in the way of @pos only while it is a claim. Return: 0; -EAGAIN. */
+static int check_passable(struct ipcring *ring, uint64_t pos, uint64_t word)
+{
+    if (ipcring_word_state(word) != IPCRING_CLAIMED)
+        return 0;
+    return ipcring_unblock(ring, pos - ring->n_slots, word) ? 0 : -EAGAIN;
 }
 
 /* Claims the slot at head, against other producers. Return: 0 and the reservation; -EAGAIN; -EPROTO. */
@@ -144,7 +153,7 @@ static int claim(struct ipcring *ring)
             continue;
         }
         if (ahead == IPCRING_LAP_MASK)
-            r = check_space(ring, pos);
+            r = ring->each ? check_passable(ring, pos, word) : check_space(ring, pos);
         if (r == -EAGAIN && pass_skipped(ring))
             continue;
         if (r == -EAGAIN)
@@ -174,6 +183,16 @@ static int claim(struct ipcring *ring)
 
 /* --- Any --- */
 
+/* Where each sees everything: the one producer is about to write into @slot, of lap @full. */
+static inline void claim_alone(const struct ipcring *ring, _Atomic uint64_t *slot, uint64_t full)
+{
+    uint64_t claimed = (full & ~(UINT64_C(3) << 32)) | (uint64_t)IPCRING_CLAIMED << 32 | ring->id;
+
+    /* Relaxed: O orders it. */
+    atomic_store_explicit(slot, claimed, memory_order_relaxed);
+    atomic_thread_fence(memory_order_release); /* O */
+}
+
 /* Return: 0: position reserved_pos is this process's to fill; -EAGAIN; -EIDRM; -EBUSY; -EPROTO. */
 static inline int begin(struct ipcring *ring)
 {
@@ -183,15 +202,33 @@ static inline int begin(struct ipcring *ring)
         return -EIDRM;
     if (ring->is_reserved)
         return -EALREADY;
-    if (!ring->one_producer)
-        return claim(ring);
+    if (!ring->one_producer) {
+        r = claim(ring);
+        if (r == 0 && ring->each)
+            atomic_thread_fence(memory_order_release); /* O */
+        return r;
+    }
     if (__builtin_expect(!ring->is_producer, 0)) {
         r = become_producer(ring);
         if (r < 0)
             return r;
     }
     ring->reserved_pos = ring->next_head;
+    if (ring->each) {
+        claim_alone(ring, slot_word(ring, ring->next_head),
+                    ipcring_word(ipcring_lap(ring->next_head, ring->order), IPCRING_FULL, 0));
+        return 0;
+    }
     return check_space(ring, ring->next_head);
+}
+
+/* Where each sees everything, another producer may wait for a claim that is gone now. */
+static inline void wake_producers(struct ipcring *ring)
+{
+    if (!ring->each)
+        return;
+    if (__builtin_expect(atomic_load(ring->wait_space) & IPCRING_SLEEPERS, 0)) /* H */
+        ipcring_wake_all(ring, ring->wait_space);
 }
 
 /* Return: 0; -ESTALE: others have skipped the claim. */
@@ -212,6 +249,7 @@ static inline int publish(struct ipcring *ring, size_t n_bytes)
         return -ESTALE;
     if (__builtin_expect(atomic_load(ring->wait_data) & IPCRING_SLEEPERS, 0)) /* H */
         ipcring_wake_all(ring, ring->wait_data);
+    wake_producers(ring);
     return 0;
 }
 
@@ -242,6 +280,8 @@ static inline void put(struct ipcring *ring, uint64_t pos, const void *data, siz
     char *slot = (char *)slot_word(ring, pos);
 
     take_line(slot + TAKE_AHEAD);
+    if (__builtin_expect(ring->each, 0))
+        claim_alone(ring, slot_word(ring, pos), ring->put.word);
     copy_in(slot + IPCRING_WORD_BYTES, data, n_bytes);
     atomic_store_explicit((_Atomic uint64_t *)(void *)slot, ring->put.word | n_bytes,
                           memory_order_release); /* A */
@@ -358,4 +398,5 @@ void ipcring_cancel(struct ipcring *ring)
     /* What lies behind can be consumed now: as after A. */
     atomic_compare_exchange_strong(slot_word(ring, pos), &ring->claimed_word, skip); /* A, H */
     ipcring_wake_all(ring, ring->wait_data);
+    wake_producers(ring);
 }

@@ -81,6 +81,20 @@ static uint64_t n_free(struct ipcring *ring)
     return head - tail <= ring->n_slots ? ring->n_slots - (head - tail) : ring->n_slots;
 }
 
+/* Where each sees everything: a producer waits only for one that claimed the slot a lap ago.
+ * Return: whether nobody did. */
+static bool is_passable(struct ipcring *ring, uint64_t *ret_sleep_ns)
+{
+    uint64_t pos = atomic_load_explicit(ring->head, memory_order_acquire);            /* M */
+    uint64_t word = atomic_load_explicit(slot_word(ring, pos), memory_order_acquire); /* F */
+
+    if (ring->one_producer || ipcring_word_state(word) != IPCRING_CLAIMED ||
+        ipcring_word_lap(word) == ipcring_lap(pos, ring->order))
+        return true;
+    *ret_sleep_ns = IPCRING_JUDGE_NS;
+    return ipcring_unblock(ring, pos - ring->n_slots, word);
+}
+
 /* Return: whether a produce would have something to say. */
 static bool is_writable(struct ipcring *ring, uint64_t *ret_sleep_ns)
 {
@@ -88,6 +102,8 @@ static bool is_writable(struct ipcring *ring, uint64_t *ret_sleep_ns)
     uint64_t word;
     enum look what;
 
+    if (ring->each)
+        return is_passable(ring, ret_sleep_ns);
     if (n_free(ring) > 0)
         return true;
     /* As pass_skipped: there may be no consumer who would do it. */
@@ -248,6 +264,10 @@ static bool spin_first(struct ipcring *ring)
 static bool let_consumer_run(struct ipcring *ring)
 {
     uint64_t n = 0;
+    uint64_t sleep_ns;
+
+    if (ring->each)
+        return is_passable(ring, &sleep_ns);
 
     for (int i = 0; i < FREE_LOOKS && n < ring->n_slots / FREE_SHARE; i++) {
         for (int k = 0; k < FREE_SPINS_PER_LOOK; k++)

@@ -19,6 +19,18 @@
  *   consume: the word is FULL in tail's lap (B); copy the payload; advance tail (C); look for
  *            sleepers (H)
  *
+ * A ring whose consumers each see everything (version 2, IPCRING_EACH_CONSUMER) has no tail: every consumer has a position
+ * of its own, from head on when it came, and no producer waits for any. A word in a later lap than a consumer's
+ * position tells it that it was overtaken: then it goes on with the oldest there is, head - slots. Here one producer
+ * claims too, by a plain store, so that who reads a payload that is being written again finds out:
+ *
+ *   produce: claim (E, or a plain store); a fence (O); advance head; write the payload; publish (A); look for
+ *            sleepers (H)
+ *   consume: the word is FULL in the position's lap (B); copy the payload; a fence (P); the word is still the same
+ *
+ * A producer waits there for another only, who has claimed the same slot a lap ago and has not published yet: so who
+ * publishes looks for sleeping producers too.
+ *
  * Who dies before E has done nothing, before A has left a claim that anyone who can judge its
  * claimer turns into SKIP, before C has taken nothing. Who dies before H has left a sleeper that was
  * not told: so nobody sleeps longer than IPCRING_SLEEP_NS at a time.
@@ -52,6 +64,10 @@
  *      with C: who sees that tail has passed a position sees what its mover saw there; a word that is
  *      older is then no race but damage.
  *
+ *   O  release fence between the claim and the first byte of the payload
+ *      with P: who has read a byte of the new payload sees the claim, or a later word.
+ *   P  acquire fence between the last byte of the payload and the second load of the word.
+ *
  * All numbers are little-endian. Whoever maps a ring can write anything into it: keep a copy of the
  * geometry, load each shared word once, check it, use the copy. */
 #ifndef IPCFS_CORE_RING_ABI_H
@@ -65,11 +81,12 @@ extern "C" {
 
 #define IPCRING_MAGIC UINT64_C(0x474e495246435049) /* the bytes IPCFRING */
 #define IPCRING_VERSION 1U
+#define IPCRING_VERSION_EACH 2U /* of a ring whose consumers each see everything; all others have IPCRING_VERSION */
 
 /* Geometry, written once. */
 #define IPCRING_AT_MAGIC 0          /* u64 */
 #define IPCRING_AT_VERSION 8        /* u32 */
-#define IPCRING_AT_FLAGS 12         /* u32, IPCRING_ONE_* */
+#define IPCRING_AT_FLAGS 12         /* u32, IPCRING_ONE_*, IPCRING_EACH_CONSUMER */
 #define IPCRING_AT_SLOTS 16         /* u32, a power of two */
 #define IPCRING_AT_SLOT_BYTES 20    /* u32, a multiple of 8, with the slot's word */
 #define IPCRING_AT_SLOTS_OFFSET 24  /* u64, where slot 0 is */
@@ -79,7 +96,7 @@ extern "C" {
 /* Words that change, each on 128 bytes of its own: processors fetch lines of 64 in pairs. */
 #define IPCRING_AT_HEAD 4096       /* u64, the producers' */
 #define IPCRING_AT_PRODUCER 4104   /* u32, one producer: its ID, 0: none */
-#define IPCRING_AT_TAIL 4224       /* u64, the consumers' */
+#define IPCRING_AT_TAIL 4224       /* u64, the consumers'; where each sees everything, the daemon's own */
 #define IPCRING_AT_CONSUMER 4232   /* u32, one consumer: its ID, 0: none */
 #define IPCRING_AT_WAIT_DATA 4352  /* u32, where consumers sleep */
 #define IPCRING_AT_WAIT_SPACE 4480 /* u32, where producers sleep */
@@ -90,6 +107,8 @@ extern "C" {
 #define IPCRING_ONE_PRODUCER 1U
 #define IPCRING_ONE_CONSUMER 2U
 #define IPCRING_FLAGS (IPCRING_ONE_PRODUCER | IPCRING_ONE_CONSUMER)
+/* Version 2 has this one, and may have IPCRING_ONE_PRODUCER. */
+#define IPCRING_EACH_CONSUMER 4U
 
 #define IPCRING_SLOTS_MIN 2U
 #define IPCRING_SLOTS_MAX (1U << 24)

@@ -164,6 +164,10 @@ struct mbox_backend_ops {
     /* Takes the next message out, a new one; its id may be set. Return: 0 with *ret_msg; -EAGAIN: empty; -EMSGSIZE: longer
      * than @op's max_bytes, and it stays; a negative errno. */
     int (*get)(struct mbox_backend *backend, const struct mbox_op *op, struct msg **ret_msg);
+    /* With tells_each. Return: whether one who has seen @seen would find something; and what one has seen who comes now. May
+     * be NULL: nobody asks. */
+    bool (*has_for)(struct mbox_backend *backend, uint64_t seen);
+    uint64_t (*begin)(struct mbox_backend *backend);
     /* Return: MBOX_READABLE, MBOX_WRITABLE: what would not answer -EAGAIN. */
     unsigned int (*readiness)(struct mbox_backend *backend);
     /* Return: whether messages are in it. */
@@ -328,6 +332,16 @@ void mbox_cancel(struct mbox *mbox, struct mbox_op *op, struct mbox_ready *ready
 /* Return: what the mailbox is ready for now. With @watch, whose events and fire are set, arms it
  * too: it fires once, at the next change that matters to it. */
 unsigned int mbox_poll(struct mbox *mbox, struct mbox_watch *watch);
+
+/* Where the backend tells each (mbox_backend_ops.tells_each). Return: whether a receiver that has seen @seen would get
+ * something; else false. */
+bool mbox_has_for(struct mbox *mbox, uint64_t seen);
+
+/* Return: whether messages depend on mbox_op.seen: who got one meanwhile has seen more. */
+bool mbox_asks_seen(struct mbox *mbox);
+
+/* Return: the mbox_op.seen of a receiver that comes now; 0 where the backend does not ask for it. */
+uint64_t mbox_begin(struct mbox *mbox);
 
 /* Disarms @watch, which may be disarmed already; it does not fire after this. */
 void mbox_unwatch(struct mbox *mbox, struct mbox_watch *watch);

@@ -102,8 +102,13 @@ static void return_to_poster(struct mbox *mbox, struct mbox_entry *entry, struct
 /* Puts @entry back where it was, as if it had never been taken. */
 static void return_to_queue(struct mbox *mbox, struct mbox_entry *entry)
 {
-    mbox_entry_recharge(entry, &mbox->domain->quota, entry->msg->sender.uid);
     mbox->stat.n_received--;
+    /* Its receiver has not seen it: it is told again. */
+    if (mbox_tells_each(mbox)) {
+        mbox_entry_free(entry);
+        return;
+    }
+    mbox_entry_recharge(entry, &mbox->domain->quota, entry->msg->sender.uid);
     if (mbox->feed)
         mbox_feed_land(mbox, entry);
     mbox_queue_put_back(mbox, entry);

@@ -50,6 +50,38 @@ unsigned int mbox_poll(struct mbox *mbox, struct mbox_watch *watch)
     return ready_for;
 }
 
+bool mbox_has_for(struct mbox *mbox, uint64_t seen)
+{
+    bool has = false;
+
+    pthread_mutex_lock(&mbox->lock);
+    if (!mbox->removed && mbox_tells_each(mbox) && mbox->backend->ops->has_for)
+        has = mbox->backend->ops->has_for(mbox->backend, seen);
+    pthread_mutex_unlock(&mbox->lock);
+    return has;
+}
+
+bool mbox_asks_seen(struct mbox *mbox)
+{
+    bool asks;
+
+    pthread_mutex_lock(&mbox->lock);
+    asks = mbox_tells_each(mbox);
+    pthread_mutex_unlock(&mbox->lock);
+    return asks;
+}
+
+uint64_t mbox_begin(struct mbox *mbox)
+{
+    uint64_t seen = 0;
+
+    pthread_mutex_lock(&mbox->lock);
+    if (!mbox->removed && mbox_tells_each(mbox) && mbox->backend->ops->begin)
+        seen = mbox->backend->ops->begin(mbox->backend);
+    pthread_mutex_unlock(&mbox->lock);
+    return seen;
+}
+
 void mbox_unwatch(struct mbox *mbox, struct mbox_watch *watch)
 {
     pthread_mutex_lock(&mbox->lock);

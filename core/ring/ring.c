@@ -9,6 +9,11 @@
 
 #include "core/lib/ring_os.h"
 
+static bool is_each(const struct ring_geometry *geometry)
+{
+    return geometry->flags & IPCRING_EACH_CONSUMER;
+}
+
 int ring_geometry_check(const struct ring_geometry *geometry)
 {
     uint32_t slots = geometry->slots;
@@ -19,6 +24,8 @@ int ring_geometry_check(const struct ring_geometry *geometry)
     if (slot_bytes < IPCRING_SLOT_BYTES_MIN || slot_bytes > IPCRING_SLOT_BYTES_MAX ||
         slot_bytes % 8 != 0)
         return -EINVAL;
+    if (is_each(geometry))
+        return geometry->flags & ~(IPCRING_EACH_CONSUMER | IPCRING_ONE_PRODUCER) ? -EINVAL : 0;
     return geometry->flags & ~IPCRING_FLAGS ? -EINVAL : 0;
 }
 
@@ -54,7 +61,9 @@ int ring_format(void *map, const struct ring_geometry *geometry, uint64_t first_
     if (r < 0)
         return r;
     /* Relaxed: nobody looks before the magic is there. */
-    atomic_store_explicit(ring_u32(map, IPCRING_AT_VERSION), IPCRING_VERSION, memory_order_relaxed);
+    atomic_store_explicit(ring_u32(map, IPCRING_AT_VERSION),
+                          is_each(geometry) ? IPCRING_VERSION_EACH : IPCRING_VERSION,
+                          memory_order_relaxed);
     atomic_store_explicit(ring_u32(map, IPCRING_AT_FLAGS), geometry->flags, memory_order_relaxed);
     atomic_store_explicit(ring_u32(map, IPCRING_AT_SLOTS), geometry->slots, memory_order_relaxed);
     atomic_store_explicit(ring_u32(map, IPCRING_AT_SLOT_BYTES), geometry->slot_bytes,
@@ -198,7 +207,7 @@ bool ring_can_pass(void *map, const struct ring_geometry *geometry)
     _Atomic uint64_t *slot;
     uint64_t word = load_word(map, geometry, pos, &slot);
 
-    return !(geometry->flags & IPCRING_ONE_CONSUMER) &&
+    return !(geometry->flags & IPCRING_ONE_CONSUMER) && !is_each(geometry) &&
            ipcring_word_lap(word) == ipcring_lap(pos, order_of(geometry->slots)) &&
            ipcring_word_state(word) == IPCRING_SKIP;
 }
@@ -208,6 +217,17 @@ uint64_t ring_tail(void *map)
     return atomic_load_explicit(ring_u64(map, IPCRING_AT_TAIL), memory_order_acquire); /* N */
 }
 
+/* Where each sees everything. Return: whether one claimed the slot of @head a lap ago and has not published it. */
+static bool is_occupied(void *map, const struct ring_geometry *geometry, uint64_t head)
+{
+    _Atomic uint64_t *slot;
+    uint64_t word = load_word(map, geometry, head, &slot);
+
+    return !(geometry->flags & IPCRING_ONE_PRODUCER) &&
+           ipcring_word_state(word) == IPCRING_CLAIMED &&
+           ipcring_word_lap(word) != ipcring_lap(head, order_of(geometry->slots));
+}
+
 /* Producers claim, and the one producer fills, in order: it is full when the last slot is not free. */
 bool ring_is_full(void *map, const struct ring_geometry *geometry, uint64_t head)
 {
@@ -215,9 +235,63 @@ bool ring_is_full(void *map, const struct ring_geometry *geometry, uint64_t head
     uint64_t last = tail + geometry->slots - 1;
     _Atomic uint64_t *slot;
 
+    if (is_each(geometry))
+        return is_occupied(map, geometry, head);
     return head - tail >= geometry->slots ||
            ipcring_word_lap(load_word(map, geometry, last, &slot)) ==
                ipcring_lap(last, order_of(geometry->slots));
+}
+
+/* Producers may have come round and overtaken the one who looks. Return: the next position from @pos on of which something
+ * can be said, where @word, of its slot, is of a later lap. */
+static uint64_t oldest_after(void *map, const struct ring_geometry *geometry, uint64_t pos,
+                             uint64_t word)
+{
+    unsigned int order = order_of(geometry->slots);
+    uint32_t ahead = (ipcring_word_lap(word) - ipcring_lap(pos, order)) & IPCRING_LAP_MASK;
+    uint64_t oldest = pos + ((uint64_t)(ahead - 1) << order) + 1;
+    uint64_t head = atomic_load_explicit(ring_u64(map, IPCRING_AT_HEAD),
+                                         memory_order_acquire); /* M */
+    uint64_t by_head = head - geometry->slots;
+
+    return by_head - oldest < UINT64_MAX / 2 ? by_head : oldest;
+}
+
+/* Where each sees everything, tail is not the consumers': what was found is kept there, for who looks for a claim that is
+ * in the way. */
+static uint64_t find_published_to_each(void *map, const struct ring_geometry *geometry,
+                                       uint64_t pos, bool *ret_more)
+{
+    unsigned int order = order_of(geometry->slots);
+
+    for (unsigned int i = 0;; i++) {
+        _Atomic uint64_t *slot;
+        uint64_t word = load_word(map, geometry, pos, &slot);
+        uint32_t ahead = (ipcring_word_lap(word) - ipcring_lap(pos, order)) & IPCRING_LAP_MASK;
+
+        if (ahead > IPCRING_LAP_MASK / 2 ||
+            (ahead == 0 && ipcring_word_state(word) == IPCRING_CLAIMED))
+            break;
+        if (i == RING_STEPS) {
+            *ret_more = true;
+            break;
+        }
+        pos = ahead == 0 ? pos + 1 : oldest_after(map, geometry, pos, word);
+    }
+    /* Relaxed: for the daemon alone. */
+    atomic_store_explicit(ring_u64(map, IPCRING_AT_TAIL), pos, memory_order_relaxed);
+    return pos;
+}
+
+bool ring_has_after(void *map, const struct ring_geometry *geometry, uint64_t pos)
+{
+    _Atomic uint64_t *slot;
+    uint64_t word = load_word(map, geometry, pos, &slot);
+    uint32_t ahead = (ipcring_word_lap(word) - ipcring_lap(pos, order_of(geometry->slots))) &
+                     IPCRING_LAP_MASK;
+
+    return ahead <= IPCRING_LAP_MASK / 2 &&
+           (ahead != 0 || ipcring_word_state(word) != IPCRING_CLAIMED);
 }
 
 uint64_t ring_find_published(void *map, const struct ring_geometry *geometry, uint64_t pos,
@@ -226,6 +300,8 @@ uint64_t ring_find_published(void *map, const struct ring_geometry *geometry, ui
     uint64_t tail = ring_tail(map);
 
     *ret_more = false;
+    if (is_each(geometry))
+        return find_published_to_each(map, geometry, pos, ret_more);
     /* What tail has passed was published, and may have been overwritten since. */
     if (pos - tail > geometry->slots)
         pos = tail;

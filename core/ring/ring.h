@@ -16,7 +16,7 @@
 struct ring_geometry {
     uint32_t slots;      /* a power of two */
     uint32_t slot_bytes; /* a multiple of 8, the slot's word included */
-    uint32_t flags;      /* IPCRING_ONE_PRODUCER, IPCRING_ONE_CONSUMER */
+    uint32_t flags;      /* IPCRING_ONE_PRODUCER, IPCRING_ONE_CONSUMER, IPCRING_EACH_CONSUMER */
 };
 
 #define RING_GEOMETRY_DEFAULT                                                                      \
@@ -81,9 +81,14 @@ bool ring_can_pass(void *map, const struct ring_geometry *geometry);
 bool ring_is_full(void *map, const struct ring_geometry *geometry, uint64_t head);
 
 /* Finds the first position from @pos on, which was one once, that is neither published nor skipped.
- * Return: that; what lies between tail and it can be consumed. *@ret_more: it may lie further on. */
+ * Return: that; what lies between tail and it can be consumed. *@ret_more: it may lie further on. Where each sees
+ * everything it is what tail says then. */
 uint64_t ring_find_published(void *map, const struct ring_geometry *geometry, uint64_t pos,
                              bool *ret_more);
+
+/* Where each sees everything. Return: whether a consumer at @pos would find something: a message, what was skipped, or
+ * that it was overtaken. */
+bool ring_has_after(void *map, const struct ring_geometry *geometry, uint64_t pos);
 
 uint64_t ring_tail(void *map);
 

@@ -19,6 +19,7 @@
 #include "core/lib/ring_os.h"
 #include "core/base/settings.h"
 #include "core/base/size.h"
+#include "ring_dead.h"
 
 static struct ring_mbox *of_backend(struct mbox_backend *backend)
 {
@@ -30,124 +31,7 @@ static struct ring_mbox *of_bell_backend(struct mbox_backend *backend)
     return (struct ring_mbox *)((char *)backend - offsetof(struct ring_mbox, bell_backend));
 }
 
-/* --- The dead --- */
-
-static pid_t pid_of(uint32_t id)
-{
-    return (pid_t)(id & IPCRING_ID_PID);
-}
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
-}
-
-/* Most claims are published in no time: about one that was seen just now nobody is asked. */
-#define SUSPECT_NS 1000000
-
-/* Where the kernel has no numbers for processes that they are told apart by, it is asked again after so long whether
- * the pid is another's by now. */
-#define KNOWN_NS 1000000000
-
-/* What was not seen for so long may have been gone in between, and be another's of the same name. */
-#define UNSEEN_NS 1000000000
-
-static void forget_suspect(struct ring_suspect *suspect)
-{
-    ring_question_drop(suspect->question);
-    *suspect = (struct ring_suspect){ 0 };
-}
-
-/* Return: whether it is said to be dead; where it is said to live, when that was is noted. */
-static bool fetch_verdict(struct ring_suspect *suspect, uint64_t now)
-{
-    enum ring_verdict verdict = ring_question_verdict(suspect->question);
-
-    if (verdict == RING_PENDING)
-        return false;
-    ring_question_drop(suspect->question);
-    suspect->question = NULL;
-    suspect->since_ns = now;
-    suspect->is_known = verdict == RING_LIVES;
-    return verdict == RING_DEAD;
-}
-
-/* Return: whether who has the suspect's pid now is dead, or another than who had it first. */
-static bool is_gone(struct ring_suspect *suspect, uint32_t id)
-{
-    enum ipcring_os_life life;
-    uint64_t ino;
-
-    if (id & IPCRING_ID_FOREIGN)
-        return false;
-    life = ipcring_os_look(pid_of(id), &ino);
-    if (life == IPCRING_OS_DEAD || (suspect->ino != 0 && ino != 0 && ino != suspect->ino))
-        return true;
-    suspect->ino = ino;
-    return false;
-}
-
-/* Return: how long after since_ns there is something to be asked. */
-static uint64_t patience_with(const struct ring_suspect *suspect, uint32_t id)
-{
-    if (!suspect->is_known || id & IPCRING_ID_FOREIGN)
-        return SUSPECT_NS;
-    return suspect->ino != 0 ? UINT64_MAX : KNOWN_NS;
-}
-
-/* Under lock, and never waits. An answer that comes later is there for who looks again. */
-static bool is_dead(void *arg, enum ring_claim claim, uint64_t what)
-{
-    struct ring_mbox *ring = arg;
-    struct ring_suspect *suspect = &ring->suspects[claim];
-    uint32_t id = ipcring_word_low(what);
-    uint64_t now = now_ns();
-
-    if (suspect->what != what || now - suspect->seen_ns > UNSEEN_NS) {
-        forget_suspect(suspect);
-        suspect->what = what;
-        suspect->since_ns = now;
-    }
-    suspect->seen_ns = now;
-    if (is_gone(suspect, id) || (suspect->question && fetch_verdict(suspect, now))) {
-        forget_suspect(suspect);
-        return true;
-    }
-    if (!suspect->question && now - suspect->since_ns >= patience_with(suspect, id))
-        suspect->question = ring_judges_ask(ring->judges, id);
-    return false;
-}
-
-/* So many dead are passed at a time. Others wait for the mailbox's lock, and whoever maps the ring can fill
- * it with claims of the dead. */
-#define DEAD_MAX 64
-
-/* Under lock. Return: how many dead have been found. */
-static unsigned int bury(struct ring_mbox *ring)
-{
-    return ring_bury(ring->memory->map, &ring->memory->geometry, is_dead, ring);
-}
-
 /* --- The backend --- */
-
-/* Under lock: counts what has been published, or some of it. Return: the id of the last change. */
-static uint64_t count_changes(struct ring_mbox *ring, bool *ret_more)
-{
-    struct ring_memory *memory = ring->memory;
-    uint64_t id;
-
-    *ret_more = false;
-    if (!memory)
-        return atomic_load(&ring->n_changes);
-    ring->published = ring_find_published(memory->map, &memory->geometry, ring->published,
-                                          ret_more);
-    id = ring->published + ring_tail(memory->map) + ring->n_rung;
-    atomic_store(&ring->n_changes, id);
-    return id;
-}
 
 /* What the mount's users are told: a map that somebody has scribbled over is an error of the device. So is
  * one that somebody has marked as ended, for ours has not. */
@@ -191,7 +75,7 @@ static int put(struct mbox_backend *backend, struct msg *msg, struct mbox_ready 
     (void)ready;
     do
         r = ipcring_try_produce(ring->handle, msg->data, msg->size_bytes);
-    while ((r == -EAGAIN || r == -EBUSY) && n_dead++ < DEAD_MAX && bury(ring) > 0);
+    while ((r == -EAGAIN || r == -EBUSY) && n_dead++ < RING_DEAD_MAX && ring_mbox_bury(ring) > 0);
     ipcring_leave_roles(ring->handle);
     if (r == -EAGAIN && has_to_pass(ring))
         ring_wait_ask(&ring->space);
@@ -223,7 +107,7 @@ static int get(struct mbox_backend *backend, const struct mbox_op *op, struct ms
         return -ENOMEM;
     do
         r = ipcring_try_consume(ring->handle, msg->data, msg->size_bytes);
-    while ((r == -EAGAIN || r == -EBUSY) && n_dead++ < DEAD_MAX && bury(ring) > 0);
+    while ((r == -EAGAIN || r == -EBUSY) && n_dead++ < RING_DEAD_MAX && ring_mbox_bury(ring) > 0);
     ipcring_leave_roles(ring->handle);
     if (r == -EAGAIN && has_to_skip(ring))
         ring_wait_ask(&ring->data);
@@ -287,11 +171,25 @@ static void want(struct mbox_backend *backend, unsigned int events)
         ring_wait_ask(&ring->space);
 }
 
+/* Under lock. Return: the position up to which messages have been published; where those are more than it
+ * can look at now, up to which they have been begun. */
+static uint64_t head_of(struct ring_mbox *ring)
+{
+    struct ipcring_stat stat;
+    bool more;
+
+    ring_mbox_count_changes(ring, &more);
+    if (!more)
+        return ring->published;
+    ipcring_get_stat(ring->handle, &stat);
+    return stat.head - ring->published < stat.slots ? stat.head : ring->published;
+}
+
 /* Under lock: gives the memory back; who maps it is told. */
 static void end_memory(struct ring_mbox *ring)
 {
-    for (unsigned int i = 0; i < RING_N_CLAIMS; i++)
-        forget_suspect(&ring->suspects[i]);
+    ring_mbox_forget_suspects(ring);
+    ring->last_seen = ring->base + head_of(ring) + ring->memory->geometry.slots;
     ring_end(ring->memory->map);
     ring_wait_disown(&ring->data, ring->memory);
     ring_memory_unlink(ring->memory);
@@ -317,6 +215,113 @@ static const struct mbox_backend_ops ring_backend_ops = {
     .get = get,
     .readiness = readiness,
     .has_messages = has_messages,
+    .want = want,
+    .end = end,
+};
+
+/* --- The backend, where each sees everything --- */
+
+/* Of what mbox_op.seen says a memory that was there before is all before the first position. */
+static uint64_t position_of(const struct ring_mbox *ring, uint64_t seen)
+{
+    return seen - ring->base < UINT64_MAX / 2 ? seen - ring->base : 0;
+}
+
+static bool each_has_for(struct mbox_backend *backend, uint64_t seen)
+{
+    struct ring_mbox *ring = of_backend(backend);
+
+    return is_spoilt(ring->memory) ||
+           ring_has_after(ring->memory->map, &ring->memory->geometry, position_of(ring, seen));
+}
+
+static uint64_t each_begin(struct mbox_backend *backend)
+{
+    struct ring_mbox *ring = of_backend(backend);
+
+    return is_spoilt(ring->memory) ? ring->base : ring->base + ipcring_begin(ring->handle);
+}
+
+/* Takes what is next into @msg. What is missed on the way is counted in *@ret_missed. Return: its length; a negative errno. */
+/* So often in a row one is overtaken before another has the lock. */
+#define OVERTAKEN_MAX 16
+
+static int take_for_each(struct ring_mbox *ring, struct msg *msg, uint64_t *ret_missed)
+{
+    uint64_t missed = ipcring_missed(ring->handle);
+    unsigned int n_tries = 0;
+    int r;
+
+    do
+        r = ipcring_try_consume(ring->handle, msg->data, msg->size_bytes);
+    while ((r == -EOVERFLOW && n_tries++ < OVERTAKEN_MAX) ||
+           (r == -EAGAIN && n_tries++ < RING_DEAD_MAX && ring_mbox_bury(ring) > 0));
+    *ret_missed = ipcring_missed(ring->handle) - missed;
+    return r == -EOVERFLOW ? -EAGAIN : r;
+}
+
+static int each_get(struct mbox_backend *backend, const struct mbox_op *op, struct msg **ret_msg)
+{
+    struct ring_mbox *ring = of_backend(backend);
+    size_t n_max = ipcring_message_bytes(ring->handle);
+    uint64_t pos = position_of(ring, op->seen);
+    uint64_t n_missed;
+    struct msg *msg;
+    int r;
+
+    if (is_spoilt(ring->memory))
+        return -EIO;
+    if (!ring_has_after(ring->memory->map, &ring->memory->geometry, pos)) {
+        /* Whoever claims it may be dead. */
+        ring_mbox_bury(ring);
+        return -EAGAIN;
+    }
+    msg = msg_alloc(n_max < op->max_bytes ? n_max : op->max_bytes, 0, unknown_sender(ring));
+    if (!msg)
+        return -ENOMEM;
+    ipcring_seek(ring->handle, pos);
+    r = take_for_each(ring, msg, &n_missed);
+    if (r < 0) {
+        msg_unref(msg);
+        if (r == -EAGAIN && each_has_for(backend, op->seen))
+            ring_wait_ask(&ring->data);
+        return error_of(r);
+    }
+    msg->size_bytes = (size_t)r;
+    msg->id = ring->base + ipcring_position(ring->handle);
+    ring->n_missed += n_missed;
+    *ret_msg = msg;
+    return 0;
+}
+
+/* What there is to be received depends on the receiver. */
+static unsigned int each_readiness(struct mbox_backend *backend)
+{
+    struct ring_mbox *ring = of_backend(backend);
+    struct ring_memory *memory = ring->memory;
+    struct ipcring_stat stat;
+
+    if (is_spoilt(memory))
+        return MBOX_READABLE | MBOX_WRITABLE;
+    ipcring_get_stat(ring->handle, &stat);
+    return ring_is_full(memory->map, &memory->geometry, stat.head) ? 0 : MBOX_WRITABLE;
+}
+
+/* What it holds waits for nobody, and keeps nobody from removing it. */
+static bool each_has_messages(struct mbox_backend *backend)
+{
+    (void)backend;
+    return false;
+}
+
+static const struct mbox_backend_ops each_backend_ops = {
+    .tells_each = true,
+    .put = put,
+    .get = each_get,
+    .has_for = each_has_for,
+    .begin = each_begin,
+    .readiness = each_readiness,
+    .has_messages = each_has_messages,
     .want = want,
     .end = end,
 };
@@ -397,9 +402,19 @@ static uint64_t lock_and_count_changes(struct ring_mbox *ring, bool *ret_more)
     uint64_t id;
 
     pthread_mutex_lock(&ring->mbox->lock);
-    id = count_changes(ring, ret_more);
+    id = ring_mbox_count_changes(ring, ret_more);
     pthread_mutex_unlock(&ring->mbox->lock);
     return id;
+}
+
+static bool wakes_readers(struct ring_mbox *ring)
+{
+    bool wakes;
+
+    pthread_mutex_lock(&ring->mbox->lock);
+    wakes = ring->memory && ring_mbox_is_each(ring);
+    pthread_mutex_unlock(&ring->mbox->lock);
+    return wakes;
 }
 
 /* Serves all who can be served. Return: for which events somebody waits. *@ret_served: somebody was. */
@@ -414,6 +429,9 @@ static unsigned int serve(struct ring_mbox *ring, bool *ret_served)
     events = mbox_settle(ring->mbox, 0, &ready);
     id = lock_and_count_changes(ring, &more);
     changed = atomic_exchange(&ring->n_told, id) != id;
+    /* Whoever watches for something to receive is told of each change. */
+    if (changed && wakes_readers(ring))
+        events |= mbox_settle(ring->mbox, MBOX_READABLE, &ready);
     if (mbox_settle(&ring->bell, changed ? MBOX_READABLE : 0, &ready) != 0)
         events |= MBOX_READABLE | MBOX_WRITABLE;
     if (more && events != 0)
@@ -461,7 +479,7 @@ static void lock_and_bury(struct ring_mbox *ring, const struct ring_memory *memo
     unsigned int n_dead = 0;
 
     pthread_mutex_lock(&ring->mbox->lock);
-    while (ring->memory == memory && n_dead++ < DEAD_MAX && bury(ring) > 0)
+    while (ring->memory == memory && n_dead++ < RING_DEAD_MAX && ring_mbox_bury(ring) > 0)
         ;
     pthread_mutex_unlock(&ring->mbox->lock);
 }
@@ -493,6 +511,8 @@ static void set_memory(struct ring_mbox *ring, struct ring_memory *memory, struc
 {
     ring->memory = memory;
     ring->handle = handle;
+    ring->base = ring->last_seen + 1;
+    ring->backend.ops = ring_mbox_is_each(ring) ? &each_backend_ops : &ring_backend_ops;
     ring_wait_own(&ring->data, memory);
     ring->mbox->limits = (struct mbox_limits){
         .messages = MBOX_MESSAGES_UNBOUNDED,
@@ -553,7 +573,6 @@ static void init_backends(struct ring_mbox *ring)
 {
     mbox_init(&ring->bell, ring->mbox->domain, release_bell);
     mbox_ref(ring->mbox);
-    ring->backend.ops = &ring_backend_ops;
     ring->bell_backend.ops = &bell_backend_ops;
     ring->mbox->backend = &ring->backend;
     ring->bell.backend = &ring->bell_backend;
@@ -638,7 +657,15 @@ static int set_producers(void *geometry, const char *value, size_t n)
 
 static int set_consumers(void *geometry, const char *value, size_t n)
 {
-    return set_flag(geometry, IPCRING_ONE_CONSUMER, value, n);
+    struct ring_geometry *of = geometry;
+    bool each = settings_equal(value, n, "each");
+    int r = each ? 0 : set_flag(of, IPCRING_ONE_CONSUMER, value, n);
+
+    if (each)
+        of->flags = (of->flags & ~IPCRING_ONE_CONSUMER) | IPCRING_EACH_CONSUMER;
+    else if (r == 0)
+        of->flags &= ~IPCRING_EACH_CONSUMER;
+    return r;
 }
 
 static const struct setting settings[] = {
@@ -654,8 +681,8 @@ static bool is_in_use(struct ring_mbox *ring)
 {
     if (is_spoilt(ring->memory))
         return ring->mbox->queue.occupied;
-    bury(ring);
-    return ring->mbox->queue.occupied || has_messages(&ring->backend) ||
+    ring_mbox_bury(ring);
+    return ring->mbox->queue.occupied || ring->backend.ops->has_messages(&ring->backend) ||
            ring_is_blocked(ring->memory->map, &ring->memory->geometry);
 }
 
@@ -718,6 +745,13 @@ int ring_mbox_configure(struct ring_mbox *ring, const char *text, size_t n,
     return r < 0 ? r : ring_mbox_wake(ring, ready);
 }
 
+static const char *consumers_of(const struct ring_geometry *geometry)
+{
+    if (geometry->flags & IPCRING_EACH_CONSUMER)
+        return "each";
+    return geometry->flags & IPCRING_ONE_CONSUMER ? "one" : "many";
+}
+
 int ring_mbox_get_config(struct ring_mbox *ring, char text[RING_MBOX_CONFIG_MAX])
 {
     struct ring_memory *memory = ring_mbox_memory(ring);
@@ -729,8 +763,7 @@ int ring_mbox_get_config(struct ring_mbox *ring, char text[RING_MBOX_CONFIG_MAX]
     snprintf(text, RING_MBOX_CONFIG_MAX,
              "slots=%" PRIu32 "\nslot_bytes=%" PRIu32 "\nproducers=%s\nconsumers=%s\n",
              geometry->slots, geometry->slot_bytes,
-             geometry->flags & IPCRING_ONE_PRODUCER ? "one" : "many",
-             geometry->flags & IPCRING_ONE_CONSUMER ? "one" : "many");
+             geometry->flags & IPCRING_ONE_PRODUCER ? "one" : "many", consumers_of(geometry));
     ring_memory_unref(memory);
     return 0;
 }
@@ -771,21 +804,7 @@ static pid_t role_pid(struct ring_memory *memory, size_t at)
 {
     uint32_t id = atomic_load_explicit(ring_u32(memory->map, at), memory_order_relaxed);
 
-    return id & IPCRING_ID_FOREIGN ? 0 : pid_of(id);
-}
-
-/* Under lock. Return: the position up to which messages have been published; where those are more than it
- * can look at now, up to which they have been begun. */
-static uint64_t head_of(struct ring_mbox *ring)
-{
-    struct ipcring_stat stat;
-    bool more;
-
-    count_changes(ring, &more);
-    if (!more)
-        return ring->published;
-    ipcring_get_stat(ring->handle, &stat);
-    return stat.head - ring->published < stat.slots ? stat.head : ring->published;
+    return id & IPCRING_ID_FOREIGN ? 0 : (pid_t)(id & IPCRING_ID_PID);
 }
 
 int ring_mbox_get_stat(struct ring_mbox *ring, struct ring_mbox_stat *ret_stat)
@@ -798,10 +817,15 @@ int ring_mbox_get_stat(struct ring_mbox *ring, struct ring_mbox_stat *ret_stat)
         uint64_t tail = ring_tail(memory->map);
         uint64_t head = head_of(ring);
 
+        bool each = ring_mbox_is_each(ring);
+        uint64_t n_held = head < memory->geometry.slots ? head : memory->geometry.slots;
+
         *ret_stat = (struct ring_mbox_stat){
-            .n_messages = head - tail + ring->mbox->queue.n_messages,
+            .n_messages = each ? n_held : head - tail + ring->mbox->queue.n_messages,
             .head = head,
-            .tail = tail,
+            .tail = each ? ring->mbox->stat.n_received : tail,
+            .each = each,
+            .n_missed = ring->n_missed,
             .n_senders_waiting = ring->mbox->stat.n_senders_waiting,
             .n_receivers_waiting = ring->mbox->stat.n_receivers_waiting,
             .n_bytes = memory->n_bytes,
@@ -829,7 +853,7 @@ int ring_mbox_wake(struct ring_mbox *ring, struct mbox_ready *ready)
     if (ring->memory) {
         ipcring_wake(ring->handle);
         ring->n_rung++;
-        count_changes(ring, &more);
+        ring_mbox_count_changes(ring, &more);
         r = 0;
     }
     pthread_mutex_unlock(&ring->mbox->lock);

@@ -5,6 +5,9 @@
  * goes first. The bell is a mailbox too: its messages say that the ring has changed since the one whose
  * id is the op's `seen`.
  *
+ * Where each consumer sees everything, a receiver is told what follows the position that it has seen (mbox_op.seen), and
+ * what could not be delivered is told again.
+ *
  * The daemon takes the role of the one producer or consumer for the moment of one message.
  *
  * Quota: the memory counts for the owner while the ring is there, and after that as long as its map is open
@@ -16,41 +19,7 @@
 #ifndef IPCFS_CORE_RING_MBOX_H
 #define IPCFS_CORE_RING_MBOX_H
 
-#include "core/lib/ipcring.h"
-#include "core/mailbox/mbox.h"
-#include "ring_memory.h"
-#include "ring_waiter.h"
-
-/* Somebody who holds the ring up, and may be dead. */
-struct ring_suspect {
-    uint64_t what;                  /* see ring_bury; 0: nobody */
-    uint64_t since_ns;              /* when that was first seen, or its answer came */
-    uint64_t seen_ns;               /* when it was last seen */
-    uint64_t ino;                   /* ipcring_os_look's; 0: not known */
-    bool is_known;                  /* it is who has that pid */
-    struct ring_question *question; /* NULL: it was not asked */
-};
-
-struct ring_mbox {
-    struct mbox *mbox;
-    struct mbox bell;
-    _Atomic uint64_t n_changes; /* the id of the bell's next message */
-    _Atomic uint64_t n_told;    /* of which its watchers have been told */
-    struct ring_judges *judges;
-
-    struct mbox_backend backend;
-    struct mbox_backend bell_backend;
-    struct ring_wait data; /* where consumers wait */
-    struct ring_wait space;
-    /* Under the mailbox's lock: */
-    struct ring_memory *memory; /* NULL: removed */
-    struct ipcring *handle;
-    uint64_t published; /* the position up to which messages have been seen */
-    struct ring_skim skim;
-    struct ring_suspect suspects[RING_N_CLAIMS];
-    uint64_t n_rung;
-    struct ring_home home; /* and whom it is charged to */
-};
+#include "ring_state.h"
 
 static inline struct ring_mbox *ring_mbox_of_bell(struct mbox *bell)
 {
@@ -90,7 +59,10 @@ struct ring_mbox_stat {
     uint64_t n_senders_waiting;
     uint64_t n_receivers_waiting;
     uint64_t n_bytes; /* of the map */
-    pid_t producer;   /* who holds the role; 0: nobody, or many may produce */
+    bool
+        each; /* consumers: n_messages are held, for nobody in particular; tail is how many were received here */
+    uint64_t n_missed; /* each: by receivers here */
+    pid_t producer;    /* who holds the role; 0: nobody, or many may produce */
     pid_t consumer;
 };
 

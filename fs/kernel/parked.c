@@ -53,6 +53,7 @@ struct ended parked_end(struct mbox_op *op)
         .req = parked->req,
         .size = parked->size,
         .max_bytes = op->max_bytes,
+        .seen = op->seen,
         .result = op->result,
         .entry = op->entry,
     };

@@ -42,6 +42,7 @@ struct ended {
     fuse_req_t req;    /* to be answered */
     size_t size;
     size_t max_bytes;
+    uint64_t seen;
     int result;
     struct mbox_entry *entry; /* received; in flight */
 };

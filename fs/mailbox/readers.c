@@ -84,3 +84,8 @@ bool readers_was_called(const struct ended *ended)
 {
     return ended->result == -EINTR && !fuse_req_interrupted(ended->req);
 }
+
+bool readers_was_told_before(const struct ended *ended, uint64_t seen)
+{
+    return ended->seen != seen && mbox_asks_seen(ended->file->mbox);
+}

@@ -37,6 +37,10 @@ struct ended readers_return(struct readers *readers, struct mbox_op *op);
 /* Has the turn: all who wait come back without a message. */
 void readers_call(struct readers *readers, struct mbox_ready *ready);
 
+/* Has the turn. Return: whether what it got is for one who has not seen what this file has by now (@seen): another reader
+ * of the file has got it meanwhile. */
+bool readers_was_told_before(const struct ended *ended, uint64_t seen);
+
 /* Return: whether it came back because it was called. */
 bool readers_was_called(const struct ended *ended);
 

@@ -178,7 +178,8 @@ static void recv_complete(struct mbox_op *op, struct mbox_ready *ready)
         .flags = ended.max_bytes != SIZE_MAX ? O_DIRECT : 0,
     };
 
-    if (ended.result == 0 && !is_packet(&reading) && (recv->entry || recv->at_end)) {
+    if (ended.result == 0 && ((!is_packet(&reading) && (recv->entry || recv->at_end)) ||
+                              readers_was_told_before(&ended, recv->seen))) {
         /* Another was quicker, and what it has left comes first. */
         mbox_abort(recv->file.mbox, ended.entry, ready);
         recv_serve(recv, &reading, ready);
@@ -215,7 +216,7 @@ bool recv_has_unread(struct file *file)
     bool has_unread;
 
     readers_lock(&recv->readers);
-    has_unread = recv->entry || recv->at_end;
+    has_unread = recv->entry || recv->at_end || mbox_has_for(file->mbox, recv->seen);
     readers_unlock(&recv->readers);
     return has_unread;
 }
@@ -258,5 +259,9 @@ int recv_file_new(struct kernel *kernel, const struct file_ops *ops, struct mbox
 
 int recv_open(struct kernel *kernel, struct mbox *mbox, struct file **ret_file)
 {
-    return recv_file_new(kernel, &recv_ops, mbox, ret_file);
+    int r = recv_file_new(kernel, &recv_ops, mbox, ret_file);
+
+    if (r == 0)
+        ((struct recv_file *)*ret_file)->seen = mbox_begin(mbox);
+    return r;
 }

@@ -41,6 +41,7 @@ struct stream_file {
     /* With the turn: */
     struct mbox_entry *entry; /* what is not read to its end; NULL: nothing */
     union rendering rest;     /* its */
+    uint64_t seen;            /* the id of the last message */
 };
 
 static const struct stream_ops *ops_of(const struct stream_file *stream)
@@ -62,6 +63,7 @@ struct batch {
     struct mbox_entries entries; /* in flight */
     bool is_cut;                 /* there is one, and of that a rest */
     union rendering rest;
+    uint64_t seen; /* the id of the last message in it */
     struct mbox_ready *ready;
 };
 
@@ -99,6 +101,8 @@ static int stream_add(struct batch *batch, struct mbox_entry *entry)
         r = -ENOBUFS;
     if (r == 0)
         TAILQ_INSERT_TAIL(&batch->entries, entry, link);
+    if (r == 0)
+        batch->seen = entry->msg->id;
     return r;
 }
 
@@ -108,7 +112,9 @@ static void fill(struct batch *batch)
     struct mbox *mbox = batch->stream->file.mbox;
 
     while (!batch->is_cut && batch->used < batch->size) {
-        struct mbox_op op = { .nonblock = true, .max_bytes = batch->size - batch->used };
+        struct mbox_op op = { .nonblock = true,
+                              .max_bytes = batch->size - batch->used,
+                              .seen = batch->seen };
         struct mbox_entry *entry;
 
         if (mbox_take(mbox, &op, &entry, batch->ready) < 0)
@@ -148,6 +154,8 @@ static void settle(struct batch *batch, bool arrived)
     struct mbox *mbox = stream->file.mbox;
     struct mbox_entry *entry;
 
+    if (arrived)
+        stream->seen = batch->seen;
     if (arrived && batch->is_cut)
         stream_keep_rest(batch);
     while ((entry = TAILQ_FIRST(&batch->entries))) {
@@ -220,7 +228,7 @@ static void stream_complete(struct mbox_op *op, struct mbox_ready *ready);
 static void receive(struct stream_file *stream, fuse_req_t req, size_t size, int flags,
                     struct mbox_ready *ready)
 {
-    const struct mbox_op wanted = { .max_bytes = SIZE_MAX };
+    const struct mbox_op wanted = { .max_bytes = SIZE_MAX, .seen = stream->seen };
     struct mbox_entry *entry;
     int r = readers_take(&stream->readers, &stream->file, req, size, flags, &wanted,
                          stream_complete, &entry, ready);
@@ -254,7 +262,7 @@ static void stream_complete(struct mbox_op *op, struct mbox_ready *ready)
     struct stream_file *stream = (struct stream_file *)parked_of(op)->file;
     struct ended ended = readers_return(&stream->readers, op);
 
-    if (ended.result == 0 && stream->entry) {
+    if (ended.result == 0 && (stream->entry || readers_was_told_before(&ended, stream->seen))) {
         /* Another was quicker, and what it has left comes first. */
         mbox_abort(stream->file.mbox, ended.entry, ready);
         stream_serve(stream, ended.req, ended.size, 0, ready);
@@ -291,7 +299,7 @@ static bool stream_has_unread(struct file *file)
     bool has_unread;
 
     readers_lock(&stream->readers);
-    has_unread = stream->entry;
+    has_unread = stream->entry || mbox_has_for(file->mbox, stream->seen);
     readers_unlock(&stream->readers);
     return has_unread;
 }
@@ -377,8 +385,10 @@ static int open_stream(struct kernel *kernel, struct mbox *mbox, const struct st
 {
     int r = file_new(&kernel->files, &ops->file, mbox, ret_file);
 
-    if (r == 0)
+    if (r == 0) {
         readers_init(&((struct stream_file *)*ret_file)->readers);
+        ((struct stream_file *)*ret_file)->seen = mbox_begin(mbox);
+    }
     return r;
 }
 

@@ -76,15 +76,18 @@ int ring_get_stat(struct mbox *mbox, struct ring_mbox_stat *ret_stat)
 static int ring_make_stat(struct file *file, char **ret_text)
 {
     struct ring_mbox_stat stat;
+    char missed[48] = "";
     int r = ring_get_stat(file->mbox, &stat);
 
     if (r < 0)
         return r;
+    if (stat.each)
+        snprintf(missed, sizeof(missed), "\nmissed=%" PRIu64, stat.n_missed);
     r = asprintf(ret_text,
-                 "messages=%" PRIu64 "\nsent=%" PRIu64 "\nreceived=%" PRIu64
+                 "messages=%" PRIu64 "\nsent=%" PRIu64 "\nreceived=%" PRIu64 "%s"
                  "\nsenders_waiting=%" PRIu64 "\nreceivers_waiting=%" PRIu64
                  "\nproducer_pid=%d\nconsumer_pid=%d\nmap_bytes=%" PRIu64 "\n",
-                 stat.n_messages, stat.head, stat.tail, stat.n_senders_waiting,
+                 stat.n_messages, stat.head, stat.tail, missed, stat.n_senders_waiting,
                  stat.n_receivers_waiting, (int)stat.producer, (int)stat.consumer, stat.n_bytes);
     return r < 0 ? -ENOMEM : 0;
 }

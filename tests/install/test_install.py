@@ -19,7 +19,7 @@ EXPECTED = [
     "lib*/libipcring.a",
     "lib*/libipcring.so",
     "lib*/libipcring.so.1",
-    "lib*/libipcring.so.1.0.0",
+    "lib*/libipcring.so.1.1.0",
     "lib*/pkgconfig/ipcring.pc",
     "lib/systemd/system/ipcfs@.service",
     "lib/systemd/system/ipcfs-nats@.service",
@@ -93,7 +93,7 @@ def test_program_is_built_from_what_is_installed(installed, how, tmp_path):
 
 def test_library_exports_what_its_header_declares_and_no_more(installed):
     prefix = installed.prefix
-    library, = (path for path in installed.files(prefix) if path.endswith(".so.1.0.0"))
+    library, = (path for path in installed.files(prefix) if path.endswith(".so.1.1.0"))
     names = [line.split()[-1].split("@")[0] for line in
              run("nm", "-D", "--defined-only", os.path.join(prefix, library)).splitlines()]
     names.remove("IPCRING_1.0")

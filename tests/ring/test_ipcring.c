@@ -51,7 +51,7 @@ Test(ring_geometry, takes_what_the_contract_allows)
         { 2, 8, 0 },
         { 2, 20, 0 },
         { 2, (1U << 20) + 8, 0 },
-        { 2, 16, 4 },
+        { 2, 16, 8 },
     };
 
     for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++)

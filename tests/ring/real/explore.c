@@ -10,6 +10,9 @@
  * was sent and taken. Where somebody may die the others, and an heir, go on; only what the dead had in hand may
  * be missing.
  *
+ * Where each consumer sees everything: it takes whole messages, each producer's in order, and at the end it has taken or
+ * missed as many as there were.
+ *
  * "without" takes out what a letter of ring_abi.h's table orders, everywhere or in one line; then it fails
  * where nothing is found. "letters" looks whether each ordering of the sources has a letter, and each letter an ordering. */
 #include <errno.h>
@@ -64,6 +67,7 @@ struct scenario {
 
 #define ONE_PRODUCER IPCRING_ONE_PRODUCER
 #define ONE_CONSUMER IPCRING_ONE_CONSUMER
+#define EACH IPCRING_EACH_CONSUMER
 
 static const struct scenario scenarios[] = {
     { "one", { 0, PRODUCER, CONSUMER }, ONE_ONE, 4 },
@@ -103,6 +107,22 @@ static const struct scenario scenarios[] = {
       .deaths = true },
     { "producers", { 0, PRODUCER, PRODUCER, CONSUMER }, ONE_CONSUMER, 3, .consume = WAY_BATCH },
     { "consumers", { 0, PRODUCER, CONSUMER, CONSUMER }, ONE_PRODUCER, 4, .produce = WAY_BATCH },
+    { "each-one", { 0, PRODUCER, CONSUMER, CONSUMER }, EACH | ONE_PRODUCER, 5 },
+    { "each-one-batch", { 0, PRODUCER, CONSUMER }, EACH | ONE_PRODUCER, 6, WAY_BATCH, WAY_BATCH },
+    { "each-one-place", { 0, PRODUCER, CONSUMER }, EACH | ONE_PRODUCER, 5, WAY_PLACE },
+    { "each-one-death",
+      { 0, PRODUCER, CONSUMER, PRODUCER_HEIR },
+      EACH | ONE_PRODUCER,
+      4,
+      .deaths = true },
+    { "each-unregistered",
+      { 0, PRODUCER, CONSUMER },
+      EACH | ONE_PRODUCER,
+      4,
+      .is_unregistered = true },
+    { "each-many", { 0, PRODUCER, PRODUCER, CONSUMER }, EACH, 4 },
+    { "each-many-place", { 0, PRODUCER, PRODUCER, CONSUMER }, EACH, 3, WAY_PLACE },
+    { "each-many-death", { 0, PRODUCER, PRODUCER, CONSUMER }, EACH, 3, .deaths = true },
 };
 
 /* What a thread has done. */
@@ -110,6 +130,7 @@ struct account {
     unsigned int n_sent;
     unsigned int
         last_taken[N_THREADS_MAX]; /* 1 + the number of each producer's last message it got */
+    unsigned int n_taken;
 };
 
 static const struct scenario *scenario;
@@ -128,6 +149,11 @@ static void make_message(uint64_t *words, unsigned int who, unsigned int number)
     words[1] = ~words[0];
 }
 
+static bool is_each(void)
+{
+    return scenario->flags & EACH;
+}
+
 static void take_message(unsigned int me, const uint64_t *words)
 {
     unsigned int who = (unsigned int)(words[0] >> 32);
@@ -135,11 +161,12 @@ static void take_message(unsigned int me, const uint64_t *words)
 
     if (words[1] != ~words[0] || who >= N_THREADS_MAX || number >= scenario->n_sends)
         violation("a torn message: %016" PRIx64 " %016" PRIx64, words[0], words[1]);
-    if (taken[who][number])
+    if (taken[who][number] && !is_each())
         violation("message %u of %u is taken twice", number, who);
     if (number < accounts[me].last_taken[who])
         violation("message %u of %u comes too late", number, who);
     accounts[me].last_taken[who] = number + 1;
+    accounts[me].n_taken++;
     taken[who][number] = true;
     threads_progress();
 }
@@ -221,8 +248,11 @@ static void expect_length(int r)
 static void consume_one(unsigned int me)
 {
     uint64_t words[N_WORDS];
+    int r = ipcring_consume(rings[me], words, sizeof(words), IPCRING_FOREVER);
 
-    expect_length(ipcring_consume(rings[me], words, sizeof(words), IPCRING_FOREVER));
+    if (r == -EOVERFLOW && is_each())
+        return;
+    expect_length(r);
     take_message(me, words);
 }
 
@@ -235,6 +265,8 @@ static void consume_batch(unsigned int me)
     for (unsigned int i = 0; i < N_BATCH; i++)
         msgs[i] = (struct ipcring_msg){ words[i], sizeof(words[i]) };
     r = ipcring_consume_batch(rings[me], msgs, N_BATCH, IPCRING_FOREVER);
+    if (r == -EOVERFLOW && is_each())
+        return;
     if (r < 0)
         violation("consume: %s", strerror(-r));
     for (int i = 0; i < r; i++) {
@@ -398,6 +430,31 @@ static unsigned int count_missing(unsigned int who)
     return n;
 }
 
+static unsigned int count_sent(unsigned int n)
+{
+    unsigned int n_sent = 0;
+
+    for (unsigned int i = 1; i <= n; i++)
+        n_sent += accounts[i].n_sent;
+    return n_sent;
+}
+
+/* What the dead had claimed, and what was given up, counts as missed, or for nothing. */
+static void check_each(unsigned int n)
+{
+    for (unsigned int i = 1; i <= n; i++) {
+        unsigned int n_known;
+
+        if (is_producer(scenario->roles[i]) || threads_is_dead(i))
+            continue;
+        n_known = accounts[i].n_taken + (unsigned int)ipcring_missed(rings[i]);
+        if (n_known != count_sent(n) && !threads_anybody_died() && scenario->produce != WAY_PLACE)
+            violation("%u has taken or missed %u of %u messages", i, n_known, count_sent(n));
+        if (n_known < count_sent(n))
+            violation("%u knows of %u of %u messages", i, n_known, count_sent(n));
+    }
+}
+
 static void check_rest(unsigned int n)
 {
     unsigned int n_missing = 0;
@@ -420,7 +477,9 @@ static void check_rest(unsigned int n)
         if (stat.n_rescues > 0)
             violation("%u slept though it could go on", i);
     }
-    if (n_missing > (consumer_died ? scenario->consume == WAY_BATCH ? N_BATCH : 1 : 0))
+    if (is_each())
+        check_each(n);
+    else if (n_missing > (consumer_died ? scenario->consume == WAY_BATCH ? N_BATCH : 1 : 0))
         violation("%u messages have not arrived", n_missing);
 }
 

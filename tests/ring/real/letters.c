@@ -10,7 +10,7 @@
 #define N_LINES_MAX 4000
 #define LINE_CHARS_MAX 256
 
-#define N_LETTERS 14U /* A to N */
+#define N_LETTERS 16U /* A to P */
 
 struct source {
     char name[64];
@@ -40,6 +40,8 @@ static const struct letter letters[N_LETTERS] = {
     ['L' - 'A'] = { ON(HEAD), RELEASE },
     ['M' - 'A'] = { ON(HEAD), ACQUIRE },
     ['N' - 'A'] = { ON(TAIL), ACQUIRE },
+    ['O' - 'A'] = { ON(NONE), RELEASE },
+    ['P' - 'A'] = { ON(NONE), ACQUIRE },
 };
 
 static struct source sources[N_FILES_MAX];

@@ -57,6 +57,8 @@ struct guess {
 
 struct thread {
     struct view view;
+    struct view read;   /* all that came with what it has read: an acquire fence takes that over */
+    struct view fenced; /* at its last release fence */
     uint16_t issued_at[N_WORDS_MAX]; /* of its own stores, what the processor has */
     struct guess guesses[N_GUESSES_MAX];
     unsigned int n_guesses;
@@ -81,6 +83,7 @@ static char *map;
 static size_t map_bytes;
 static size_t slot_bytes;
 static bool one_consumer;
+static bool each;
 static uint16_t word_at[1 << 14]; /* for each 4 bytes of the map its word + 1 */
 
 static struct event log_[N_LOGGED];
@@ -244,6 +247,8 @@ static void read_payload(struct word *word, uint16_t at, uint16_t clock)
     const struct value *newest = &word->values[word->n_values - 1];
     bool is_race = !came_before(&thread->view, newest->writer, newest->clock);
 
+    if (each)
+        return;
     if (one_consumer) {
         if (is_race)
             violation("payload @%zu is read while it is written", word->offset);
@@ -307,6 +312,7 @@ static uint64_t see(struct word *word, uint16_t at, unsigned int order)
         raise_to(&thread->issued_at[index_of(word)], at);
     if (order & SEQ_CST)
         raise_to(&word->common_at, at);
+    join(&thread->read, &value->released);
     if (order & ACQUIRE) {
         join(&thread->view, &value->released);
         if (value->writer != threads_self())
@@ -333,8 +339,7 @@ static void put(struct word *word, uint64_t new_value, unsigned int order, const
         value->released = read->released;
     else
         memset(&value->released, 0, sizeof(value->released));
-    if (order & RELEASE)
-        join(&value->released, &thread->view);
+    join(&value->released, order & RELEASE ? &thread->view : &thread->fenced);
     raise_to(&value->released.at[index_of(word)], at);
     if (order & SEQ_CST)
         raise_to(&word->common_at, at);
@@ -446,10 +451,17 @@ bool real_compare_exchange(volatile void *p, uint64_t *expected, uint64_t value,
 
 void real_thread_fence(memory_order asked, struct site *site)
 {
-    if (asked != memory_order_seq_cst)
-        machine_fault("it knows no such fence");
+    unsigned int order = letters_order(site, KIND_NONE, asked);
+    struct thread *thread = self();
+
     threads_step();
-    if (letters_order(site, KIND_NONE, asked) & SEQ_CST)
+    tick();
+    note(site, "fence", NULL, 0, 0);
+    if (order & ACQUIRE)
+        join(&thread->view, &thread->read);
+    if (order & RELEASE)
+        thread->fenced = thread->view;
+    if (order & SEQ_CST)
         memory_fence(threads_self(), true);
 }
 
@@ -468,6 +480,7 @@ void *memory_start(const struct ring_geometry *geometry)
     map_bytes = ring_map_bytes(geometry);
     slot_bytes = geometry->slot_bytes;
     one_consumer = geometry->flags & IPCRING_ONE_CONSUMER;
+    each = geometry->flags & IPCRING_EACH_CONSUMER;
     if (map_bytes / 4 > sizeof(word_at) / sizeof(word_at[0]))
         machine_fault("its map is too small");
     /* What goes past the machine ends here. */

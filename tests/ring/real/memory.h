@@ -7,7 +7,11 @@
  * by one more view that is common to all: what is sequentially consistent sees at least that.
  *
  * A payload is plain memory: who reads what another writes, or the reverse, with nothing that orders the two,
- * ends the program. With many consumers a read is a guess, until its thread has moved tail.
+ * ends the program. With many consumers a read is a guess, until its thread has moved tail. Where each consumer sees
+ * everything, what it reads may be old or new, and the test looks at what it takes.
+ *
+ * A release fence puts the view of that moment into what the thread stores later; an acquire fence takes over the views
+ * that came with all it has read.
  *
  * Not here: loads that see stores of the future (which payloads need not, for that order is checked as
  * said), and stores that take a place before an earlier one of another thread.
