@@ -44,13 +44,14 @@ class Broker:
     def start(self):
         prefix = ["ip", "netns", "exec", self.netns] if self.netns else []
         with open(self.path("log"), "ab") as log:
+            n_said = log.tell()
             self.process = subprocess.Popen(
                 [*prefix, "setpriv", "--pdeathsig", "KILL", NATS_SERVER, "-c", self.path("conf")],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
         def listens():
             assert self.process.poll() is None, self.log()
-            return "Server is ready" in self.log().rpartition("Starting nats-server")[2]
+            return "Server is ready" in self.log()[n_said:]
         wait_until(listens, "nats-server listens")
         return self
 

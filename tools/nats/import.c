@@ -38,7 +38,8 @@
 #define SETUP_NS INT64_C(500000000)
 /* In one write to send.json, if the mailbox has room. */
 #define LINES_BYTES_MAX 131072
-/* Sequences that are remembered after the server has confirmed: a new leader may not have heard of the last of them. */
+/* Sequences that are remembered after the server has confirmed: a new leader may not have heard of the last of them. And as
+ * many Nats-Msg-Ids. */
 #define CONFIRMED_MAX 65536
 /* A message that the mailbox can't take is given out again after this. */
 #define REFUSED_NS "60000000000"
@@ -49,6 +50,14 @@ struct delivery {
     size_t end; /* of its line in what is being written; 0: it isn't */
     struct delivery *prev;
     struct delivery *next;
+};
+
+/* Nats-Msg-Ids of what was delivered, the oldest first. A stream that removes what was acknowledged forgets its id when its
+ * server starts anew, and may then store a message a second time. */
+struct known {
+    char *msg_id;
+    uint64_t sequence;
+    UT_hash_handle hh;
 };
 
 /* What the mailbox has. In the order of the hash's list, the oldest first. */
@@ -80,6 +89,7 @@ struct import {
     unsigned n_waiting;
     struct written *written;
     unsigned n_confirmed;
+    struct known *known;
     uint64_t n_asked; /* of the request that is out, not come yet */
     uint64_t n_lost;  /* on their way when a connection was lost; newer ones wait for them */
     char *out;        /* lines that are being written */
@@ -169,15 +179,19 @@ static void import_confirmed(struct inbox *inbox, const char *part, natsMsg *msg
     natsMsg_Destroy(msg);
 }
 
-/* The mailbox has it, or nobody is to have it. */
-static void import_took(struct import *m, struct delivery *delivery)
+/* Acknowledges what the mailbox has, or is not to have. */
+static void import_has(struct import *m, uint64_t sequence, natsMsg *msg)
 {
     struct written *written = xzalloc(sizeof(*written));
 
-    *written = (struct written){ .sequence = delivery->sequence,
-                                 .ack = xstrdup(natsMsg_GetReply(delivery->msg)) };
+    *written = (struct written){ .sequence = sequence, .ack = xstrdup(natsMsg_GetReply(msg)) };
     HASH_ADD(hh, m->written, sequence, sizeof(written->sequence), written);
     written_acknowledge(m, written);
+}
+
+static void import_took(struct import *m, struct delivery *delivery)
+{
+    import_has(m, delivery->sequence, delivery->msg);
     DL_DELETE(m->waiting, delivery);
     m->n_waiting--;
     natsMsg_Destroy(delivery->msg);
@@ -290,6 +304,32 @@ static void import_insert(struct import *m, uint64_t sequence, natsMsg *msg)
     m->n_waiting++;
 }
 
+static void known_free(struct import *m, struct known *known)
+{
+    HASH_DEL(m->known, known);
+    free(known->msg_id);
+    free(known);
+}
+
+/* Return: did this message come before, at another place of the stream? */
+static bool known_came(struct import *m, uint64_t sequence, natsMsg *msg)
+{
+    const char *msg_id;
+    struct known *known;
+
+    if (natsMsgHeader_Get(msg, "Nats-Msg-Id", &msg_id) != NATS_OK)
+        return false;
+    HASH_FIND_STR(m->known, msg_id, known);
+    if (known)
+        return known->sequence != sequence;
+    known = xzalloc(sizeof(*known));
+    *known = (struct known){ .msg_id = xstrdup(msg_id), .sequence = sequence };
+    HASH_ADD_KEYPTR(hh, m->known, known->msg_id, strlen(known->msg_id), known);
+    if (HASH_COUNT(m->known) > CONFIRMED_MAX + (unsigned)m->settings->window)
+        known_free(m, m->known);
+    return false;
+}
+
 static void import_deliver(struct import *m, natsMsg *msg)
 {
     jsMsgMetaData *meta = NULL;
@@ -309,6 +349,9 @@ static void import_deliver(struct import *m, natsMsg *msg)
         free(written->ack);
         written->ack = xstrdup(natsMsg_GetReply(msg));
         written_acknowledge(m, written);
+        natsMsg_Destroy(msg);
+    } else if (known_came(m, meta->Sequence.Stream, msg)) {
+        import_has(m, meta->Sequence.Stream, msg);
         natsMsg_Destroy(msg);
     } else {
         import_insert(m, meta->Sequence.Stream, msg);
@@ -732,6 +775,8 @@ void import_free(struct import *m)
         import_returns(m, m->waiting, "-NAK");
     while (m->written)
         written_free(m, m->written);
+    while (m->known)
+        known_free(m, m->known);
     import_close(m);
     inbox_close(&m->pull);
     inbox_close(&m->acks);

@@ -43,10 +43,13 @@ static int stream_failed(natsStatus status, jsErrCode code, const char *doing, c
                     code == JSInsufficientResourcesErr || code == JSClusterNotActiveErr ||
                     code == JSClusterNotLeaderErr || code == JSTempStorageFailedErr;
 
+    if (code == JSNotEnabledErr || code == JSNotEnabledForAccountErr) {
+        /* Where it was there before, it comes again. */
+        may_pass = server_generation() > 1;
+        detail = "the server has no JetStream for this user";
+    }
     *ret_why = xasprintf("%s %s: %s", doing, what,
                          detail && *detail ? detail : natsStatus_GetText(status));
-    if (code == JSNotEnabledErr || code == JSNotEnabledForAccountErr)
-        may_pass = server_generation() > 1;
     return may_pass ? -EAGAIN : -EINVAL;
 }
 
