@@ -12,6 +12,7 @@ IPCFS_NATS = os.environ.get("IPCFS_NATS")
 
 class Bridge:
     def __init__(self, mount, url, *lines, options=(), uid=None, netns=None):
+        self.mount = mount
         self._log = tempfile.TemporaryFile()
         prefix = ["ip", "netns", "exec", netns] if netns else []
         user = ["--reuid", str(uid), "--regid", str(uid), "--clear-groups"] if uid else []

@@ -69,14 +69,15 @@ struct export
     struct lease *flight;
     struct lease *held;
     unsigned n_flight;
-    unsigned n_unsent;
-    char *last_dead; /* msg_id: if it comes again, the dead-letter mailbox didn't take it */
-    char *told;      /* the last failure that was logged */
+    unsigned n_unsent; /* the last of the flight */
+    unsigned window;   /* how many may be sent and not acknowledged */
+    unsigned n_widens; /* acknowledged since the window changed */
+    char *last_dead;   /* msg_id: if it comes again, the dead-letter mailbox didn't take it */
+    char *told;        /* the last failure that was logged */
     char *buffer;
     size_t n_buffer;
     size_t max_payload;
     bool is_mending; /* nothing new until what is in flight is known */
-    bool is_shared;  /* others publish there too */
     bool is_stopping;
     bool is_gone;
     struct export_stat stat;
@@ -321,29 +322,52 @@ static int lease_publish(struct lease *lease, const char *after)
     return r;
 }
 
-static void export_resend(struct timer *timer)
+/* Those that are to be sent again, as the window lets them; each after the one before it. Return: 0; -EAGAIN: not all. */
+static int export_send_again(struct export *e)
 {
-    struct export *e = container_of(timer, struct export, retry_timer);
-    const char *after = NULL;
     struct lease *lease;
 
-    if (!server_is_connected() || !export_has_stream(e))
-        return;
-    e->is_mending = false;
     DL_FOREACH(e->flight, lease)
     {
         if (lease->state != LEASE_UNSENT)
             continue;
-        if (lease_publish(lease, e->is_shared ? NULL : after) < 0) {
+        if (e->n_flight - e->n_unsent >= e->window)
+            return -EAGAIN;
+        if (lease_publish(lease, lease == e->flight ? NULL : lease->prev->msg_id) < 0) {
             export_mend(e, false);
-            return;
+            return -EAGAIN;
         }
-        after = lease->msg_id;
         e->stat.repeated++;
     }
+    return 0;
+}
+
+static void export_resend(struct timer *timer)
+{
+    struct export *e = container_of(timer, struct export, retry_timer);
+
+    if (!server_is_connected() || !export_has_stream(e))
+        return;
+    e->is_mending = false;
     if (e->flight)
         timer_set(&e->ack_timer, ACK_TIMEOUT_NS);
     loop_queue(&e->job);
+}
+
+/* Where others publish to the same subject they come in between, and what was sent after them is refused: the more often, the
+ * fewer are sent before the first of them is acknowledged. One alone is never refused. */
+static void export_narrow(struct export *e)
+{
+    e->window = e->window > 1 ? e->window / 2 : 1;
+    e->n_widens = 0;
+}
+
+static void export_widen(struct export *e)
+{
+    if (e->window < (unsigned)e->settings->window && ++e->n_widens >= e->window) {
+        e->window++;
+        e->n_widens = 0;
+    }
 }
 
 static void export_overdue(struct timer *timer)
@@ -442,6 +466,7 @@ static void export_done(struct export *e, struct lease *lease)
     lease->state = LEASE_IDLE;
     if (r == 0) {
         e->stat.sent++;
+        export_widen(e);
         DL_PREPEND(e->idle, lease);
         status_counted();
     } else {
@@ -468,7 +493,7 @@ static void export_refused(struct export *e, struct lease *lease, json_int_t cod
     if (code != JSStreamWrongLastMsgIDErr)
         export_tell(e, why);
     else if (is_between)
-        e->is_shared = true;
+        export_narrow(e);
     export_mend(e, code == JSStreamWrongLastMsgIDErr);
 }
 
@@ -596,7 +621,7 @@ static bool export_sorts_out(struct export *e, struct lease *lease, const json_t
 static int export_send(struct export *e, struct lease *lease, const json_t *envelope, size_t n)
 {
     size_t size = (size_t)json_integer_value(json_object_get(envelope, "size"));
-    const char *after = e->flight && !e->is_shared ? e->flight->prev->msg_id : NULL;
+    const char *after = e->flight ? e->flight->prev->msg_id : NULL;
     int r;
 
     lease->msg_id = envelope_msg_id(envelope, e->source->mount_id);
@@ -641,7 +666,7 @@ static int export_take(struct export *e, struct lease *lease)
 static bool export_may_take(const struct export *e)
 {
     return server_is_connected() && e->stream && !e->is_mending && !e->is_stopping && !e->is_gone &&
-           e->n_flight < (unsigned)e->settings->window;
+           e->n_unsent == 0 && e->n_flight < e->window;
 }
 
 /* An idle lease, made where there is none. Return: NULL: no more can be had. */
@@ -676,6 +701,8 @@ static void export_pump(struct export *e)
 {
     struct lease *lease;
 
+    if (!e->is_mending && server_is_connected() && e->n_unsent && export_send_again(e) < 0)
+        return;
     if (e->waiting)
         return;
     for (int i = 0; i < TAKEN_AT_ONCE && export_may_take(e); i++) {
@@ -723,7 +750,6 @@ static void export_connection(struct listener *listener, bool is_connected)
         export_let_go(e);
     e->max_payload = server_max_payload();
     e->retry_ns = RETRY_MIN_NS;
-    e->is_shared = false;
     if (e->flight)
         export_mend(e, true);
     loop_queue(&e->job);
@@ -744,6 +770,7 @@ struct export *export_new(const struct mapping *mapping, const struct settings *
                           .listener = { .changed = export_connection },
                           .job = { .run = export_run },
                           .retry_ns = RETRY_MIN_NS,
+                          .window = (unsigned)settings->window,
                           .buffer = xrealloc(NULL, READ_BYTES_MIN, 1),
                           .n_buffer = READ_BYTES_MIN };
     if (mapping->kind == MAPPING_TOPIC) {

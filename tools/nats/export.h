@@ -3,8 +3,8 @@
  * Each message is on lease (`work`) from when it is read until the stream acknowledged it; then it is `done`. As many are in
  * flight as the window says, each on a descriptor of its own. When something fails, nothing new is taken, what is in flight is
  * waited for, and whatever was not acknowledged is sent again in its order. So that a server that dies can't keep a
- * message and lose the one before, each names the one before it (Nats-Expected-Last-Msg-Id) and is refused without it; where
- * others publish on the same subject that is not possible, and left out.
+ * message and lose the one before, each names the one before it (Nats-Expected-Last-Msg-Id) and is refused without it. Where
+ * others publish to the same subject at the same time fewer are in flight, down to one, which needs to name none.
  *
  * All functions are for the loop's thread. */
 #ifndef IPCFS_TOOLS_NATS_EXPORT_H
