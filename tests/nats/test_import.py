@@ -100,7 +100,7 @@ def test_message_that_the_mailbox_never_takes_stays_and_holds_up_nobody(mnt, cli
     client.store(subject, b"after")
     assert take(box) == b"after"
     b.wait_for("it stays there")
-    assert client.n_messages(client.stream(subject)) == 1
+    wait_until(lambda: client.n_messages(client.stream(subject)) == 1, "the other is acknowledged")
 
 
 def test_full_mailbox_stops_the_pulling(mnt, client, bridge, broker, subject):
