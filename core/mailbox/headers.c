@@ -64,6 +64,16 @@ int headers_add(struct headers **headers, const char *name, size_t n_name, const
     return 0;
 }
 
+struct headers *headers_copy(const struct headers *headers)
+{
+    size_t size = headers ? sizeof(*headers) + headers->size_bytes : 0;
+    struct headers *copy = headers ? malloc(size) : NULL;
+
+    if (copy)
+        memcpy(copy, headers, size);
+    return copy;
+}
+
 bool headers_next(const struct headers *headers, size_t *at, struct header *ret_header)
 {
     const unsigned char *from;

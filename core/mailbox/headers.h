@@ -41,6 +41,9 @@ int headers_add(struct headers **headers, const char *name, size_t n_name, const
 int headers_with(const struct headers *headers, const char *name, const char *value,
                  struct headers **ret_copy);
 
+/* Return: a copy of @headers; NULL for NULL, or when memory is short. */
+struct headers *headers_copy(const struct headers *headers);
+
 /* Goes through them: *@at is 0 at first. Return: whether there was one more, which is in *ret_header then. */
 bool headers_next(const struct headers *headers, size_t *at, struct header *ret_header);
 

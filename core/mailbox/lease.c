@@ -15,6 +15,7 @@
 #include "mbox_missed.h"
 #include "mbox_queue.h"
 #include "mbox_settle.h"
+#include "mbox_storing.h"
 
 /* The journal has how often it was tried. */
 static void note_attempt(struct mbox *mbox, struct mbox_entry *entry, struct mbox_ready *ready)
@@ -95,40 +96,52 @@ static int give_up(struct mbox *mbox, struct mbox_entry *entry, const char *name
     return is_removed ? -EIDRM : 0;
 }
 
-/* Under the mailbox's lock. Return: 0: it is over; -EIDRM; 1: @entry is to be given up, to the mailbox @name. */
-static int end_locked(struct mbox *mbox, struct mbox_entry *entry, enum mbox_lease_word word,
-                      char name[MBOX_NAME_BYTES_MAX + 1], struct mbox_ready *ready)
+/* Under the mailbox's lock. Return: as mbox_lease_end. */
+static int finish_locked(struct mbox *mbox, struct mbox_entry *entry, struct mbox_op *op,
+                         struct mbox_ready *ready)
+{
+    mbox_lease_unlink(mbox, entry);
+    /* Nobody is left who would answer it. */
+    calls_end(mbox, entry->msg, -ECANCELED);
+    calls_tell(mbox, ready);
+    return mbox_remove_entry(mbox, entry, op, ready);
+}
+
+/* How a lease ends. */
+struct lease_end {
+    struct mbox_entry *entry;
+    enum mbox_lease_word word;
+    struct mbox_op *op;
+    bool is_given_up; /* to the mailbox @dead */
+    char dead[MBOX_NAME_BYTES_MAX + 1];
+};
+
+/* Under the mailbox's lock. Return: as mbox_lease_end; where it is given up that is still to be done. */
+static int end_locked(struct mbox *mbox, struct lease_end *end, struct mbox_ready *ready)
 {
     if (mbox->removed)
         return -EIDRM;
-    if (word == MBOX_LEASE_DONE) {
-        mbox_lease_unlink(mbox, entry);
-        /* Nobody is left who would answer it. */
-        calls_end(mbox, entry->msg, -ECANCELED);
-        calls_tell(mbox, ready);
-        return 0;
-    }
-    entry->n_attempts++;
-    if (is_given_up(mbox, entry, word)) {
-        memcpy(name, mbox->limits.dead, MBOX_NAME_BYTES_MAX + 1);
-        return 1;
-    }
-    return_locked(mbox, entry, ready);
+    if (end->word == MBOX_LEASE_DONE)
+        return finish_locked(mbox, end->entry, end->op, ready);
+    end->entry->n_attempts++;
+    end->is_given_up = is_given_up(mbox, end->entry, end->word);
+    if (end->is_given_up)
+        memcpy(end->dead, mbox->limits.dead, sizeof(end->dead));
+    else
+        return_locked(mbox, end->entry, ready);
     return 0;
 }
 
 int mbox_lease_end(struct mbox *mbox, struct mbox_entry *entry, enum mbox_lease_word word,
-                   struct mbox_ready *ready)
+                   struct mbox_op *op, struct mbox_ready *ready)
 {
-    char name[MBOX_NAME_BYTES_MAX + 1];
+    struct lease_end end = { .entry = entry, .word = word, .op = op };
     int r;
 
     pthread_mutex_lock(&mbox->lock);
-    r = end_locked(mbox, entry, word, name, ready);
+    r = end_locked(mbox, &end, ready);
     pthread_mutex_unlock(&mbox->lock);
-    if (r > 0)
-        return give_up(mbox, entry, name, ready);
-    if (r < 0 || word == MBOX_LEASE_DONE)
+    if (r < 0)
         mbox_entry_free(entry);
-    return r;
+    return end.is_given_up ? give_up(mbox, entry, end.dead, ready) : r;
 }

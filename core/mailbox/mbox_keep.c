@@ -85,19 +85,33 @@ void mbox_stored(struct mbox *mbox, struct mbox_entry *entry, int result, struct
     pthread_mutex_unlock(&mbox->lock);
 }
 
-int mbox_restore(struct mbox *mbox, struct msg *msg, uint64_t seq, struct journal_note *note)
+/* Return: how long it is since @msg arrived, in ns, by a clock that somebody may have set. */
+static uint64_t age_of(const struct msg *msg)
+{
+    struct timespec now = mbox_now();
+    int64_t seconds = (int64_t)now.tv_sec - (int64_t)msg->arrived.tv_sec;
+    int64_t ns = seconds * 1000000000 + (now.tv_nsec - msg->arrived.tv_nsec);
+
+    return ns > 0 ? (uint64_t)ns : 0;
+}
+
+int mbox_restore(struct mbox *mbox, struct msg *msg, uint64_t seq, unsigned int n_attempts,
+                 struct journal_note *note)
 {
     struct mbox_entry *entry = mbox_entry_new(msg);
 
     if (!entry)
         return -ENOMEM;
     entry->seq = seq;
+    entry->n_attempts = n_attempts;
     entry->note = note;
     entry->journal = mbox->domain->journal;
     pthread_mutex_lock(&mbox->lock);
     mbox_entry_recharge(entry, &mbox->domain->quota, msg->sender.uid);
     mbox->last_seq = seq;
     mbox_queue_push(mbox, entry);
+    entry->since_ns -= age_of(msg);
+    mbox_arm_expiry(mbox);
     pthread_mutex_unlock(&mbox->lock);
     return 0;
 }

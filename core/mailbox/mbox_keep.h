@@ -11,9 +11,10 @@
 void mbox_stored(struct mbox *mbox, struct mbox_entry *entry, int result, struct mbox_ready *ready);
 
 /* For the journal, before the mailbox is used: @msg waits in @mbox with number @seq, which is higher than all before,
- * as it did when it was noted. Takes @note. It counts for its sender, whatever the bounds say.
+ * as it did when it was noted, and had come back from lease @n_attempts times. Takes @note. It counts for its sender, whatever the bounds say.
  * Return: 0; -ENOMEM. */
-int mbox_restore(struct mbox *mbox, struct msg *msg, uint64_t seq, struct journal_note *note);
+int mbox_restore(struct mbox *mbox, struct msg *msg, uint64_t seq, unsigned int n_attempts,
+                 struct journal_note *note);
 
 /* A new mailbox is to be kept, if its domain has a journal: with durable=daemon, and once it has a name.
  * Return: 0; -ENOMEM. */

@@ -65,7 +65,10 @@ void mbox_lease_unlink(struct mbox *mbox, struct mbox_entry *entry)
 /* Return: when @entry has waited long enough. */
 static uint64_t end_of(const struct mbox *mbox, const struct mbox_entry *entry)
 {
-    return entry->since_ns + mbox->limits.ttl_ns;
+    /* What came before the machine started wraps, and wraps back. */
+    int64_t end = (int64_t)(entry->since_ns + mbox->limits.ttl_ns);
+
+    return end > 0 ? (uint64_t)end : 1;
 }
 
 static void arm_for(struct mbox *mbox, const struct mbox_entry *entry)

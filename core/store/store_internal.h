@@ -50,7 +50,8 @@ struct journal_note {
     struct mbox_entry *entry; /* POST, REMOVE */
     struct msg *msg;          /* POST, CHANGE: a reference */
     uint32_t attempts;
-    uint64_t txn; /* while it waits for the disk: of live.mdb */
+    struct headers *headers; /* CHANGE: in place of the message's; NULL: they are the message's */
+    uint64_t txn;            /* while it waits for the disk: of live.mdb */
 };
 
 /* One mailbox. It lives as long as that has references. */
@@ -80,6 +81,7 @@ struct store_item {
     struct store_place at;
     struct store_place to;
     uint32_t attempts;
+    struct headers *headers;
     struct journal_box *box;
     struct mbox *mbox;
     struct mbox_entry *entry;

@@ -201,7 +201,9 @@ static struct mbox *drop_change(struct journal_note *note)
     struct mbox *mbox = note->mbox;
 
     msg_unref(note->msg);
+    free(note->headers);
     note->msg = NULL;
+    note->headers = NULL;
     note->mbox = NULL;
     return mbox;
 }
@@ -257,6 +259,7 @@ static void change(struct mbox_journal *journal, struct mbox *to, struct mbox_en
 {
     struct store *store = store_of(journal);
     struct journal_note *note = entry->note;
+    struct headers *headers = headers_copy(entry->headers);
     struct mbox *moved_to;
 
     pthread_mutex_lock(&store->lock);
@@ -265,6 +268,8 @@ static void change(struct mbox_journal *journal, struct mbox *to, struct mbox_en
     note->box = to->kept;
     note->mbox = mbox_ref(to);
     note->msg = msg_ref(entry->msg);
+    note->attempts = entry->n_attempts;
+    note->headers = headers;
     if (to->limits.durable == MBOX_DURABLE_DISK)
         note->is_on_disk = true;
     queue_note(store, note, STORE_CHANGE, ready);

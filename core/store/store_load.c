@@ -172,7 +172,7 @@ static int load_message(struct load *load, struct store_place place, const MDB_v
         note->is_on_disk = message.is_on_disk;
         note->at = note->to = place;
         note->box = mbox->kept;
-        r = mbox_restore(mbox, msg, place.seq, note);
+        r = mbox_restore(mbox, msg, place.seq, message.attempts, note);
     }
     if (r < 0)
         free(note);

@@ -39,6 +39,7 @@ static void take_note(struct store_batch *batch, struct journal_note *note)
         .at = note->at,
         .to = note->to,
         .attempts = note->attempts,
+        .headers = note->headers,
         .box = note->box,
         .mbox = note->mbox,
         .entry = note->entry,
@@ -48,7 +49,9 @@ static void take_note(struct store_batch *batch, struct journal_note *note)
         item->is_void = true;
     if (item->msg && !item->is_void) {
         batch->n_bytes += item->msg->size_bytes + STORE_MESSAGE_HEAD_BYTES +
-                          (item->msg->headers ? item->msg->headers->size_bytes : 0);
+                          (item->headers        ? item->headers->size_bytes
+                           : item->msg->headers ? item->msg->headers->size_bytes
+                                                : 0);
         batch->n_puts++;
     }
     note->is_queued = false;
@@ -57,6 +60,7 @@ static void take_note(struct store_batch *batch, struct journal_note *note)
     note->mbox = NULL;
     note->entry = NULL;
     note->msg = NULL;
+    note->headers = NULL;
 }
 
 /* Under store->lock. */
@@ -116,6 +120,7 @@ static int put_message(struct store_batch *batch, MDB_txn *txn, const struct sto
 {
     struct store_key key = store_place_key(item->to);
     const struct msg *msg = item->msg;
+    const struct headers *headers = item->headers ? item->headers : msg->headers;
     const struct store_message message = {
         .id = msg->id,
         .arrived = msg->arrived,
@@ -125,8 +130,8 @@ static int put_message(struct store_batch *batch, MDB_txn *txn, const struct sto
         .uid = msg->sender.uid,
         .gid = msg->sender.gid,
         .attempts = item->attempts,
-        .headers = msg->headers ? msg->headers->data : NULL,
-        .header_bytes = msg->headers ? msg->headers->size_bytes : 0,
+        .headers = headers ? headers->data : NULL,
+        .header_bytes = headers ? headers->size_bytes : 0,
         .data = msg->data,
         .size_bytes = msg->size_bytes,
     };
@@ -420,6 +425,7 @@ static bool requeue_note(struct store *store, struct store_item *item)
     note->what = item->what;
     note->mbox = item->mbox;
     note->msg = item->msg;
+    note->headers = item->headers;
     note->is_queued = true;
     note->is_retry = true;
     TAILQ_INSERT_HEAD(&store->notes, note, link);
@@ -482,6 +488,7 @@ static void end_item(struct store *store, const struct store_batch *batch, struc
     if (is_passed_on && !item->entry)
         return;
     msg_unref(item->msg);
+    free(item->headers);
     if (is_passed_on)
         return;
     if (item->entry)

@@ -171,16 +171,48 @@ static int parse_word(const char *data, size_t size, enum mbox_lease_word *ret_w
     return -EINVAL;
 }
 
-/* Has the turn. Return: 0; -ENODATA: there is no lease; as mbox_lease_end. */
-static int end_lease(struct work_file *work, enum mbox_lease_word word, struct mbox_ready *ready)
+/* Has the turn. Return: as mbox_lease_end. */
+static int end_lease(struct work_file *work, enum mbox_lease_word word, struct mbox_op *op,
+                     struct mbox_ready *ready)
 {
     struct mbox_entry *entry = work->entry;
 
-    if (!entry)
-        return -ENODATA;
     work->entry = NULL;
     work->offset = 0;
-    return mbox_lease_end(work->file.mbox, entry, word, ready);
+    return mbox_lease_end(work->file.mbox, entry, word, op, ready);
+}
+
+static void complete_word(struct mbox_op *op, struct mbox_ready *ready)
+{
+    struct ended ended = parked_end(op);
+
+    (void)ready;
+    if (ended.result < 0)
+        fuse_reply_err(ended.req, -ended.result);
+    else
+        fuse_reply_write(ended.req, ended.size);
+    file_unref(ended.file);
+}
+
+/* Has the turn. `done` is answered when the journal has it. Return: 0; MBOX_PARKED: @req will be answered; -ENODATA: there
+ * is no lease; -ENOMEM; as mbox_lease_end. */
+static int say(struct work_file *work, fuse_req_t req, size_t size, enum mbox_lease_word word,
+               struct mbox_ready *ready)
+{
+    struct parked *parked = NULL;
+    int r;
+
+    if (!work->entry)
+        return -ENODATA;
+    if (word == MBOX_LEASE_DONE && work->entry->note) {
+        parked = parked_new(&work->file, work->file.mbox, req, size, complete_word);
+        if (!parked)
+            return -ENOMEM;
+    }
+    r = end_lease(work, word, parked ? &parked->op : NULL, ready);
+    if (parked && r != MBOX_PARKED)
+        parked_free(parked);
+    return r;
 }
 
 static void work_write(struct file *file, fuse_req_t req, const char *data, size_t size,
@@ -193,16 +225,18 @@ static void work_write(struct file *file, fuse_req_t req, const char *data, size
 
     (void)offset;
     (void)flags;
+    file_ref(file);
     if (r == 0) {
         readers_lock(&work->readers);
-        r = end_lease(work, word, &ready);
+        r = say(work, req, size, word, &ready);
         readers_unlock(&work->readers);
     }
     if (r < 0)
         fuse_reply_err(req, -r);
-    else
+    else if (r == 0)
         fuse_reply_write(req, size);
     mbox_ready_run(&ready);
+    file_unref(file);
 }
 
 static bool work_has_unread(struct file *file)
@@ -245,7 +279,8 @@ static void end_of_file(struct work_file *work)
 
     leave(box_of(work->file.mbox), work);
     readers_lock(&work->readers);
-    end_lease(work, MBOX_LEASE_AGAIN, &ready);
+    if (work->entry)
+        end_lease(work, MBOX_LEASE_AGAIN, NULL, &ready);
     readers_unlock(&work->readers);
     mbox_ready_run(&ready);
 }

@@ -109,7 +109,7 @@ static struct mbox_entry *lease(const char *text)
 
 static int end(struct mbox_entry *entry, enum mbox_lease_word word)
 {
-    int r = mbox_lease_end(&jobs, entry, word, &ready);
+    int r = mbox_lease_end(&jobs, entry, word, NULL, &ready);
 
     mbox_ready_run(&ready);
     return r;
@@ -294,7 +294,7 @@ LEASE_TEST(another_mailbox_counts_attempts_anew)
         entry = take_from(&failed, true);
         cr_assert(is(entry, "one"));
         cr_assert_eq(entry->n_attempts, n);
-        cr_assert_eq(mbox_lease_end(&failed, entry, MBOX_LEASE_AGAIN, &ready), 0);
+        cr_assert_eq(mbox_lease_end(&failed, entry, MBOX_LEASE_AGAIN, NULL, &ready), 0);
     }
     entry = lease("one");
     cr_assert_eq(entry->n_attempts, 3);
