@@ -10,6 +10,7 @@
 #include "fs/mailbox/mailbox.h"
 
 #define MBOX_MODE 01777
+#define TOPIC_MODE 01777
 #define RING_MODE 01777
 #define READ_ONLY_MODE 0555
 
@@ -20,6 +21,7 @@ static const struct entry {
     const struct node_ops *ops; /* NULL: it is shm/, which has a directory of its own */
 } entries[] = {
     { "mbox", offsetof(struct tree, mailboxes.room), &mboxes_ops },
+    { "topic", offsetof(struct tree, topics.room), &mboxes_ops },
     { "ring", offsetof(struct tree, rings.mboxes.room), &mboxes_ops },
     { .name = "shm" },
     { "proc", offsetof(struct tree, procs.room), &procs_ops },
@@ -96,6 +98,7 @@ static void init_info(struct tree *tree, const struct caller *owner)
     tree->info.kernel = tree->boxes.kernel;
     tree->info.domain = tree->boxes.domain;
     tree->info.mailboxes = &tree->mailboxes.names;
+    tree->info.topics = &tree->topics.names;
     tree->info.rings = &tree->rings.mboxes.names;
     tree->info.processes = &tree->procs.processes;
 }
@@ -110,6 +113,7 @@ int tree_init(struct tree *tree, struct kernel *kernel, struct mbox_domain *doma
     room_init(&tree->root, &kernel->nodes, 0755, owner);
     boxes_init(&tree->boxes, kernel, domain);
     mboxes_init(&tree->mailboxes, &tree->boxes, MBOX_MODE, owner, mailbox_make);
+    mboxes_init(&tree->topics, &tree->boxes, TOPIC_MODE, owner, topic_make);
     rings_init(&tree->rings, &tree->boxes, RING_MODE, owner);
     r_procs = procs_init(&tree->procs, &tree->boxes, READ_ONLY_MODE, owner);
     init_info(tree, owner);
@@ -148,6 +152,7 @@ void tree_end_mailboxes(struct tree *tree)
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
 
     names_remove_all(&tree->mailboxes.names, &ready);
+    topics_end_all(&tree->topics, &ready);
     names_remove_all(&tree->rings.mboxes.names, &ready);
     processes_end_all(&tree->procs.processes, &ready);
     mbox_ready_run(&ready);
@@ -158,6 +163,7 @@ void tree_deinit(struct tree *tree)
     boxes_deinit(&tree->boxes);
     shm_deinit(&tree->shm);
     mboxes_deinit(&tree->mailboxes);
+    mboxes_deinit(&tree->topics);
     rings_deinit(&tree->rings);
     procs_deinit(&tree->procs);
     room_deinit(&tree->info.room);

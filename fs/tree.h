@@ -10,11 +10,13 @@
 #include "fs/proc/procs.h"
 #include "fs/ring/ring.h"
 #include "fs/shm/shm.h"
+#include "fs/topic/topic.h"
 
 struct tree {
     struct room root;
     struct boxes boxes;      /* what mailboxes, rings and processes share */
     struct mboxes mailboxes; /* mbox/ */
+    struct mboxes topics;    /* topic/ */
     struct rings rings;      /* ring/ */
     struct shm shm;          /* shm/ */
     struct procs procs;      /* proc/ */

@@ -272,6 +272,7 @@ int topic_get_stat(struct topic *topic, struct topic_stat *ret_stat)
             .n_delivered = topic->n_delivered,
             .n_dropped = topic->n_unheard +
                          atomic_load_explicit(&topic->counts.n_dropped, memory_order_relaxed),
+            .n_senders_waiting = topic->mbox->stat.n_senders_waiting,
             .last_publication = topic->mbox->stat.last_send,
         };
     pthread_mutex_unlock(&topic->mbox->lock);

@@ -53,6 +53,7 @@ struct topic_stat {
     uint64_t n_subscriptions;
     uint64_t n_delivered;
     uint64_t n_dropped; /* by subscriptions, or for want of them */
+    uint64_t n_senders_waiting;
     struct timespec last_publication;
 };
 

@@ -14,6 +14,7 @@
 #include "fs/proc/processes.h"
 #include "fs/kernel/listing.h"
 #include "fs/ring/ring.h"
+#include "fs/topic/topic.h"
 #include "fs/kernel/room.h"
 #include "fs/kernel/text.h"
 #include "fs/kernel/transport.h"
@@ -35,7 +36,7 @@ static int make_version(struct file *file, char **ret_text)
             ret_text,
             "version=" IPCFS_VERSION "\n"
             "libfuse=%s\n"
-            "features=mbox,lines,json,priorities,drop,queue,owner,poll,packet,metrics,ring,shm,proc,link\n"
+            "features=mbox,topic,lines,json,headers,priorities,drop,queue,owner,poll,packet,metrics,ring,shm,proc,link\n"
             "passthrough=%s\n"
             "transport=%s\n"
             "mount_id=%s\n",
@@ -50,6 +51,7 @@ struct sample {
     char *name;
     union {
         struct mbox_stat mailbox;
+        struct topic_stat topic;
         struct ring_mbox_stat ring;
     } stat;
 };
@@ -64,6 +66,11 @@ struct samples {
 static int look_at_mailbox(struct mbox *mbox, struct sample *ret_sample)
 {
     return mbox_get_stat(mbox, &ret_sample->stat.mailbox);
+}
+
+static int look_at_topic(struct mbox *mbox, struct sample *ret_sample)
+{
+    return topic_box_get_stat(mbox, &ret_sample->stat.topic);
 }
 
 static int look_at_ring(struct mbox *mbox, struct sample *ret_sample)
@@ -130,6 +137,20 @@ static const struct family {
       offsetof(struct mbox_stat, n_dead) },
     { "ipcfs_mailbox_rejected_total", "counter", "Messages that found no room and were refused.",
       offsetof(struct mbox_stat, n_rejected) },
+};
+
+static const struct family topic_families[] = {
+    { "ipcfs_topic_subscriptions", "gauge", "Subscriptions to the topic.",
+      offsetof(struct topic_stat, n_subscriptions) },
+    { "ipcfs_topic_senders_waiting", "gauge", "Publishers that wait for a subscription.",
+      offsetof(struct topic_stat, n_senders_waiting) },
+    { "ipcfs_topic_published_total", "counter", "Messages that were published.",
+      offsetof(struct topic_stat, n_published) },
+    { "ipcfs_topic_delivered_total", "counter", "Messages that came into subscriptions.",
+      offsetof(struct topic_stat, n_delivered) },
+    { "ipcfs_topic_dropped_total", "counter",
+      "Messages that a subscription had no room for, or that nobody had subscribed to.",
+      offsetof(struct topic_stat, n_dropped) },
 };
 
 static const struct family ring_families[] = {
@@ -229,6 +250,7 @@ static void print_totals(FILE *out, const struct info *info)
     print_header(out, "ipcfs_info", "gauge", "The mount's version; the value is 1.");
     fprintf(out, "ipcfs_info{version=\"" IPCFS_VERSION "\"} 1\n");
     print_single(out, "ipcfs_mailboxes", "Mailboxes in mbox/.", names_count(info->mailboxes));
+    print_single(out, "ipcfs_topics", "Topics in topic/.", names_count(info->topics));
     print_single(out, "ipcfs_rings", "Rings in ring/.", names_count(info->rings));
     print_single(out, "ipcfs_processes", "Processes in proc/ that are in use.",
                  processes_count(info->processes));
@@ -250,6 +272,9 @@ static int print_metrics(const struct info *info, char **ret_text)
     struct room_metrics mailboxes = {
         "mailbox", mailbox_families, N_FAMILIES(mailbox_families), { .look = look_at_mailbox }
     };
+    struct room_metrics topics = {
+        "topic", topic_families, N_FAMILIES(topic_families), { .look = look_at_topic }
+    };
     struct room_metrics rings = {
         "ring", ring_families, N_FAMILIES(ring_families), { .look = look_at_ring }
     };
@@ -260,12 +285,15 @@ static int print_metrics(const struct info *info, char **ret_text)
 
     r = names_each(info->mailboxes, add_sample, &mailboxes.samples);
     if (r == 0)
+        r = names_each(info->topics, add_sample, &topics.samples);
+    if (r == 0)
         r = names_each(info->rings, add_sample, &rings.samples);
     if (r == 0)
         out = open_memstream(&text, &size);
     if (out) {
         print_totals(out, info);
         print_room(out, &mailboxes);
+        print_room(out, &topics);
         print_room(out, &rings);
         /* What did not fit is told by each of the two. */
         if (ferror(out))
@@ -280,6 +308,7 @@ static int print_metrics(const struct info *info, char **ret_text)
     else
         *ret_text = text;
     free_samples(&mailboxes.samples);
+    free_samples(&topics.samples);
     free_samples(&rings.samples);
     return r;
 }

@@ -15,6 +15,7 @@ struct info {
     struct kernel *kernel;
     struct mbox_domain *domain;
     struct names *mailboxes;
+    struct names *topics;
     struct names *rings;
     struct processes *processes;
 };

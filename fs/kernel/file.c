@@ -143,8 +143,18 @@ void file_release(struct file *file)
     file_discard(file);
 }
 
+static void end_mbox(struct file *file)
+{
+    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
+
+    mbox_remove(file->mbox, true, &ready);
+    mbox_ready_run(&ready);
+}
+
 void file_discard(struct file *file)
 {
+    if (file->ends_mbox)
+        end_mbox(file);
     if (file->mbox)
         mbox_unwatch(file->mbox, &file->watch);
     if (file->out)

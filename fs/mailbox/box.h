@@ -45,9 +45,14 @@ struct boxes {
 
 /* Which boxes have a file of the table of all: a kind is one or more of these. */
 enum box_class {
-    BOX_ANY = 1,    /* all boxes */
-    BOX_QUEUES = 2, /* those whose messages are the daemon's */
-    BOX_OWNED = 4,  /* those that somebody may own (owner.h) */
+    BOX_SENT_TO = 1,       /* those that take messages */
+    BOX_RECEIVED_FROM = 2, /* those that all receivers take messages from */
+    BOX_ANY = BOX_SENT_TO | BOX_RECEIVED_FROM,
+    BOX_QUEUES = 4,  /* those in which messages wait that are the daemon's */
+    BOX_POSTED = 8,  /* those that take the daemon's messages, which have priorities and headers */
+    BOX_CALLED = 16, /* those that are asked, and answer */
+    BOX_OWNED = 32,  /* those that somebody may own (owner.h) */
+    BOX_MAILBOX = BOX_ANY | BOX_QUEUES | BOX_POSTED | BOX_CALLED,
 };
 
 /* What stat shows of a file beside its own attributes. */
@@ -65,7 +70,7 @@ struct box_file {
     mode_t searchers;     /* what each class of users gets too that may search the directory */
     unsigned int classes; /* in the table of all: the boxes of one of these have it */
     enum box_file_shows shows;
-    bool has_prios; /* NAME.0 to NAME.9 are the same, in boxes with a queue: node->prio is which */
+    bool has_prios; /* NAME.0 to NAME.9 are the same, in BOX_POSTED: node->prio is which */
     /* Whether who looks it up gets a node of his own, because its writers may wait (node.h). NULL: nobody does. */
     bool (*is_fresh)(struct box *box, const struct caller *caller);
     /* What is found in it is to be forgotten by the kernel before the box is. */

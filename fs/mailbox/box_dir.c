@@ -69,11 +69,11 @@ static bool parse_prio(const char *name, const char *file_name, unsigned int *re
     return true;
 }
 
-/* What has no queue of messages knows no priorities. */
+/* What has no messages of the daemon's knows no priorities. */
 static bool is_prio_of(struct box *box, const struct box_file *file, const char *name,
                        unsigned int *ret_prio)
 {
-    if (!file->has_prios || !(box->kind->classes & BOX_QUEUES))
+    if (!file->has_prios || !(box->kind->classes & BOX_POSTED))
         return false;
     if (!parse_prio(name, file->name, ret_prio))
         return false;

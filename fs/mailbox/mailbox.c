@@ -31,7 +31,7 @@ static void mailbox_tell_name(struct box *box, char ret_name[MBOX_NAME_BYTES_MAX
 static const struct box_kind mailbox_kind = {
     .size = sizeof(struct mailbox),
     .files = &box_files,
-    .classes = BOX_ANY | BOX_QUEUES | BOX_OWNED,
+    .classes = BOX_MAILBOX | BOX_OWNED,
     .admit = mailbox_admit,
     .remove = mailbox_remove,
     .tell_name = mailbox_tell_name,

@@ -37,9 +37,9 @@ void mboxes_remove(struct mboxes *mboxes, struct box *box, struct mbox_ready *re
     box_tell_deletion(box, &mboxes->room.node, name);
 }
 
-static int mboxes_lookup(struct node *dir, const char *name, struct node **ret_node)
+int mboxes_lookup_in(struct names *names, const char *name, struct node **ret_node)
 {
-    struct mbox *mbox = names_find(&mboxes_of(dir)->names, name);
+    struct mbox *mbox = names_find(names, name);
     int r;
 
     if (!mbox)
@@ -49,14 +49,24 @@ static int mboxes_lookup(struct node *dir, const char *name, struct node **ret_n
     return r;
 }
 
+static int mboxes_lookup(struct node *dir, const char *name, struct node **ret_node)
+{
+    return mboxes_lookup_in(&mboxes_of(dir)->names, name, ret_node);
+}
+
 static int add_to_listing(const char *name, struct mbox *mbox, void *listing)
 {
     return listing_add(listing, name, box_of(mbox)->dir.ino, S_IFDIR);
 }
 
+int mboxes_list_in(struct names *names, struct listing *listing)
+{
+    return names_each(names, add_to_listing, listing);
+}
+
 static int mboxes_list(struct node *dir, struct listing *listing)
 {
-    return names_each(&mboxes_of(dir)->names, add_to_listing, listing);
+    return mboxes_list_in(&mboxes_of(dir)->names, listing);
 }
 
 static void mboxes_getattr(struct node *dir, struct stat *ret_attr)
@@ -66,26 +76,37 @@ static void mboxes_getattr(struct node *dir, struct stat *ret_attr)
 }
 
 /* Enters @box under @name and gets its node. Return: 0; a negative errno. */
-static int mboxes_enter(struct node *dir, const char *name, struct box *box, struct node **ret_node)
+static int enter(struct names *names, const char *name, struct box *box, struct node **ret_node)
 {
     struct node *node;
     int r = box_dir_node(box, &node);
 
     if (r < 0)
         return r;
-    r = names_add(&mboxes_of(dir)->names, name, &box->mbox);
+    r = names_add(names, name, &box->mbox);
     if (r < 0) {
-        node_forget(&dir->kernel->nodes, node->id, 1);
+        node_forget(&box->boxes->kernel->nodes, node->id, 1);
         return r;
     }
     *ret_node = node;
     return 0;
 }
 
+int mboxes_enter_in(struct names *names, const char *name, struct box *box, struct node **ret_node)
+{
+    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
+    int r = enter(names, name, box, ret_node);
+
+    if (r < 0)
+        mbox_remove(&box->mbox, true, &ready);
+    mbox_ready_run(&ready);
+    mbox_unref(&box->mbox);
+    return r;
+}
+
 static int make_dir(struct node *dir, const char *name, mode_t mode, const struct caller *caller,
                     struct node **ret_node)
 {
-    struct mbox_ready nobody = TAILQ_HEAD_INITIALIZER(nobody);
     struct caller owner = *caller;
     struct box *box;
     int r;
@@ -93,14 +114,10 @@ static int make_dir(struct node *dir, const char *name, mode_t mode, const struc
     mode |= S_IFDIR;
     room_hand_down(dir->object, &owner, &mode);
     r = mboxes_of(dir)->make(mboxes_of(dir), mode, &owner, &box);
-    if (r < 0)
-        return r;
-    r = mboxes_enter(dir, name, box, ret_node);
+    if (r == 0)
+        r = mboxes_enter_in(&mboxes_of(dir)->names, name, box, ret_node);
     if (r == 0)
         room_touch(dir->object);
-    else
-        mbox_remove(&box->mbox, true, &nobody);
-    mbox_unref(&box->mbox);
     return r;
 }
 

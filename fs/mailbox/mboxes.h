@@ -9,6 +9,7 @@
 #include "core/mailbox/names.h"
 #include "fs/kernel/room.h"
 
+struct listing;
 struct mboxes;
 
 /* Makes what mkdir makes in @mboxes, for @caller, who is charged. One reference, the caller's.
@@ -33,6 +34,18 @@ void mboxes_deinit(struct mboxes *mboxes);
 /* Ends @box, messages or not, if it is in @mboxes still, and tells the kernel that it is gone.
  * Context: any thread, no lock held. */
 void mboxes_remove(struct mboxes *mboxes, struct box *box, struct mbox_ready *ready);
+
+/* For another directory of named boxes; all of them are in @names. */
+
+/* Return: 0 with the node of the box called @name, with a lookup more; -ENOENT; -ENOMEM. */
+int mboxes_lookup_in(struct names *names, const char *name, struct node **ret_node);
+
+/* Adds all names. Return: as listing_add. */
+int mboxes_list_in(struct names *names, struct listing *listing);
+
+/* Enters @box, a new one, whose reference it takes, under @name; or removes it. Return: 0 with its node, with a lookup
+ * more; a negative errno. Context: no lock held. */
+int mboxes_enter_in(struct names *names, const char *name, struct box *box, struct node **ret_node);
 
 /* For the node whose object is mboxes->room. */
 extern const struct node_ops mboxes_ops;

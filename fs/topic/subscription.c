@@ -1,0 +1,95 @@
+/* Its directory is for its owner alone at first: who may search it could learn from its files when something comes, and
+ * remove nothing, but has no business there. */
+#include "subscription.h"
+
+#include <errno.h>
+
+#include "fs/kernel/kernel.h"
+#include "fs/mailbox/box_files.h"
+#include "fs/mailbox/box_notice.h"
+#include "fs/mailbox/owner.h"
+
+struct subscription_box {
+    struct box box;
+    struct subscription subscription;
+};
+
+#define SUBSCRIPTION_KEPT_BYTES (BOX_KEPT_BYTES + sizeof(struct subscription))
+
+static struct subscription_box *subscription_box_of(struct box *box)
+{
+    return (struct subscription_box *)((char *)box - offsetof(struct subscription_box, box));
+}
+
+static struct topic_box *topic_of(struct box *box)
+{
+    return topic_box_of(box_of(subscription_box_of(box)->subscription.topic->mbox));
+}
+
+static int subscription_admit(struct box *box, const struct caller *caller)
+{
+    return owner_admit(&box->mbox, caller);
+}
+
+static void subscription_remove(struct box *box, struct mbox_ready *ready)
+{
+    struct topic_box *topic = topic_of(box);
+    char name[NAME_BYTES_MAX + 1];
+
+    if (names_remove_mbox(&topic->subscriptions, &box->mbox, name, ready) == 0)
+        box_tell_deletion(box, box_file_slot(&topic->box, topic->sub), name);
+}
+
+static int subscription_set_owner(struct box *box, uid_t uid, gid_t gid)
+{
+    (void)gid;
+    mbox_feed_set_uid(&box->mbox, uid);
+    return 0;
+}
+
+static void free_subscription(struct box *box)
+{
+    subscription_deinit(&subscription_box_of(box)->subscription);
+    box_free(box);
+}
+
+static const struct box_kind subscription_kind = {
+    .size = sizeof(struct subscription_box),
+    .files = &box_files,
+    .classes = BOX_RECEIVED_FROM | BOX_QUEUES | BOX_OWNED,
+    .admit = subscription_admit,
+    .remove = subscription_remove,
+    .counts_for_owner = true,
+    .set_owner = subscription_set_owner,
+    .free = free_subscription,
+};
+
+int subscription_make(struct topic_box *topic, mode_t mode, const struct caller *caller,
+                      struct box **ret_box)
+{
+    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
+    struct boxes *boxes = topic->box.boxes;
+    struct quota *quota = boxes->kernel->quota;
+    int r = quota_charge_kept(quota, caller->uid, SUBSCRIPTION_KEPT_BYTES, QUOTA_MADE);
+    struct box *box;
+
+    if (r < 0)
+        return r;
+    box = box_new(boxes, &subscription_kind, mode & ~(mode_t)(S_IRWXG | S_IRWXO), 0, caller, 0);
+    if (!box) {
+        quota_release_kept(quota, caller->uid, SUBSCRIPTION_KEPT_BYTES, QUOTA_MADE);
+        return -ENOMEM;
+    }
+    box_adopt_charge(box, caller->uid, SUBSCRIPTION_KEPT_BYTES);
+    subscription_init(&subscription_box_of(box)->subscription, &topic->topic, &box->mbox,
+                      caller->uid, true);
+    r = subscription_begin(&subscription_box_of(box)->subscription, &ready);
+    if (r == 0)
+        *ret_box = box;
+    else
+        mbox_remove(&box->mbox, true, &ready);
+    mbox_ready_run(&ready);
+    if (r < 0)
+        mbox_unref(&box->mbox);
+    return r;
+}

@@ -1,0 +1,13 @@
+/* A subscription that was made in a topic's `sub/`: a box with all files of a mailbox but those that send, which its maker
+ * owns. It stays until it is removed, or the topic is; nobody else may look into it until its owner allows that. */
+#ifndef IPCFS_FS_SUBSCRIPTION_H
+#define IPCFS_FS_SUBSCRIPTION_H
+
+#include "topic_box.h"
+
+/* Makes one of @box's topic for @caller, who is charged, and begins it. One reference, the caller's.
+ * Return: 0; -EIDRM; -EDQUOT; -ENOSPC; -ENOMEM. Context: any thread; never waits. */
+int subscription_make(struct topic_box *box, mode_t mode, const struct caller *caller,
+                      struct box **ret_box);
+
+#endif

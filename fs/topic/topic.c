@@ -1,0 +1,354 @@
+/* A topic has the files that send of a mailbox, and files of its own that receive: to open one of these is to
+ * subscribe. What it is to be told, its core says (core/mailbox/topic.h). */
+#include "topic.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "fs/kernel/kernel.h"
+#include "fs/kernel/text.h"
+#include "fs/mailbox/box_dir.h"
+#include "fs/mailbox/box_files.h"
+#include "fs/mailbox/recv.h"
+#include "fs/mailbox/settings.h"
+#include "fs/mailbox/stream.h"
+#include "fs/mailbox/timestamp.h"
+#include "listener.h"
+#include "subscription.h"
+#include "topic_box.h"
+
+#define TOPIC_KEPT_BYTES (BOX_KEPT_BYTES + sizeof(struct topic_box) - sizeof(struct box))
+
+#define ALL_READ 0444
+#define ALL_WRITE 0222
+#define ALL_SEARCH 0111
+
+static struct topic *topic_of_file(struct file *file)
+{
+    return &topic_box_of(box_of(file->mbox))->topic;
+}
+
+/* --- config, stat --- */
+
+static int make_config(struct file *file, char **ret_text)
+{
+    char text[TOPIC_CONFIG_TEXT_MAX];
+    int r = topic_get_config(topic_of_file(file), text);
+
+    if (r < 0)
+        return r;
+    *ret_text = strdup(text);
+    return *ret_text ? 0 : -ENOMEM;
+}
+
+static int configure(struct file *file, const char *text, size_t n, struct mbox_ready *ready)
+{
+    return topic_configure(topic_of_file(file), text, n, ready);
+}
+
+static void config_write(struct file *file, fuse_req_t req, const char *data, size_t size,
+                         off_t offset, int flags)
+{
+    (void)offset;
+    (void)flags;
+    settings_write(file, req, data, size, configure);
+}
+
+int topic_box_get_stat(struct mbox *mbox, struct topic_stat *ret_stat)
+{
+    return topic_get_stat(&topic_box_of(box_of(mbox))->topic, ret_stat);
+}
+
+static int make_stat(struct file *file, char **ret_text)
+{
+    char last[TIMESTAMP_MAX];
+    struct topic_stat stat;
+    int r = topic_box_get_stat(file->mbox, &stat);
+
+    if (r < 0)
+        return r;
+    timestamp_format(&stat.last_publication, last);
+    r = asprintf(ret_text,
+                 "published=%" PRIu64 "\nsubscriptions=%" PRIu64 "\ndelivered=%" PRIu64
+                 "\ndropped=%" PRIu64 "\nsenders_waiting=%" PRIu64 "\nlast_send=%s\n",
+                 stat.n_published, stat.n_subscriptions, stat.n_delivered, stat.n_dropped,
+                 stat.n_senders_waiting, last);
+    return r < 0 ? -ENOMEM : 0;
+}
+
+static const struct text_ops config_ops = TEXT_OPS(make_config, config_write, NULL);
+static const struct text_ops stat_ops = TEXT_OPS(make_stat, NULL, NULL);
+
+/* --- Its files --- */
+
+static bool is_for(int flags, int access)
+{
+    return (flags & O_ACCMODE) == access;
+}
+
+static int open_config(struct node *node, struct box *box, int flags, const struct caller *caller,
+                       struct file **ret_file)
+{
+    (void)flags;
+    (void)caller;
+    return text_open(node->kernel, &config_ops, &box->mbox, ret_file);
+}
+
+static int open_stat(struct node *node, struct box *box, int flags, const struct caller *caller,
+                     struct file **ret_file)
+{
+    (void)caller;
+    if (!is_for(flags, O_RDONLY))
+        return -EACCES;
+    return text_open(node->kernel, &stat_ops, &box->mbox, ret_file);
+}
+
+static int subscribe(struct box *box, int flags, const struct caller *caller,
+                     listener_open_file *open_file, struct file **ret_file)
+{
+    int r = -EACCES;
+
+    if (is_for(flags, O_RDONLY))
+        r = listener_open(topic_box_of(box), caller, open_file, ret_file);
+    return r == -EIDRM ? -ENOENT : r;
+}
+
+static int open_recv(struct node *node, struct box *box, int flags, const struct caller *caller,
+                     struct file **ret_file)
+{
+    (void)node;
+    return subscribe(box, flags, caller, recv_open, ret_file);
+}
+
+static int open_recv_lines(struct node *node, struct box *box, int flags,
+                           const struct caller *caller, struct file **ret_file)
+{
+    (void)node;
+    return subscribe(box, flags, caller, stream_open_lines, ret_file);
+}
+
+static int open_recv_json(struct node *node, struct box *box, int flags,
+                          const struct caller *caller, struct file **ret_file)
+{
+    (void)node;
+    return subscribe(box, flags, caller, stream_open_json, ret_file);
+}
+
+static void sub_getattr(struct node *node, struct stat *ret_attr)
+{
+    box_auto *box = box_pass(node->object);
+
+    box_file_getattr(node, ret_attr);
+    if (box)
+        ret_attr->st_nlink += names_count(&topic_box_of(box)->subscriptions);
+}
+
+static int sub_lookup(struct node *dir, const char *name, struct node **ret_node)
+{
+    box_auto *box = box_pass(dir->object);
+    int r = box ? box_check(box) : -ESTALE;
+
+    return r < 0 ? r : mboxes_lookup_in(&topic_box_of(box)->subscriptions, name, ret_node);
+}
+
+static int sub_list(struct node *dir, struct listing *listing)
+{
+    box_auto *box = box_pass(dir->object);
+
+    return box ? mboxes_list_in(&topic_box_of(box)->subscriptions, listing) : 0;
+}
+
+/* An entry came, went or changed its name. */
+static void sub_touch(struct box *box)
+{
+    pthread_mutex_lock(&box->lock);
+    attr_touch(box_file_kept(box, topic_box_of(box)->sub));
+    pthread_mutex_unlock(&box->lock);
+}
+
+static void sub_hand_down(struct box *box, struct caller *owner, mode_t *mode)
+{
+    pthread_mutex_lock(&box->lock);
+    attr_hand_down(box_file_kept(box, topic_box_of(box)->sub), owner, mode);
+    pthread_mutex_unlock(&box->lock);
+}
+
+static int sub_mkdir(struct node *dir, const char *name, mode_t mode, const struct caller *caller,
+                     struct node **ret_node)
+{
+    box_auto *box = box_pass(dir->object);
+    struct caller owner = *caller;
+    struct box *made;
+    int r;
+
+    if (!box)
+        return -ENOENT;
+    mode |= S_IFDIR;
+    sub_hand_down(box, &owner, &mode);
+    r = subscription_make(topic_box_of(box), mode, &owner, &made);
+    if (r == 0)
+        r = mboxes_enter_in(&topic_box_of(box)->subscriptions, name, made, ret_node);
+    if (r == 0)
+        sub_touch(box);
+    return r == -EIDRM ? -ENOENT : r;
+}
+
+static int sub_rmdir(struct node *dir, const char *name, struct mbox_ready *ready)
+{
+    box_auto *box = box_pass(dir->object);
+    int r = box ? names_remove(&topic_box_of(box)->subscriptions, name, ready) : -ENOENT;
+
+    if (r == 0)
+        sub_touch(box);
+    return r;
+}
+
+static int sub_rename(struct node *dir, const char *name, struct node *to_dir, const char *to_name,
+                      enum names_rename how, const struct caller *caller, struct mbox_ready *ready)
+{
+    box_auto *box = box_pass(dir->object);
+    int r;
+
+    (void)caller;
+    if (to_dir->ops != dir->ops || to_dir->object != dir->object)
+        return -EPERM;
+    r = box ? names_rename(&topic_box_of(box)->subscriptions, name, to_name, how, ready) : -ENOENT;
+    if (r == 0)
+        sub_touch(box);
+    return r;
+}
+
+#define OWN_RECEIVER(its_name, its_open)                                                           \
+    {                                                                                              \
+        .name = its_name, .mode = S_IFREG, .ops = BOX_FILE_OPS, .open = its_open                   \
+    }
+
+enum own_file {
+    OWN_RECV,
+    OWN_RECV_LINES,
+    OWN_RECV_JSON,
+    OWN_SUB,
+    OWN_CONFIG,
+    OWN_STAT,
+    N_OWN_FILES,
+};
+
+static const struct box_file own_files[N_OWN_FILES] = {
+    [OWN_RECV] = OWN_RECEIVER("recv", open_recv),
+    [OWN_RECV_LINES] = OWN_RECEIVER("recv.lines", open_recv_lines),
+    [OWN_RECV_JSON] = OWN_RECEIVER("recv.json", open_recv_json),
+    [OWN_SUB] = { .name = "sub",
+                  .mode = S_IFDIR | S_ISVTX,
+                  .ops = { .getattr = sub_getattr,
+                           .setattr = box_file_setattr,
+                           .release = box_file_release,
+                           .lookup = sub_lookup,
+                           .list = sub_list,
+                           .mkdir = sub_mkdir,
+                           .rmdir = sub_rmdir,
+                           .rename = sub_rename } },
+    [OWN_CONFIG] = { .name = "config",
+                     .mode = S_IFREG | 0644,
+                     .shows = BOX_SHOWS_TEXT,
+                     .ops = BOX_FILE_OPS,
+                     .open = open_config },
+    [OWN_STAT] = { .name = "stat",
+                   .mode = S_IFREG | 0444,
+                   .shows = BOX_SHOWS_TEXT,
+                   .ops = BOX_FILE_OPS,
+                   .open = open_stat },
+};
+
+/* --- The box --- */
+
+static int topic_admit(struct box *box, const struct caller *caller)
+{
+    (void)box;
+    (void)caller;
+    return 0;
+}
+
+static int topic_set_owner(struct box *box, uid_t uid, gid_t gid)
+{
+    (void)gid;
+    topic_set_uid(&topic_box_of(box)->topic, uid);
+    return 0;
+}
+
+static void free_topic(struct box *box)
+{
+    topic_deinit(&topic_box_of(box)->topic);
+    names_deinit(&topic_box_of(box)->subscriptions);
+    box_free(box);
+}
+
+static const struct box_kind topic_kind = {
+    .size = sizeof(struct topic_box),
+    .files = &box_files,
+    .classes = BOX_SENT_TO | BOX_POSTED,
+    .own = { own_files, N_OWN_FILES },
+    .admit = topic_admit,
+    .counts_for_owner = true,
+    .set_owner = topic_set_owner,
+    .free = free_topic,
+};
+
+/* Return: the search bit of each class that has @bits, of 0777 all alike, and may search too. */
+static mode_t searchers_with(mode_t mode, mode_t bits)
+{
+    mode_t having = mode & bits;
+
+    return (having | having >> 1 | having >> 2) & mode & ALL_SEARCH;
+}
+
+/* Return: @bits for each class that has its search bit in @classes. */
+static mode_t for_classes(mode_t classes, mode_t bits)
+{
+    return (classes | classes << 1 | classes << 2) & bits;
+}
+
+static void open_to_subscribers(struct box *box, mode_t classes)
+{
+    for (int i = OWN_RECV; i <= OWN_RECV_JSON; i++)
+        box_file_kept(box, &own_files[i])->mode |= for_classes(classes, ALL_READ);
+    box_file_kept(box, &own_files[OWN_SUB])->mode |= for_classes(classes, 0777);
+}
+
+int topic_make(struct mboxes *mboxes, mode_t mode, const struct caller *caller,
+               struct box **ret_box)
+{
+    struct quota *quota = mboxes->boxes->kernel->quota;
+    int r = quota_charge_kept(quota, caller->uid, TOPIC_KEPT_BYTES, QUOTA_MADE);
+    struct box *box;
+
+    if (r < 0)
+        return r;
+    box = box_new(mboxes->boxes, &topic_kind, mode, searchers_with(mode, ALL_WRITE), caller, 0);
+    if (!box) {
+        quota_release_kept(quota, caller->uid, TOPIC_KEPT_BYTES, QUOTA_MADE);
+        return -ENOMEM;
+    }
+    box_adopt_charge(box, caller->uid, TOPIC_KEPT_BYTES);
+    open_to_subscribers(box, searchers_with(mode, ALL_READ));
+    topic_init(&topic_box_of(box)->topic, &box->mbox, caller->uid);
+    names_init(&topic_box_of(box)->subscriptions);
+    topic_box_of(box)->sub = &own_files[OWN_SUB];
+    *ret_box = box;
+    return 0;
+}
+
+static int end_subscriptions(const char *name, struct mbox *mbox, void *ready)
+{
+    (void)name;
+    names_remove_all(&topic_box_of(box_of(mbox))->subscriptions, ready);
+    return 0;
+}
+
+void topics_end_all(struct mboxes *mboxes, struct mbox_ready *ready)
+{
+    names_each(&mboxes->names, end_subscriptions, ready);
+    names_remove_all(&mboxes->names, ready);
+}
