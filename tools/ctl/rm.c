@@ -25,7 +25,8 @@ struct options {
 };
 
 static const struct argp_option option_list[] = {
-    { "force", 'f', NULL, 0, "With the messages that wait; and don't mind what does not exist" },
+    { "force", 'f', NULL, 0,
+      "With the messages that wait, and subscriptions; and don't mind what does not exist" },
     { 0 },
 };
 
@@ -47,15 +48,26 @@ static const struct argp argp = {
     .options = option_list,
     .parser = parse,
     .args_doc = "NAME...",
-    .doc = "Remove mailboxes, rings (ring/NAME) and regions (shm/NAME). Who waits there is told.",
+    .doc =
+        "Remove mailboxes, topics (topic/NAME), rings (ring/NAME) and regions (shm/NAME). Who waits there is told.",
     .children = COMMON_CHILDREN,
 };
+
+/* Return: whether it is a topic, and not a subscription to one, which is a mailbox. */
+static bool is_topic(const struct object *object)
+{
+    return object->room == ROOM_TOPIC && !strchr(object->name, '/');
+}
 
 static void say_not_empty(const struct object *object)
 {
     AUTO_FREE char *path = object_file(object, "stat");
     AUTO_FREE char *command = object_command(object, "rm -f");
     struct settings stat = { 0 };
+
+    if (is_topic(object))
+        return say("can't remove %s: there are subscriptions in its sub/; to remove them too: %s",
+                   object->shown, command);
 
     settings_read(AT_FDCWD, path, &stat);
     say("can't remove %s: messages wait in it (%" PRIu64 "); to drop them: %s", object->shown,
@@ -105,8 +117,38 @@ static int empty_ring(const struct object *object)
     return n;
 }
 
+static int remove_directory(const struct object *object, bool force);
+
+/* Return: how many subscriptions were removed, messages and all; a negative errno. */
+static int remove_subscriptions(const struct object *object)
+{
+    AUTO_FREE char *path = object_file(object, "sub");
+    const struct dirent *dirent;
+    DIR *dir = opendir(path);
+    int n = 0;
+    int r = 0;
+
+    if (!dir)
+        return -errno;
+    while (r == 0 && (dirent = readdir(dir))) {
+        AUTO_FREE char *name = xasprintf("%s/sub/%s", object->name, dirent->d_name);
+        struct object subscription;
+
+        if (strcmp(dirent->d_name, ".") == 0 || strcmp(dirent->d_name, "..") == 0)
+            continue;
+        object_init_in(&subscription, object->mount, ROOM_TOPIC, name);
+        r = remove_directory(&subscription, true);
+        object_deinit(&subscription);
+        n++;
+    }
+    closedir(dir);
+    return r < 0 ? r : n;
+}
+
 static int empty(const struct object *object)
 {
+    if (is_topic(object))
+        return remove_subscriptions(object);
     return object->room == ROOM_RING ? empty_ring(object) : empty_queue(object);
 }
 
@@ -202,4 +244,4 @@ static enum exit_status run(const char *mount, int argc, char **argv)
     return status;
 }
 
-const struct verb verb_rm = { "rm", "Remove mailboxes, rings or regions", &argp, run };
+const struct verb verb_rm = { "rm", "Remove mailboxes, topics, rings or regions", &argp, run };

@@ -50,20 +50,22 @@ static struct row make_row(const struct entry *entry)
 {
     AUTO_FREE char *arg = object_arg(&entry->object);
     const char *max = entry_max_messages(entry);
+    bool is_topic = entry->object.room == ROOM_TOPIC;
     struct row row = {
         .room = entry->object.room,
         .name = xstrdup(entry->object.name),
         .shown = quote(arg, false),
         .max_messages = max ? xstrdup(max) : NULL,
-        .n_sent = settings_number(&entry->stat, "sent"),
-        .n_received = settings_number(&entry->stat, "received"),
+        .n_sent = settings_number(&entry->stat, is_topic ? "published" : "sent"),
+        .n_received = settings_number(&entry->stat, is_topic ? "delivered" : "received"),
         .n_senders_waiting = settings_number(&entry->stat, "senders_waiting"),
-        .n_receivers_waiting = settings_number(&entry->stat, "receivers_waiting"),
+        .n_receivers_waiting = settings_number(&entry->stat,
+                                               is_topic ? "subscriptions" : "receivers_waiting"),
         .in = -1,
         .out = -1,
     };
 
-    row.has_counts = entry_messages(entry, &row.n_messages);
+    row.has_counts = entry_messages(entry, &row.n_messages) || is_topic;
     row.fill = fill_of(entry, row.n_messages);
     if (!entry_bytes(entry, &row.n_bytes))
         row.n_bytes = 0;
