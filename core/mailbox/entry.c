@@ -3,7 +3,6 @@
 #include "entry.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <stdlib.h>
 
 #include "journal.h"
@@ -15,25 +14,6 @@ struct mbox_entry *mbox_entry_new(struct msg *msg)
     if (entry)
         entry->msg = msg ? msg_ref(msg) : NULL;
     return entry;
-}
-
-int mbox_entry_new_own(struct msg *msg, struct quota *quota, uid_t uid,
-                       struct mbox_entry **ret_entry)
-{
-    int r = quota_charge(quota, uid, MBOX_ENTRY_CHARGE_BYTES);
-    struct mbox_entry *entry;
-
-    if (r < 0)
-        return r;
-    entry = mbox_entry_new(msg);
-    if (!entry) {
-        quota_release(quota, uid, MBOX_ENTRY_CHARGE_BYTES);
-        return -ENOMEM;
-    }
-    entry->own_quota = quota;
-    entry->own_uid = uid;
-    *ret_entry = entry;
-    return 0;
 }
 
 static void free_headers(struct mbox_entry *entry)
@@ -67,8 +47,6 @@ void mbox_entry_free(struct mbox_entry *entry)
         entry->journal->ops->forget(entry->journal, entry->note, NULL);
     mbox_entry_discharge(entry);
     msg_unref(entry->msg);
-    if (entry->own_quota)
-        quota_release(entry->own_quota, entry->own_uid, MBOX_ENTRY_CHARGE_BYTES);
     free(entry);
 }
 
@@ -93,6 +71,7 @@ int mbox_entry_share_charge(struct mbox_entry *entry, struct quota *quota)
     int r = quota_charge_join(&msg->charge, quota, msg->sender.uid, msg_charge_bytes(msg));
 
     entry->is_charged = r == 0;
+    entry->is_shared = true;
     return r;
 }
 

@@ -50,8 +50,7 @@ struct mbox_entry {
     unsigned int n_attempts_before; /* those in other mailboxes */
     struct headers *headers;        /* in place of the message's; NULL: they are the message's */
     uint64_t n_extra;               /* what these count for the sender */
-    struct quota *own_quota;        /* where it counts itself; NULL: with its message */
-    uid_t own_uid;                  /* for whom */
+    bool is_shared;                 /* the message may have other places */
 };
 
 /* Return: an entry for @msg, with a reference of its own, or for none yet, where @msg is NULL; NULL when memory is short. */
@@ -74,12 +73,8 @@ void mbox_entry_set(struct mbox_entry *entry, struct msg *msg);
  * message is charged. Return: 0; -ENOMEM: nothing has changed, and @headers is the caller's still. */
 int mbox_entry_set_headers(struct mbox_entry *entry, struct headers *headers);
 
-/* What an entry counts that does not count with its message. */
+/* What an entry costs, where that does not count with its message. */
 #define MBOX_ENTRY_CHARGE_BYTES (sizeof(struct mbox_entry) + 16)
-
-/* Return: 0 with an entry for @msg, which may have others: it counts itself for @uid. -EDQUOT; -ENOSPC; -ENOMEM. */
-int mbox_entry_new_own(struct msg *msg, struct quota *quota, uid_t uid,
-                       struct mbox_entry **ret_entry);
 
 /* Charges the message to its sender, once for all entries that do so. Return: as quota_charge. */
 int mbox_entry_share_charge(struct mbox_entry *entry, struct quota *quota);

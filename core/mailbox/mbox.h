@@ -193,12 +193,16 @@ struct calls {
     uint64_t last_seq;       /* in the list */
 };
 
+/* So many messages that wait in a mailbox that is filled from elsewhere count with the mailbox. */
+#define MBOX_FEED_FREE_ENTRIES 8
+
 /* What a mailbox tells whoever fills it (mbox_feed.h), and counts for it. Its members are under the mailbox's lock, but for
  * what its user sets before the mailbox is used. */
 struct mbox_feed {
     struct mbox_feed_counts *counts; /* the user's */
     struct mbox_op wake; /* the user sets its complete(), which begins with mbox_feed_woken() */
     uid_t uid;           /* for whom entries count */
+    uint64_t n_charged;  /* how many entries are charged, beside MBOX_FEED_FREE_ENTRIES */
     bool is_kept;        /* counted in counts->n_kept until the mailbox is removed */
     bool is_waking;      /* wake is in a list, and has a reference to the mailbox */
     bool is_ended;       /* the mailbox is removed, which was told */

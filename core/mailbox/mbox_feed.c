@@ -52,12 +52,12 @@ static void count_refused(struct mbox *mbox)
 /* Return: an entry for @msg that is charged; NULL: who has the mailbox may not have more, or memory is short. */
 static struct mbox_entry *new_entry(struct mbox *mbox, struct msg *msg)
 {
-    struct quota *quota = &mbox->domain->quota;
     struct mbox_entry *entry;
 
-    if (mbox_entry_new_own(msg, quota, mbox->feed->uid, &entry) < 0)
+    if (mbox_feed_charge_entry(mbox) < 0)
         return NULL;
-    if (mbox_entry_share_charge(entry, quota) == 0)
+    entry = mbox_entry_new(msg);
+    if (!entry || mbox_entry_share_charge(entry, &mbox->domain->quota) == 0)
         return entry;
     mbox_entry_free(entry);
     return NULL;
@@ -102,9 +102,15 @@ bool mbox_feed_woken(struct mbox *mbox)
     return removed;
 }
 
-void mbox_feed_set_uid(struct mbox *mbox, uid_t uid)
+int mbox_feed_set_uid(struct mbox *mbox, uid_t uid)
 {
+    struct mbox_feed *feed = mbox->feed;
+    int r;
+
     pthread_mutex_lock(&mbox->lock);
-    mbox->feed->uid = uid;
+    r = quota_move(&mbox->domain->quota, feed->uid, uid, feed->n_charged * MBOX_ENTRY_CHARGE_BYTES);
+    if (r == 0)
+        feed->uid = uid;
     pthread_mutex_unlock(&mbox->lock);
+    return r;
 }

@@ -22,7 +22,7 @@ bool mbox_feed_put(struct mbox *mbox, struct msg *msg, struct mbox_ready *ready)
 /* Begins the completion of @mbox's wake, and gives its reference to the caller. Return: whether the mailbox is removed. */
 bool mbox_feed_woken(struct mbox *mbox);
 
-/* Entries count for @uid from now on. */
-void mbox_feed_set_uid(struct mbox *mbox, uid_t uid);
+/* Entries count for @uid from now on. Return: as quota_move. */
+int mbox_feed_set_uid(struct mbox *mbox, uid_t uid);
 
 #endif

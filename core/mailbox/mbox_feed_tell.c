@@ -54,12 +54,53 @@ static void wake(struct mbox *mbox, struct mbox_ready *ready)
     TAILQ_INSERT_TAIL(ready, &feed->wake, link);
 }
 
+/* So many are charged at once, so that not each message asks the quota. */
+#define CHARGED_AT_ONCE 32
+
+static int charge_more(struct mbox *mbox, uint64_t n)
+{
+    int r = quota_charge(&mbox->domain->quota, mbox->feed->uid, n * MBOX_ENTRY_CHARGE_BYTES);
+
+    if (r == 0)
+        mbox->feed->n_charged += n;
+    return r;
+}
+
+int mbox_feed_charge_entry(struct mbox *mbox)
+{
+    int r;
+
+    if (mbox->queue.n_messages < mbox->feed->n_charged + MBOX_FEED_FREE_ENTRIES)
+        return 0;
+    r = charge_more(mbox, CHARGED_AT_ONCE);
+    return r < 0 ? charge_more(mbox, 1) : r;
+}
+
+/* Charges for what has come back, and releases what is charged for nothing. */
+static void adjust_charge(struct mbox *mbox)
+{
+    struct quota *quota = &mbox->domain->quota;
+    struct mbox_feed *feed = mbox->feed;
+    uint64_t n = mbox->queue.n_messages;
+    uint64_t n_wanted = n > MBOX_FEED_FREE_ENTRIES ? n - MBOX_FEED_FREE_ENTRIES : 0;
+
+    if (n_wanted > feed->n_charged) {
+        if (quota_restore(quota, feed->uid,
+                          (n_wanted - feed->n_charged) * MBOX_ENTRY_CHARGE_BYTES) == 0)
+            feed->n_charged = n_wanted;
+    } else if (n_wanted == 0 || feed->n_charged - n_wanted > 2 * CHARGED_AT_ONCE) {
+        quota_release(quota, feed->uid, (feed->n_charged - n_wanted) * MBOX_ENTRY_CHARGE_BYTES);
+        feed->n_charged = n_wanted;
+    }
+}
+
 void mbox_feed_tell(struct mbox *mbox, struct mbox_ready *ready)
 {
     struct mbox_feed *feed = mbox->feed;
     bool was_full = feed->is_full;
     bool is_told = !mbox->removed || feed->is_ended;
 
+    adjust_charge(mbox);
     keep_count(&feed->counts->n_blocking, &feed->blocks, blocks(mbox));
     keep_count(&feed->counts->n_full, &feed->is_full, mbox_feed_makes_wait(mbox, 1));
     if (mbox->removed) {

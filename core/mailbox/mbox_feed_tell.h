@@ -15,4 +15,7 @@ bool mbox_feed_fits(const struct mbox *mbox, size_t size_bytes);
 /* Return: whether a message of @size_bytes has to wait; one that never fits does not. */
 bool mbox_feed_makes_wait(const struct mbox *mbox, size_t size_bytes);
 
+/* Before one message more waits in it. Return: 0; as quota_charge. */
+int mbox_feed_charge_entry(struct mbox *mbox);
+
 #endif

@@ -35,7 +35,7 @@ int mbox_make_room_for_move(struct mbox *to, const struct mbox_entry *entry)
     if (mbox_is_behind_others(to, entry->msg->prio))
         return -EAGAIN;
     /* A message of a topic may be in both. */
-    if (entry->own_quota && mbox_find_locked(to, entry->msg->id))
+    if (entry->is_shared && mbox_find_locked(to, entry->msg->id))
         return -EEXIST;
     return mbox_make_room(to, entry);
 }

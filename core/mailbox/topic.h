@@ -13,7 +13,7 @@
  * mailbox is removed, or the topic.
  *
  * Quotas: a message counts once for its sender while one subscription has it; its entry in each for the one whose
- * subscription that is; and what is only in the history for the topic's owner, with what his bounds allow. */
+ * subscription that is, but for some few that count with the mailbox; and what is only in the history for the topic's owner, with what his bounds allow. */
 #ifndef IPCFS_CORE_TOPIC_H
 #define IPCFS_CORE_TOPIC_H
 

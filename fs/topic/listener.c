@@ -13,7 +13,8 @@ struct listener {
     uid_t uid; /* for whom it counts */
 };
 
-#define LISTENER_KEPT_BYTES (sizeof(struct listener) + 16)
+#define LISTENER_KEPT_BYTES                                                                        \
+    (sizeof(struct listener) + MBOX_FEED_FREE_ENTRIES * MBOX_ENTRY_CHARGE_BYTES)
 
 static void free_listener(struct mbox *mbox)
 {

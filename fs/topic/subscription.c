@@ -14,7 +14,9 @@ struct subscription_box {
     struct subscription subscription;
 };
 
-#define SUBSCRIPTION_KEPT_BYTES (BOX_KEPT_BYTES + sizeof(struct subscription))
+#define SUBSCRIPTION_KEPT_BYTES                                                                    \
+    (BOX_KEPT_BYTES + sizeof(struct subscription) +                                                \
+     MBOX_FEED_FREE_ENTRIES * MBOX_ENTRY_CHARGE_BYTES)
 
 static struct subscription_box *subscription_box_of(struct box *box)
 {
@@ -43,8 +45,7 @@ static void subscription_remove(struct box *box, struct mbox_ready *ready)
 static int subscription_set_owner(struct box *box, uid_t uid, gid_t gid)
 {
     (void)gid;
-    mbox_feed_set_uid(&box->mbox, uid);
-    return 0;
+    return mbox_feed_set_uid(&box->mbox, uid);
 }
 
 static void free_subscription(struct box *box)
