@@ -5,6 +5,7 @@
  * not: a chown of the directory carries them along, and one file may have several nodes. */
 #include "box.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdalign.h>
 #include <stdlib.h>
@@ -162,8 +163,10 @@ struct box *box_new(struct boxes *boxes, const struct box_kind *kind, mode_t mod
 {
     /* What is kept of the files is behind the kind's struct. */
     size_t size = (kind->size + alignof(struct attr) - 1) & ~(alignof(struct attr) - 1);
-    struct box *box = calloc(1, size + box_n_files(kind) * sizeof(*box->files));
+    struct box *box;
 
+    assert(box_n_files(kind) <= BOX_N_FILES_MAX);
+    box = calloc(1, size + box_n_files(kind) * sizeof(*box->files));
     if (!box)
         return NULL;
     if (ino == 0)

@@ -26,10 +26,13 @@
 /* What stdio and others make their buffers: a message up to the default size leaves in one write. */
 #define BOX_IO_BYTES 65536
 
-/* What an empty mailbox takes, for as long as it is there: its box with what malloc adds (2.8 KB), an entry of
- * 0.4 KB in the table of names, and a node. When it is removed nothing is left but what is held by
+/* No kind could have more files (box_n_files). */
+#define BOX_N_FILES_MAX 20
+
+/* What an empty mailbox takes, for as long as it is there: its box with what is kept of its files and what malloc
+ * adds, an entry of 0.4 KB in the table of names, and a node. When it is removed nothing is left but what is held by
  * those who still have a file of it open, for whom that counts (FILE_KEPT_BYTES_OF_MAILBOX). */
-#define BOX_KEPT_BYTES 3584
+#define BOX_KEPT_BYTES (sizeof(struct box) + BOX_N_FILES_MAX * sizeof(struct attr) + 640)
 
 struct box;
 struct kernel;

@@ -27,11 +27,9 @@
 
 #define PROCESS_PID_TEXT_MAX 16
 
-/* What a process takes while it is here: with what is kept of its files, up to so many, what malloc adds, and a
+/* What a process takes while it is here: with what is kept of its files, what malloc adds, and a
  * node. */
-#define PROCESS_N_FILES_MAX 20
-#define PROCESS_KEPT_BYTES                                                                         \
-    (sizeof(struct process) + PROCESS_N_FILES_MAX * sizeof(struct attr) + 256)
+#define PROCESS_KEPT_BYTES (sizeof(struct process) + BOX_N_FILES_MAX * sizeof(struct attr) + 256)
 
 struct process {
     struct box box;

@@ -175,7 +175,7 @@ def test_a_stranger_who_opens_what_is_a_process_pays_for_it(small):
     assert error == errno.EDQUOT and 50 < n < 100
     # The victims have all they had.
     made, error = as_user(BOB, until_refused, lambda n: os.mkdir(f"{small.mbox}/bob{n}"))
-    assert error == errno.EDQUOT and made > 60
+    assert error == errno.EDQUOT and made > 45
     for n in range(made):
         os.rmdir(f"{small.mbox}/bob{n}")
     for victim in victims:
@@ -190,7 +190,7 @@ def test_links_count_for_who_opened_them_until_a_process_ends(mnt):
     # A link and two processes.
     assert kept(mnt) - before >= 3000 + 2 * 2600
     other.process.kill()
-    wait_until(lambda: kept(mnt) - before < 3500, lambda: f"{kept(mnt)} bytes are kept, before {before}")
+    wait_until(lambda: kept(mnt) - before < 5000, lambda: f"{kept(mnt)} bytes are kept, before {before}")
     assert one.call(os.read, end, 10) == b""
     one.process.kill()
     wait_until(lambda: kept(mnt) == before, lambda: f"{kept(mnt)} bytes are kept, before {before}")
