@@ -95,10 +95,11 @@ void send_message(struct file *file, fuse_req_t req, const char *data, size_t si
     r = mbox_post(destination(file), msg, NULL, &ready);
     if (r == -EAGAIN)
         r = post_waiting(file, req, msg, flags & O_NONBLOCK, &ready);
+    msg_unref(msg);
+    /* Whoever waits for the message first: its processor wakes up while the sender is answered. */
+    mbox_ready_run(&ready);
     if (r != MBOX_PARKED)
         send_answer_file(file, req, r, size);
-    msg_unref(msg);
-    mbox_ready_run(&ready);
 }
 
 static void send_write(struct file *file, fuse_req_t req, const char *data, size_t size,
