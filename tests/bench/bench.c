@@ -1,11 +1,12 @@
 /* ipcfs-bench [options]: what a message through ipcfs costs, beside what it can't cost less than
- * (the null FUSE file, nullfs.c) and what else there is.
+ * (the null FUSE file, nullfs.c) and what else there is; both filesystems over each transport.
  *
- * This process mounts both filesystems and waits; a child measures, so that whatever hangs or dies
+ * This process mounts the filesystems and waits; a child measures, so that whatever hangs or dies
  * there, and whatever signal comes here, the mounts are ended and the directories removed.
  *
  * Where the processes run (--pin) matters more than anything else: see enum pinning. */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <sched.h>
 #include <signal.h>
@@ -34,15 +35,17 @@
  *          does hardly shows
  *   free   17 to 45 us: the scheduler moves between the two as it likes, more often the longer a
  *          daemon works; ratios of two runs differ by 0.1 and more
+ *   apart  two processes on a CPU each, the daemons where they like
  * so the default is the steadiest and the strictest. */
 enum pinning {
     PIN_SAME,  /* all on one CPU */
     PIN_SPLIT, /* who measures on one CPU, the daemons on another */
+    PIN_APART, /* who measures on one CPU, the partner on another, the daemons on any */
     PIN_FREE,
     N_PINNINGS,
 };
 
-static const char *const pinning_names[N_PINNINGS] = { "same", "split", "free" };
+static const char *const pinning_names[N_PINNINGS] = { "same", "split", "apart", "free" };
 
 struct options {
     const char *ipcfs;
@@ -59,9 +62,10 @@ struct options {
 struct bench {
     struct options options;
     char dir[PATH_MAX];
-    struct mount ipcfs;
-    struct mount null;
+    struct mount mounts[N_MOUNTS];
+    char switch_before; /* the kernel's, for io_uring; '\0': there is none */
     cpu_set_t client_cpus;
+    cpu_set_t partner_cpus;
     cpu_set_t daemon_cpus;
     sigset_t ending_signals;
 };
@@ -70,10 +74,10 @@ static const char usage[] =
     "usage: ipcfs-bench [options]\n"
     "  --ipcfs=PATH   the program under test (default: $IPCFS)\n"
     "  --nullfs=PATH  the program to compare it with (default: $NULLFS)\n"
-    "  --rounds=N     how often each is measured (default 41)\n"
+    "  --rounds=N     how often each is measured (default 21)\n"
     "  --ops=N        operations in each round (default 512)\n"
     "  --batch=N      messages sent before the first is received (default 8, at most 240)\n"
-    "  --pin=HOW      same, split or free: who runs on which CPU (default same)\n"
+    "  --pin=HOW      same, split, apart or free: who runs on which CPU (default same)\n"
     "  --timeout=S    seconds until it gives up (default 240)\n"
     "  --exchange     leave out what takes two processes\n"
     "  --json         print JSON\n";
@@ -102,7 +106,7 @@ static enum pinning parse_pinning(const char *text)
         if (strcmp(text, pinning_names[i]) == 0)
             return (enum pinning)i;
     }
-    fail_usage("--pin takes same, split or free");
+    fail_usage("--pin takes same, split, apart or free");
 }
 
 static struct options parse_options(int argc, char *argv[])
@@ -124,7 +128,7 @@ static struct options parse_options(int argc, char *argv[])
     struct options options = {
         .ipcfs = getenv("IPCFS"),
         .nullfs = getenv("NULLFS"),
-        .n_rounds = 41,
+        .n_rounds = 21,
         .n_ops = 512,
         .n_batch = 8,
         .timeout_s = 240,
@@ -193,25 +197,70 @@ static void choose_cpus(struct bench *bench)
     cpu_set_t all;
 
     sched_getaffinity(0, sizeof(all), &all);
-    bench->client_cpus = bench->daemon_cpus = all;
+    bench->client_cpus = bench->partner_cpus = bench->daemon_cpus = all;
     if (bench->options.pinning == PIN_FREE)
         return;
     CPU_ZERO(&bench->client_cpus);
-    CPU_ZERO(&bench->daemon_cpus);
     CPU_SET(nth_cpu(&all, 0), &bench->client_cpus);
+    bench->partner_cpus = bench->client_cpus;
+    if (bench->options.pinning == PIN_APART) {
+        CPU_ZERO(&bench->partner_cpus);
+        CPU_SET(nth_cpu(&all, 1), &bench->partner_cpus);
+        return;
+    }
+    CPU_ZERO(&bench->daemon_cpus);
     CPU_SET(nth_cpu(&all, bench->options.pinning == PIN_SPLIT ? 1 : 0), &bench->daemon_cpus);
 }
 
-/* Return: 0; -1, said on stderr. */
-static int mount_both(struct bench *bench)
+/* Mounts @kind in @dir. Return: 0; -1, said on stderr. */
+static int mount_one(struct bench *bench, enum mount_kind kind, const char *dir)
 {
-    char ipcfs_dir[PATH_MAX + 8];
-    char null_dir[PATH_MAX + 8];
-    char sizes[N_SIZES][24];
-    const char *const ipcfs_argv[] = { bench->options.ipcfs, "-f", ipcfs_dir, NULL };
-    const char *const null_argv[] = {
-        bench->options.nullfs, null_dir, sizes[0], sizes[1], sizes[2], NULL
+    static const char *const transports_of_mounts[N_MOUNTS] = {
+        [MOUNT_NULL_DEV] = "--transport=dev",
+        [MOUNT_NULL_URING] = "--transport=uring",
+        [MOUNT_IPCFS_DEV] = "-otransport=dev",
+        [MOUNT_IPCFS_URING] = "-otransport=uring",
     };
+    char sizes[N_SIZES][24];
+    const char *const ipcfs_argv[] = { bench->options.ipcfs, "-f", transports_of_mounts[kind], dir,
+                                       NULL };
+    const char *const null_argv[] = {
+        bench->options.nullfs, transports_of_mounts[kind], dir, sizes[0], sizes[1], sizes[2], NULL
+    };
+    const char *const first_argv[] = {
+        bench->options.nullfs, dir, sizes[0], sizes[1], sizes[2], NULL
+    };
+
+    for (size_t s = 0; s < N_SIZES; s++)
+        snprintf(sizes[s], sizeof(sizes[s]), "%zu", message_sizes_bytes[s]);
+    if (kind == MOUNT_NULL)
+        return mount_start(&bench->mounts[kind], dir, first_argv, &bench->daemon_cpus);
+    return mount_start(&bench->mounts[kind], dir,
+                       kind == MOUNT_NULL_DEV || kind == MOUNT_NULL_URING ? null_argv : ipcfs_argv,
+                       &bench->daemon_cpus);
+}
+
+#define SWITCH "/sys/module/fuse/parameters/enable_uring"
+
+/* Sets the kernel's switch, if it can be, to @value. Return: what it was; '\0': there is none. */
+static char set_switch(char value)
+{
+    char before = '\0';
+    int fd = open(SWITCH, O_RDWR | O_CLOEXEC);
+
+    if (fd < 0)
+        return '\0';
+    if (pread(fd, &before, 1, 0) != 1 || (before != value && pwrite(fd, &value, 1, 0) != 1))
+        before = '\0';
+    close(fd);
+    return before;
+}
+
+/* Return: 0; -1, said on stderr. Without io_uring what is over it stays unmeasured. */
+static int mount_all(struct bench *bench)
+{
+    char dir[PATH_MAX + 24];
+    int r = 0;
 
     snprintf(bench->dir, sizeof(bench->dir), "/tmp/ipcfs-bench-XXXXXX");
     if (!mkdtemp(bench->dir)) {
@@ -219,19 +268,24 @@ static int mount_both(struct bench *bench)
         bench->dir[0] = '\0';
         return -1;
     }
-    snprintf(ipcfs_dir, sizeof(ipcfs_dir), "%s/ipcfs", bench->dir);
-    snprintf(null_dir, sizeof(null_dir), "%s/null", bench->dir);
-    for (size_t s = 0; s < N_SIZES; s++)
-        snprintf(sizes[s], sizeof(sizes[s]), "%zu", message_sizes_bytes[s]);
-    if (mount_start(&bench->ipcfs, ipcfs_dir, ipcfs_argv, &bench->daemon_cpus) < 0)
-        return -1;
-    return mount_start(&bench->null, null_dir, null_argv, &bench->daemon_cpus);
+    bench->switch_before = set_switch('Y');
+    for (size_t kind = 0; kind < N_MOUNTS && r == 0; kind++) {
+        bool is_uring = kind == MOUNT_NULL_URING || kind == MOUNT_IPCFS_URING;
+
+        if (is_uring && !bench->switch_before)
+            continue;
+        snprintf(dir, sizeof(dir), "%s/%zu", bench->dir, kind);
+        r = mount_one(bench, (enum mount_kind)kind, dir);
+    }
+    return r;
 }
 
-static void unmount_both(struct bench *bench)
+static void unmount_all(struct bench *bench)
 {
-    mount_end(&bench->ipcfs);
-    mount_end(&bench->null);
+    if (bench->switch_before)
+        set_switch(bench->switch_before);
+    for (size_t kind = 0; kind < N_MOUNTS; kind++)
+        mount_end(&bench->mounts[kind]);
     if (bench->dir[0] && rmdir(bench->dir) < 0)
         fprintf(stderr, "bench: '%s' is left behind: %s\n", bench->dir, strerror(errno));
 }
@@ -240,9 +294,8 @@ __attribute__((noreturn)) static void measure(const struct bench *bench)
 {
     const struct options *options = &bench->options;
     struct bench_env env = {
-        .ipcfs_dir = bench->ipcfs.dir,
-        .null_dir = bench->null.dir,
         .n_batch = options->n_batch,
+        .partner_cpus = &bench->partner_cpus,
     };
     struct results results = {
         .n_rounds = options->n_rounds,
@@ -252,6 +305,10 @@ __attribute__((noreturn)) static void measure(const struct bench *bench)
         .pinning = pinning_names[options->pinning],
     };
 
+    for (size_t i = 0; i < N_MOUNTS; i++) {
+        env.dirs[i] = bench->mounts[i].pid > 0 ? bench->mounts[i].dir : NULL;
+        env.pids[i] = bench->mounts[i].pid;
+    }
     sched_setaffinity(0, sizeof(bench->client_cpus), &bench->client_cpus);
     run_rounds(&env, &results);
     if (options->json)
@@ -321,12 +378,12 @@ int main(int argc, char *argv[])
     }
     block_signals(&bench);
     choose_cpus(&bench);
-    if (mount_both(&bench) == 0) {
+    if (mount_all(&bench) == 0) {
         pid = start_measuring(&bench);
         if (pid > 0)
             status = wait_for(&bench, pid);
     }
-    unmount_both(&bench);
+    unmount_all(&bench);
     /* Where it hung in a daemon, it has ended only with that. */
     while (waitpid(-1, NULL, 0) > 0)
         continue;

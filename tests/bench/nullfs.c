@@ -1,4 +1,5 @@
-/* nullfs MOUNTPOINT SIZE...: the floor that ipcfs is measured against.
+/* nullfs [--transport=uring|dev] MOUNTPOINT SIZE...: the floor that ipcfs is measured against. Requests come by
+ * libfuse's own loop, or by a transport of ipcfs's (fs/kernel/transport.h).
  *
  * For each size a file nullSIZE, which takes every write whole and answers every read with SIZE
  * bytes that are always the same, without a lock, a copy or an allocation of its own. What a call
@@ -10,11 +11,15 @@
 
 #include <errno.h>
 #include <linux/fuse.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "fs/kernel/transport.h"
 
 #define MAX_WRITE_BYTES (1U << 20)
 #define MAX_FILES 16
@@ -134,6 +139,73 @@ static int loop(struct fuse_session *session)
     return r < 0 ? r : 0;
 }
 
+static void on_ready(void *arg)
+{
+    (void)arg;
+}
+
+static void on_notice(void *arg, const char *line)
+{
+    (void)arg;
+    fprintf(stderr, "nullfs: %s\n", line);
+}
+
+static void *wait_for_signal(void *arg)
+{
+    sigset_t signals;
+    int signal;
+
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigwait(&signals, &signal);
+    transport_end(arg);
+    return NULL;
+}
+
+static void block_signals(void)
+{
+    sigset_t signals;
+
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+}
+
+/* As ipcfs does it. */
+static int serve_over(struct fuse_session *session, enum transport_choice choice)
+{
+    const struct transport_events events = { .ready = on_ready, .notice = on_notice };
+    struct transport *transport;
+    pthread_t thread;
+    int r = transport_new(session, choice, &events, &transport);
+
+    if (r < 0)
+        return r;
+    r = -pthread_create(&thread, NULL, wait_for_signal, transport);
+    if (r == 0) {
+        r = transport_run(transport);
+        pthread_cancel(thread);
+        pthread_join(thread, NULL);
+    }
+    transport_free(transport);
+    return r;
+}
+
+static int mount_and_serve_over(struct fuse_session *session, const char *mountpoint,
+                                enum transport_choice choice)
+{
+    int r = -1;
+
+    block_signals();
+    if (fuse_session_mount(session, mountpoint) == 0) {
+        r = serve_over(session, choice);
+        fuse_session_unmount(session);
+    }
+    return r;
+}
+
 static int mount_and_serve(struct fuse_session *session, const char *mountpoint)
 {
     int r = -1;
@@ -148,7 +220,8 @@ static int mount_and_serve(struct fuse_session *session, const char *mountpoint)
     return r;
 }
 
-static int run(const char *mountpoint)
+/* @choice: TRANSPORT_AUTO: libfuse's loop. */
+static int run(const char *mountpoint, enum transport_choice choice)
 {
     struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
     struct fuse_session *session = NULL;
@@ -160,7 +233,12 @@ static int run(const char *mountpoint)
         r = fuse_opt_add_arg(&args, "-oallow_other");
     if (r == 0)
         session = fuse_session_new(&args, &ops, sizeof(ops), NULL);
-    r = session ? mount_and_serve(session, mountpoint) : -1;
+    if (!session)
+        r = -1;
+    else if (choice == TRANSPORT_AUTO)
+        r = mount_and_serve(session, mountpoint);
+    else
+        r = mount_and_serve_over(session, mountpoint, choice);
     if (session)
         fuse_session_destroy(session);
     fuse_opt_free_args(&args);
@@ -182,11 +260,21 @@ static int read_sizes(int argc, char *argv[])
 
 int main(int argc, char *argv[])
 {
+    enum transport_choice choice = TRANSPORT_AUTO;
+
+    if (argc > 1 && strcmp(argv[1], "--transport=uring") == 0)
+        choice = TRANSPORT_URING;
+    else if (argc > 1 && strcmp(argv[1], "--transport=dev") == 0)
+        choice = TRANSPORT_DEV;
+    if (choice != TRANSPORT_AUTO) {
+        argv++;
+        argc--;
+    }
     if (argc < 3 || read_sizes(argc - 2, argv + 2) < 0) {
-        fprintf(stderr, "usage: nullfs MOUNTPOINT SIZE...\n");
+        fprintf(stderr, "usage: nullfs [--transport=uring|dev] MOUNTPOINT SIZE...\n");
         return 2;
     }
     /* Memory of its own, not the kernel's one page of zeros. */
     memset(message, 'm', sizeof(message));
-    return run(argv[1]) < 0 ? 1 : 0;
+    return run(argv[1], choice) < 0 ? 1 : 0;
 }

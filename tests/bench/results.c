@@ -3,6 +3,7 @@
 #include "results.h"
 
 #include <assert.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
 const size_t message_sizes_bytes[N_SIZES] = { 64, 4096, 65536 };
@@ -19,6 +20,8 @@ static const struct {
                            "ping-pong: to a process that waits, and back (ratio: to two "
                            "writes and two reads)" },
     [MEASURE_STREAM] = { "stream", "stream: one process sends, another receives" },
+    [MEASURE_CROWD_4] = { "crowd4", "4 processes at once, a channel each: one send or receive" },
+    [MEASURE_CROWD_16] = { "crowd16", "16 processes at once, a channel each: one send or receive" },
 };
 
 struct summary {
@@ -38,22 +41,32 @@ static void *allocate(size_t n, size_t size)
     return memory;
 }
 
-void results_set(struct results *results, enum measure measure, size_t size,
-                 enum transport_kind transport, size_t round, double ns)
+static void set_one(const struct results *results, double **values, size_t round, double value)
 {
-    double **values = &results->ns[measure][size][transport];
-
     if (!*values)
         *values = allocate(results->n_rounds, sizeof(**values));
-    (*values)[round] = ns;
+    (*values)[round] = value;
+}
+
+void results_set(struct results *results, enum measure measure, size_t size,
+                 enum transport_kind transport, size_t round, struct figures figures)
+{
+    set_one(results, &results->ns[measure][size][transport], round, figures.ns);
+    if (figures.p99_ns > 0)
+        set_one(results, &results->p99_ns[measure][size][transport], round, figures.p99_ns);
+    if (figures.daemon_ns > 0)
+        set_one(results, &results->daemon_ns[measure][size][transport], round, figures.daemon_ns);
 }
 
 void results_deinit(struct results *results)
 {
     for (size_t m = 0; m < N_MEASURES; m++) {
         for (size_t s = 0; s < N_SIZES; s++) {
-            for (size_t t = 0; t < N_TRANSPORTS; t++)
+            for (size_t t = 0; t < N_TRANSPORTS; t++) {
                 free(results->ns[m][s][t]);
+                free(results->p99_ns[m][s][t]);
+                free(results->daemon_ns[m][s][t]);
+            }
         }
     }
 }
@@ -81,8 +94,8 @@ static struct summary summarize(double *values, size_t n)
 static double floor_ns(const struct results *results, enum measure measure, size_t size,
                        size_t round)
 {
-    const double *send_ns = results->ns[MEASURE_SEND][size][TRANSPORT_NULL];
-    const double *receive_ns = results->ns[MEASURE_RECEIVE][size][TRANSPORT_NULL];
+    const double *send_ns = results->ns[MEASURE_SEND][size][TRANSPORT_NULL_LIBFUSE];
+    const double *receive_ns = results->ns[MEASURE_RECEIVE][size][TRANSPORT_NULL_LIBFUSE];
 
     /* Without the null file nothing is measured. */
     assert(send_ns && receive_ns);
@@ -115,6 +128,37 @@ static void summarize_line(const struct results *results, enum measure measure, 
     free(values);
 }
 
+/* The median of @values, which may be none, in a column. */
+static void print_median(const double *values, size_t n, FILE *out)
+{
+    double *copy = values ? allocate(n, sizeof(*copy)) : NULL;
+
+    for (size_t i = 0; i < n && copy; i++)
+        copy[i] = values[i];
+    if (copy)
+        fprintf(out, "  %9.0f", summarize(copy, n).median);
+    else
+        fprintf(out, "  %9s", "");
+    free(copy);
+}
+
+/* Whether there is a ratio to the null file's. */
+static bool has_ratio(enum measure measure)
+{
+    return measure == MEASURE_SEND || measure == MEASURE_RECEIVE || measure == MEASURE_PINGPONG;
+}
+
+/* What follows the median in a line. */
+static void print_rest(const struct results *results, enum measure measure, size_t size,
+                       enum transport_kind transport, const struct summary *ratio, FILE *out)
+{
+    print_median(results->p99_ns[measure][size][transport], results->n_rounds, out);
+    print_median(results->daemon_ns[measure][size][transport], results->n_rounds, out);
+    if (has_ratio(measure))
+        fprintf(out, "   %6.3f  %6.3f  %6.3f", ratio->median, ratio->min, ratio->max);
+    fputc('\n', out);
+}
+
 static void print_line(const struct results *results, enum measure measure, size_t size,
                        enum transport_kind transport, FILE *out)
 {
@@ -132,7 +176,13 @@ static void print_line(const struct results *results, enum measure measure, size
         fprintf(out, "  %10.0f  %8.1f\n", 1e9 / ns.median,
                 (double)message_sizes_bytes[size] * 1e3 / ns.median);
     else
-        fprintf(out, "   %6.3f  %6.3f  %6.3f\n", ratio.median, ratio.min, ratio.max);
+        print_rest(results, measure, size, transport, &ratio, out);
+}
+
+/* Measured with the smallest messages alone. */
+static bool is_crowd(enum measure measure)
+{
+    return measure == MEASURE_CROWD_4 || measure == MEASURE_CROWD_16;
 }
 
 /* Whether a table of @measure has a line for @transport. How a message will be received is nothing
@@ -141,6 +191,8 @@ static bool is_listed(enum measure measure, enum transport_kind transport)
 {
     if (transports[transport].flush)
         return measure == MEASURE_STREAM;
+    if (is_crowd(measure))
+        return transport != TRANSPORT_IPCFS;
     if (measure == MEASURE_SEND)
         return transport != TRANSPORT_IPCFS;
     return measure == MEASURE_RECEIVE || transports[transport].connects;
@@ -152,8 +204,8 @@ static void print_measure(const struct results *results, enum measure measure, F
     if (measure == MEASURE_STREAM)
         fprintf(out, "  %10s  %8s\n", "messages/s", "MB/s");
     else
-        fprintf(out, "   %6s  %6s  %6s\n", "ratio", "min", "max");
-    for (size_t s = 0; s < N_SIZES; s++) {
+        fprintf(out, "  %9s  %9s   %6s  %6s  %6s\n", "p99", "daemon", "ratio", "min", "max");
+    for (size_t s = 0; s < (is_crowd(measure) ? 1 : N_SIZES); s++) {
         for (size_t t = 0; t < N_TRANSPORTS; t++) {
             if (is_listed((enum measure)measure, (enum transport_kind)t))
                 print_line(results, measure, s, (enum transport_kind)t, out);
@@ -163,11 +215,13 @@ static void print_measure(const struct results *results, enum measure measure, F
 
 void results_print_table(const struct results *results, FILE *out)
 {
-    fprintf(out,
-            "%zu rounds of %zu operations, in batches of %zu; CPUs: %s\n"
-            "ns/op: the median of the rounds; n/a: more than the system allows\n"
-            "ratio: to the null FUSE file in the same round; the median, the least, the greatest\n",
-            results->n_rounds, results->n_ops, results->n_batch, results->pinning);
+    fprintf(
+        out,
+        "%zu rounds of %zu operations, in batches of %zu; CPUs: %s\n"
+        "ns/op: the median of the rounds; n/a: more than the system allows\n"
+        "p99: of the operations of a round; daemon: its CPU time for one; medians of the rounds\n"
+        "ratio: to the null FUSE file in the same round; the median, the least, the greatest\n",
+        results->n_rounds, results->n_ops, results->n_batch, results->pinning);
     for (size_t m = 0; m < (results->exchange_only ? MEASURE_PINGPONG : N_MEASURES); m++)
         print_measure(results, (enum measure)m, out);
 }
@@ -183,7 +237,7 @@ static void print_json_line(const struct results *results, enum measure measure,
             measures[measure].name, message_sizes_bytes[size], transports[transport].name);
     summarize_line(results, measure, size, transport, &median_ns, &ratio);
     fprintf(out, ", \"median_ns\": %.0f", median_ns.median);
-    if (measure != MEASURE_STREAM)
+    if (has_ratio(measure))
         fprintf(out, ", \"ratio\": {\"median\": %.4f, \"min\": %.4f, \"max\": %.4f}", ratio.median,
                 ratio.min, ratio.max);
     for (size_t i = 0; i < results->n_rounds; i++)

@@ -11,6 +11,8 @@ enum measure {
     MEASURE_RECEIVE,  /* one message received, which was waiting */
     MEASURE_PINGPONG, /* one message to a process that waits for it, and one back */
     MEASURE_STREAM,   /* one message from a process that sends to one that receives */
+    MEASURE_CROWD_4,  /* one message sent or received, of so many processes at once */
+    MEASURE_CROWD_16,
     N_MEASURES,
 };
 
@@ -26,11 +28,21 @@ struct results {
     const char *pinning;
     /* n_rounds figures in ns an operation; NULL: not measured. */
     double *ns[N_MEASURES][N_SIZES][N_TRANSPORTS];
+    /* The same of the slowest in a hundred of a round, and of the daemon's time for each. */
+    double *p99_ns[N_MEASURES][N_SIZES][N_TRANSPORTS];
+    double *daemon_ns[N_MEASURES][N_SIZES][N_TRANSPORTS];
 };
 
-/* Notes the figure of @round. Ends the program when memory is short. */
+/* What one round of a measure gives; 0: not measured. */
+struct figures {
+    double ns;
+    double p99_ns;
+    double daemon_ns;
+};
+
+/* Notes the figures of @round. Ends the program when memory is short. */
 void results_set(struct results *results, enum measure measure, size_t size,
-                 enum transport_kind transport, size_t round, double ns);
+                 enum transport_kind transport, size_t round, struct figures figures);
 
 void results_print_table(const struct results *results, FILE *out);
 void results_print_json(const struct results *results, FILE *out);

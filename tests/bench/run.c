@@ -15,11 +15,15 @@
 
 #define PAGE_BYTES 4096
 #define N_WARM_UP_PINGPONGS 16
+#define N_CALLERS_MAX 16
 
 /* The channels of one size; [1] carries the answers of a ping-pong. */
 struct channels {
     struct channel ways[N_TRANSPORTS][2];
     bool is_open[N_TRANSPORTS];
+    /* Of the smallest size: a channel for each of many callers. */
+    struct channel crowd[N_TRANSPORTS][N_CALLERS_MAX];
+    bool has_crowd[N_TRANSPORTS];
 };
 
 /* A child that plays the other part. It tells when it is ready and when it has done. */
@@ -28,12 +32,13 @@ struct partner {
     int fd;
 };
 
-struct exchange_ns {
-    double send;
-    double receive;
+struct exchange_figures {
+    struct figures send;
+    struct figures receive;
 };
 
 static char *buf;
+static const struct bench_env *the_env;
 
 __attribute__((noreturn)) static void die(const char *who, const char *what)
 {
@@ -61,29 +66,75 @@ static void receive_one(const struct channel *channel)
         die(channel->transport->name, "can't receive");
 }
 
-/* Sends batch after batch and receives each again. Return: the ns for one of either. */
-static struct exchange_ns exchange(const struct channel *channel, size_t n_ops, size_t n_batch)
+/* Return: the CPU time that the daemon behind @channel has taken; 0: there is none. */
+static uint64_t daemon_ns(const struct channel *channel)
 {
-    uint64_t send_ns = 0;
-    uint64_t receive_ns = 0;
-    size_t n_batches = (n_ops + n_batch - 1) / n_batch;
+    enum mount_kind mount = channel->transport->mount;
+    struct timespec ts;
+    clockid_t clock;
 
-    for (size_t i = 0; i < n_batches; i++) {
-        uint64_t start = now_ns();
-        uint64_t middle;
+    if (mount == N_MOUNTS || clock_getcpuclockid(the_env->pids[mount], &clock) != 0 ||
+        clock_gettime(clock, &ts) < 0)
+        return 0;
+    return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
 
-        for (size_t j = 0; j < n_batch; j++)
-            send_one(channel);
-        middle = now_ns();
-        for (size_t j = 0; j < n_batch; j++)
-            receive_one(channel);
-        send_ns += middle - start;
-        receive_ns += now_ns() - middle;
+static int compare_ns(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a;
+    uint64_t y = *(const uint64_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* Return: the mean and the 99th percentile of @n figures, which it sorts. */
+static struct figures summarize(uint64_t *ns, size_t n)
+{
+    uint64_t sum = 0;
+
+    for (size_t i = 0; i < n; i++)
+        sum += ns[i];
+    qsort(ns, n, sizeof(*ns), compare_ns);
+    return (struct figures){ .ns = (double)sum / (double)n, .p99_ns = (double)ns[n * 99 / 100] };
+}
+
+/* Does @move @n times and notes how long each took. */
+static void time_each(void (*move)(const struct channel *channel), const struct channel *channel,
+                      size_t n, uint64_t *ns)
+{
+    uint64_t start = now_ns();
+
+    for (size_t i = 0; i < n; i++) {
+        uint64_t end;
+
+        move(channel);
+        end = now_ns();
+        ns[i] = end - start;
+        start = end;
     }
-    return (struct exchange_ns){
-        .send = (double)send_ns / (double)(n_batches * n_batch),
-        .receive = (double)receive_ns / (double)(n_batches * n_batch),
-    };
+}
+
+/* Sends batch after batch and receives each again. Return: the figures for one of either. */
+static struct exchange_figures exchange(const struct channel *channel, size_t n_ops, size_t n_batch)
+{
+    size_t n_batches = (n_ops + n_batch - 1) / n_batch;
+    size_t n = n_batches * n_batch;
+    uint64_t *ns = malloc(2 * n * sizeof(*ns));
+    uint64_t cpu_ns = daemon_ns(channel);
+    struct exchange_figures figures;
+
+    if (!ns)
+        die("memory", "can't have it");
+    for (size_t i = 0; i < n; i += n_batch) {
+        time_each(send_one, channel, n_batch, ns + i);
+        time_each(receive_one, channel, n_batch, ns + n + i);
+    }
+    cpu_ns = daemon_ns(channel) - cpu_ns;
+    figures.send = summarize(ns, n);
+    figures.receive = summarize(ns + n, n);
+    figures.send.daemon_ns = figures.receive.daemon_ns = (double)cpu_ns / (double)(2 * n);
+    free(ns);
+    return figures;
 }
 
 static void tell(int fd)
@@ -120,6 +171,7 @@ static struct partner start_partner(void (*play)(const struct channel *ways, siz
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (getppid() != parent)
             _exit(EXIT_FAILURE);
+        sched_setaffinity(0, sizeof(*the_env->partner_cpus), the_env->partner_cpus);
         tell(fds[1]);
         play(ways, n);
         tell(fds[1]);
@@ -135,7 +187,8 @@ static void end_partner(const struct partner *partner)
 {
     int status;
 
-    close(partner->fd);
+    if (partner->fd >= 0)
+        close(partner->fd);
     if (waitpid(partner->pid, &status, 0) < 0 || status != 0)
         die("the other process", "failed");
 }
@@ -191,25 +244,85 @@ static double stream_ns(const struct channel *ways, size_t n_ops)
     return (double)(end - start) / (double)n_ops;
 }
 
+/* A process that exchanges messages with itself once @gate is at its end. */
+static pid_t start_caller(const struct channel *channel, size_t n_ops, size_t n_batch,
+                          const int gate[2])
+{
+    pid_t parent = getpid();
+    pid_t pid = fork();
+    char byte;
+
+    if (pid < 0)
+        die("a caller", "can't start it");
+    if (pid > 0)
+        return pid;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)
+        _exit(EXIT_FAILURE);
+    close(gate[1]);
+    if (read(gate[0], &byte, 1) != 0)
+        _exit(EXIT_FAILURE);
+    exchange(channel, n_ops, n_batch);
+    _exit(EXIT_SUCCESS);
+}
+
+/* Return: the figures of one send or receive of @n_callers at once. */
+static struct figures crowd(const struct channel *channels, size_t n_callers, size_t n_ops,
+                            size_t n_batch)
+{
+    size_t n_each = (n_ops / n_callers + n_batch - 1) / n_batch * n_batch;
+    double n = (double)(2 * n_each * n_callers);
+    uint64_t cpu_ns = daemon_ns(channels);
+    pid_t pids[N_CALLERS_MAX];
+    uint64_t start;
+    int gate[2];
+
+    if (pipe(gate) < 0)
+        die("a pipe", "can't have it");
+    for (size_t i = 0; i < n_callers; i++)
+        pids[i] = start_caller(&channels[i], n_each, n_batch, gate);
+    close(gate[0]);
+    start = now_ns();
+    close(gate[1]);
+    for (size_t i = 0; i < n_callers; i++)
+        end_partner(&(struct partner){ .pid = pids[i], .fd = -1 });
+    return (struct figures){ .ns = (double)(now_ns() - start) / n,
+                             .daemon_ns = (double)(daemon_ns(channels) - cpu_ns) / n };
+}
+
+/* Return: 0; a negative errno: not all @n can be had. */
+static int open_several(struct channel *ret_channels, size_t n, enum transport_kind transport,
+                        size_t size_bytes, const struct bench_env *env, const char *kind)
+{
+    char name[64];
+    int r = 0;
+
+    for (size_t i = 0; i < n && r == 0; i++) {
+        snprintf(name, sizeof(name), "bench%d%s%zu%c", (int)transport, kind, size_bytes,
+                 (char)('a' + i));
+        r = channel_open(&ret_channels[i], transport, size_bytes, env, name);
+        for (size_t j = 0; r < 0 && j < i; j++)
+            channel_close(&ret_channels[j]);
+    }
+    return r;
+}
+
 static struct channels open_channels(size_t size_bytes, const struct bench_env *env)
 {
+    bool is_smallest = size_bytes == message_sizes_bytes[0];
     struct channels channels = { 0 };
-    char name[2][64];
 
     for (size_t t = 0; t < N_TRANSPORTS; t++) {
-        int r = 0;
+        enum transport_kind transport = (enum transport_kind)t;
+        int r = open_several(channels.ways[t], 2, transport, size_bytes, env, "pair");
 
-        for (size_t i = 0; i < 2 && r == 0; i++) {
-            snprintf(name[i], sizeof(name[i]), "bench%zu%c%zu", t, i == 0 ? 'a' : 'b', size_bytes);
-            r = channel_open(&channels.ways[t][i], (enum transport_kind)t, size_bytes, env,
-                             name[i]);
-            if (r < 0 && i == 1)
-                channel_close(&channels.ways[t][0]);
-        }
         channels.is_open[t] = r == 0;
         errno = -r;
-        if (r < 0 && t <= TRANSPORT_IPCFS_LINES)
+        if (r < 0 && r != -ENODEV && t <= TRANSPORT_IPCFS_LINES)
             die(transports[t].name, "can't open it");
+        if (is_smallest && r == 0 && !transports[t].flush)
+            channels.has_crowd[t] = open_several(channels.crowd[t], N_CALLERS_MAX, transport,
+                                                 size_bytes, env, "crowd") == 0;
     }
     return channels;
 }
@@ -217,11 +330,22 @@ static struct channels open_channels(size_t size_bytes, const struct bench_env *
 static void close_channels(const struct channels *channels)
 {
     for (size_t t = 0; t < N_TRANSPORTS; t++) {
-        if (channels->is_open[t]) {
-            channel_close(&channels->ways[t][0]);
-            channel_close(&channels->ways[t][1]);
-        }
+        for (size_t i = 0; i < 2 && channels->is_open[t]; i++)
+            channel_close(&channels->ways[t][i]);
+        for (size_t i = 0; i < N_CALLERS_MAX && channels->has_crowd[t]; i++)
+            channel_close(&channels->crowd[t][i]);
     }
+}
+
+static void measure_crowds(const struct channels *channels, size_t size,
+                           enum transport_kind transport, size_t round, struct results *results)
+{
+    const struct channel *callers = channels->crowd[transport];
+
+    results_set(results, MEASURE_CROWD_4, size, transport, round,
+                crowd(callers, 4, results->n_ops, results->n_batch));
+    results_set(results, MEASURE_CROWD_16, size, transport, round,
+                crowd(callers, 16, results->n_ops, results->n_batch));
 }
 
 static void measure(const struct channels *channels, size_t size, enum transport_kind transport,
@@ -231,17 +355,20 @@ static void measure(const struct channels *channels, size_t size, enum transport
     bool is_stream = transports[transport].flush;
 
     if (!is_stream) {
-        struct exchange_ns ns = exchange(&ways[0], results->n_ops, results->n_batch);
+        struct exchange_figures figures = exchange(&ways[0], results->n_ops, results->n_batch);
 
-        results_set(results, MEASURE_SEND, size, transport, round, ns.send);
-        results_set(results, MEASURE_RECEIVE, size, transport, round, ns.receive);
+        results_set(results, MEASURE_SEND, size, transport, round, figures.send);
+        results_set(results, MEASURE_RECEIVE, size, transport, round, figures.receive);
     }
+    if (channels->has_crowd[transport] && !results->exchange_only)
+        measure_crowds(channels, size, transport, round, results);
     if (!transports[transport].connects || results->exchange_only)
         return;
     if (!is_stream)
         results_set(results, MEASURE_PINGPONG, size, transport, round,
-                    pingpong_ns(ways, results->n_ops));
-    results_set(results, MEASURE_STREAM, size, transport, round, stream_ns(ways, results->n_ops));
+                    (struct figures){ .ns = pingpong_ns(ways, results->n_ops) });
+    results_set(results, MEASURE_STREAM, size, transport, round,
+                (struct figures){ .ns = stream_ns(ways, results->n_ops) });
 }
 
 /* One after another, beginning with the one whose turn it is. */
@@ -262,6 +389,7 @@ void run_rounds(const struct bench_env *env, struct results *results)
 {
     struct channels channels[N_SIZES];
 
+    the_env = env;
     buf = aligned_alloc(PAGE_BYTES, message_sizes_bytes[N_SIZES - 1]);
     if (!buf)
         die("a buffer", "can't have it");

@@ -53,7 +53,8 @@ static int open_null(struct channel *channel, const struct bench_env *env, const
     char path[PATH_MAX];
 
     (void)name;
-    snprintf(path, sizeof(path), "%s/null%zu", env->null_dir, channel->size_bytes);
+    snprintf(path, sizeof(path), "%s/null%zu", env->dirs[channel->transport->mount],
+             channel->size_bytes);
     return open_ends(channel, path, path, O_DIRECT);
 }
 
@@ -64,7 +65,7 @@ static int open_mailbox(struct channel *channel, const struct bench_env *env, co
     char send_path[PATH_MAX + 8];
     char recv_path[PATH_MAX + 8];
 
-    snprintf(box, sizeof(box), "%s/mbox/%s", env->ipcfs_dir, name);
+    snprintf(box, sizeof(box), "%s/mbox/%s", env->dirs[channel->transport->mount], name);
     if (mkdir(box, 0700) < 0)
         return -errno;
     snprintf(send_path, sizeof(send_path), "%s/send", box);
@@ -127,7 +128,7 @@ static int open_lines(struct channel *channel, const struct bench_env *env, cons
 {
     char box[PATH_MAX];
 
-    snprintf(box, sizeof(box), "%s/mbox/%s", env->ipcfs_dir, name);
+    snprintf(box, sizeof(box), "%s/mbox/%s", env->dirs[channel->transport->mount], name);
     if (mkdir(box, 0700) < 0)
         return -errno;
     return open_mailbox_lines(channel, box);
@@ -251,24 +252,33 @@ static bool receive_pipe(const struct channel *channel, void *buf)
 }
 
 const struct transport transports[N_TRANSPORTS] = {
-    [TRANSPORT_NULL] = { "null FUSE file", false, open_null, write_message, read_message,
-                         close_ends },
-    [TRANSPORT_IPCFS_PACKET] = { "ipcfs (O_DIRECT)", true, open_packet, write_message, read_message,
-                                 close_ends },
-    [TRANSPORT_IPCFS] = { "ipcfs (to end of file)", true, open_normal, write_message, read_to_end,
-                          close_ends },
-    [TRANSPORT_IPCFS_LINES] = { "ipcfs (lines)", true, open_lines, send_line, receive_line,
-                                close_lines, flush_lines },
-    [TRANSPORT_MQ] = { "POSIX mq", true, open_mq, send_mq, receive_mq, close_mq },
-    [TRANSPORT_SEQPACKET] = { "AF_UNIX SEQPACKET", true, open_seqpacket, write_message,
+    [TRANSPORT_NULL_LIBFUSE] = { "null FUSE file", MOUNT_NULL, false, open_null, write_message,
+                                 read_message, close_ends },
+    [TRANSPORT_NULL_DEV] = { "null file, dev", MOUNT_NULL_DEV, false, open_null, write_message,
+                             read_message, close_ends },
+    [TRANSPORT_NULL_URING] = { "null file, uring", MOUNT_NULL_URING, false, open_null,
+                               write_message, read_message, close_ends },
+    [TRANSPORT_IPCFS_PACKET] = { "ipcfs (O_DIRECT), dev", MOUNT_IPCFS_DEV, true, open_packet,
+                                 write_message, read_message, close_ends },
+    [TRANSPORT_IPCFS_URING] = { "ipcfs (O_DIRECT), uring", MOUNT_IPCFS_URING, true, open_packet,
+                                write_message, read_message, close_ends },
+    [TRANSPORT_IPCFS] = { "ipcfs (to end of file)", MOUNT_IPCFS_DEV, true, open_normal,
+                          write_message, read_to_end, close_ends },
+    [TRANSPORT_IPCFS_LINES] = { "ipcfs (lines)", MOUNT_IPCFS_DEV, true, open_lines, send_line,
+                                receive_line, close_lines, flush_lines },
+    [TRANSPORT_MQ] = { "POSIX mq", N_MOUNTS, true, open_mq, send_mq, receive_mq, close_mq },
+    [TRANSPORT_SEQPACKET] = { "AF_UNIX SEQPACKET", N_MOUNTS, true, open_seqpacket, write_message,
                               read_message, close_ends },
-    [TRANSPORT_PIPE] = { "pipe", true, open_pipe, write_message, receive_pipe, close_ends },
+    [TRANSPORT_PIPE] = { "pipe", N_MOUNTS, true, open_pipe, write_message, receive_pipe,
+                         close_ends },
 };
 
 int channel_open(struct channel *channel, enum transport_kind kind, size_t size_bytes,
                  const struct bench_env *env, const char *name)
 {
     *channel = (struct channel){ .transport = &transports[kind], .size_bytes = size_bytes };
+    if (transports[kind].mount != N_MOUNTS && !env->dirs[transports[kind].mount])
+        return -ENODEV;
     return channel->transport->open(channel, env, name);
 }
 

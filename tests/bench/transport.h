@@ -7,12 +7,24 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sched.h>
 #include <stdio.h>
+#include <sys/types.h>
+
+enum mount_kind {
+    MOUNT_NULL,
+    MOUNT_NULL_DEV,
+    MOUNT_NULL_URING,
+    MOUNT_IPCFS_DEV,
+    MOUNT_IPCFS_URING,
+    N_MOUNTS,
+};
 
 struct bench_env {
-    const char *ipcfs_dir; /* where the two filesystems are mounted */
-    const char *null_dir;
-    size_t n_batch; /* how many messages are sent before the first is received */
+    const char *dirs[N_MOUNTS]; /* NULL: it can't be had */
+    pid_t pids[N_MOUNTS];       /* the daemons */
+    size_t n_batch;             /* how many messages are sent before the first is received */
+    const cpu_set_t *partner_cpus;
 };
 
 struct transport;
@@ -28,7 +40,8 @@ struct channel {
 
 struct transport {
     const char *name;
-    bool connects; /* what one process sends another receives; not so with the null file */
+    enum mount_kind mount; /* N_MOUNTS: it needs none */
+    bool connects;         /* what one process sends another receives; not so with the null file */
     /* Return: 0; a negative errno: it can't be had here. */
     int (*open)(struct channel *channel, const struct bench_env *env, const char *name);
     /* Each moves one message of size_bytes, and waits where there is no room or none there.
@@ -42,8 +55,11 @@ struct transport {
 };
 
 enum transport_kind {
-    TRANSPORT_NULL,
+    TRANSPORT_NULL_LIBFUSE,
+    TRANSPORT_NULL_DEV,
+    TRANSPORT_NULL_URING,
     TRANSPORT_IPCFS_PACKET,
+    TRANSPORT_IPCFS_URING,
     TRANSPORT_IPCFS,
     TRANSPORT_IPCFS_LINES,
     TRANSPORT_MQ,
