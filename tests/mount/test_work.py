@@ -230,7 +230,7 @@ def test_it_lasts_until_the_last_descriptor_is_closed(box):
 
 def test_it_outlives_who_opened_it(box):
     box.send(b"job")
-    with start_sh("bash", 'exec 3<> work; read -r job <&3; { read -r _; echo done >&3; } & exec 3>&-; wait',
+    with start_sh("bash", 'exec 3<> work 4<&0; read -r job <&3; { read -r _ <&4; echo done >&3; } & exec 3>&-; wait',
                   cwd=box.path, stdin=-1) as shell:
         box.wait_for(leased=1)
         shell.stdin.write("go\n")
