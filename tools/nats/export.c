@@ -32,6 +32,8 @@
 /* Taken before the loop looks at the others. */
 #define TAKEN_AT_ONCE 32
 #define READ_BYTES_MIN 65536
+#define SETTLE_NS INT64_C(20000000)
+#define SETTLES_MAX 100
 
 enum lease_state { LEASE_IDLE, LEASE_WAITING, LEASE_SENT, LEASE_UNSENT, LEASE_HELD };
 
@@ -54,13 +56,15 @@ struct export
     const struct settings *settings;
     const struct envelope_source *source;
     struct place place;
-    char *work; /* below the place: "work", or a subscription's */
+    char *work;    /* below the place: "work", or a subscription's */
+    char *mailbox; /* the directory that it is in */
     char *stream;
     struct listener listener;
     struct inbox acks;
     struct job job;
     struct timer ack_timer;
     struct timer retry_timer;
+    struct timer settle_timer;
     int64_t retry_ns;
     struct lease **table;
     unsigned n_table;
@@ -77,6 +81,8 @@ struct export
     char *buffer;
     size_t n_buffer;
     size_t max_payload;
+    unsigned n_settles;
+    bool is_settling;
     bool is_mending; /* nothing new until what is in flight is known */
     bool is_stopping;
     bool is_gone;
@@ -207,9 +213,8 @@ static void export_failed(struct export *e, int r)
 static int export_subscribe(struct export *e)
 {
     static const char limits[] = "messages=max\nbytes=67108864\noverflow=block\n";
-    char *sub = xasprintf("%s/%.*s", e->place.dir, (int)(strrchr(e->work, '/') - e->work), e->work);
-    char *config = xasprintf("%s/config", sub);
-    int r = mkdir(sub, 0700) < 0 ? -errno : 0;
+    char *config = xasprintf("%s/config", e->mailbox);
+    int r = mkdir(e->mailbox, 0700) < 0 ? -errno : 0;
     int fd;
 
     if (r == 0) {
@@ -221,7 +226,6 @@ static int export_subscribe(struct export *e)
             close(fd);
     }
     free(config);
-    free(sub);
     return r == -EEXIST ? 0 : r;
 }
 
@@ -396,15 +400,10 @@ static void export_overdue(struct timer *timer)
 
 static bool export_has_dead(const struct export *e)
 {
-    char *dir = strrchr(e->work, '/') ? xasprintf("%s/%.*s", e->place.dir,
-                                                  (int)(strrchr(e->work, '/') - e->work), e->work)
-                                      : xstrdup(e->place.dir);
-    struct place place = { .dir = dir };
-    char *dead = place_config(&place, "dead");
+    char *dead = place_read(e->mailbox, "config", "dead");
     bool has = dead && *dead;
 
     free(dead);
-    free(dir);
     return has;
 }
 
@@ -665,8 +664,8 @@ static int export_take(struct export *e, struct lease *lease)
 
 static bool export_may_take(const struct export *e)
 {
-    return server_is_connected() && e->stream && !e->is_mending && !e->is_stopping && !e->is_gone &&
-           e->n_unsent == 0 && e->n_flight < e->window;
+    return server_is_connected() && e->stream && !e->is_settling && !e->is_mending &&
+           !e->is_stopping && !e->is_gone && e->n_unsent == 0 && e->n_flight < e->window;
 }
 
 /* An idle lease, made where there is none. Return: NULL: no more can be had. */
@@ -757,6 +756,21 @@ static void export_connection(struct listener *listener, bool is_connected)
 
 /* --- life --- */
 
+/* What a bridge before this one had on lease when it was killed comes back a moment after its end, one by one: taken before all
+ * have, it would go out of its order. Leases of other workers, that stay, are not waited for for long. */
+static void export_settle(struct timer *timer)
+{
+    struct export *e = container_of(timer, struct export, settle_timer);
+    char *leased = place_read(e->mailbox, "stat", "leased");
+
+    e->is_settling = leased && strcmp(leased, "0") != 0 && e->n_settles++ < SETTLES_MAX;
+    free(leased);
+    if (e->is_settling)
+        timer_set(timer, SETTLE_NS);
+    else
+        loop_queue(&e->job);
+}
+
 struct export *export_new(const struct mapping *mapping, const struct settings *settings,
                           const struct envelope_source *source)
 {
@@ -773,22 +787,26 @@ struct export *export_new(const struct mapping *mapping, const struct settings *
                           .window = (unsigned)settings->window,
                           .buffer = xrealloc(NULL, READ_BYTES_MIN, 1),
                           .n_buffer = READ_BYTES_MIN };
+    place_init(&e->place, settings->mount, mapping->kind == MAPPING_TOPIC ? "topic" : "mbox",
+               mapping->name, export_returned);
     if (mapping->kind == MAPPING_TOPIC) {
         sub = stream_encode("ipcfs-nats-", mapping->subject);
         e->work = xasprintf("sub/%s/work", sub);
+        e->mailbox = xasprintf("%s/sub/%s", e->place.dir, sub);
         free(sub);
     } else {
         e->work = xstrdup("work");
+        e->mailbox = xstrdup(e->place.dir);
     }
-    place_init(&e->place, settings->mount, mapping->kind == MAPPING_TOPIC ? "topic" : "mbox",
-               mapping->name, export_returned);
     r = export_open(e);
     if (r < 0)
         log_die(EXIT_STATUS_FAILED, "%s/%s: %s", e->place.dir, e->work, strerror(-r));
     if (inbox_open(&e->acks, true, export_acknowledged) < 0 ||
         timer_init(&e->ack_timer, export_overdue) < 0 ||
-        timer_init(&e->retry_timer, export_resend) < 0)
+        timer_init(&e->retry_timer, export_resend) < 0 ||
+        timer_init(&e->settle_timer, export_settle) < 0)
         log_die(EXIT_STATUS_FAILED, "export %s: %s", mapping->name, strerror(errno));
+    export_settle(&e->settle_timer);
     server_listen(&e->listener);
     return e;
 }
@@ -799,8 +817,10 @@ void export_free(struct export *e)
     inbox_close(&e->acks);
     timer_deinit(&e->ack_timer);
     timer_deinit(&e->retry_timer);
+    timer_deinit(&e->settle_timer);
     place_deinit(&e->place);
     free(e->work);
+    free(e->mailbox);
     free(e->stream);
     free(e->last_dead);
     free(e->told);

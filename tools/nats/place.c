@@ -52,9 +52,9 @@ int place_open(const struct place *place, const char *file, int flags)
     return r;
 }
 
-char *place_config(const struct place *place, const char *key)
+char *place_read(const char *mailbox, const char *name, const char *key)
 {
-    char *path = xasprintf("%s/config", place->dir);
+    char *path = xasprintf("%s/%s", mailbox, name);
     FILE *file = fopen(path, "re");
     char *line = NULL;
     char *value = NULL;

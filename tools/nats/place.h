@@ -26,8 +26,8 @@ void place_deinit(struct place *place);
 /* Opens @file of the place. Return: a descriptor; a negative errno. */
 int place_open(const struct place *place, const char *file, int flags);
 
-/* Reads one number or word of the place's config, "dead" for one. Return: its value, the caller's to free; NULL. */
-char *place_config(const struct place *place, const char *key);
+/* Reads one line "KEY=VALUE" of a mailbox's config or stat. Return: the value, the caller's to free; NULL: there is none. */
+char *place_read(const char *mailbox, const char *file, const char *key);
 
 /* From now on `returned` is called whenever a name is made in the parent. */
 void place_wait(struct place *place);
