@@ -173,3 +173,21 @@ def test_one_exporter_keeps_the_order_over_dying_servers(mount, network, cluster
     sender.join(PATIENCE)
     wait_all(receiver, sender.n, bridges)
     assert receiver.got == [f"one {i}" for i in range(sender.n)]
+def test_slow_host_does_not_slow_another(mount, network, cluster, bridge):
+    mounts = [mount() for _ in range(N)]
+    topics = [os.path.join(m.path, "topic/news") for m in mounts]
+    for i, (m, topic) in enumerate(zip(mounts, topics)):
+        os.mkdir(topic)
+        os.mkdir(topic + "/sub/me")
+        bridge(m.path, urls(cluster), "topic news t.slow", netns=network.hosts[i].netns, options=["--replicas", "3"])
+    with open(topics[2] + "/sub/me/config", "w", encoding="utf-8") as config:
+        config.write("messages=5\noverflow=block\n")
+    with connected(cluster[0]) as client:
+        wait_until(lambda: client.stream("t.slow") and
+                   client.api(f"STREAM.INFO.{client.stream('t.slow')}")["state"]["consumer_count"] == N, "all listen")
+    receiver = Receiver(topics[1] + "/sub/me")
+    receiver.start()
+    with open(topics[0] + "/send.lines", "w", encoding="utf-8") as lines:
+        lines.writelines(f"{i}\n" for i in range(500))
+    wait_until(lambda: len(receiver.got) == 500, "the other host has all")
+    assert len(os.listdir(topics[2] + "/sub/me/queue")) == 5
