@@ -30,7 +30,7 @@ struct process {
 
 /* Reads the line NSpid of proc_pid_status(5): its pids, from that of the first namespace to its own.
  * Return: whether process @entry of /proc is there. */
-static bool read_process(const char *entry, struct process *ret_process)
+static bool pid_namespaces_read_process(const char *entry, struct process *ret_process)
 {
     char path[300];
     char line[512];
@@ -65,13 +65,13 @@ static bool may_be(const struct process *process, uint32_t id)
 }
 
 /* Process @entry of /proc is somebody's namesake, maybe of several. */
-static void look_at(const char *entry, const uint32_t *ids, unsigned int n, bool *lacks,
-                    bool (*is_dead)(void *arg, uint32_t id), void *arg)
+static void pid_namespaces_look_at(const char *entry, const uint32_t *ids, unsigned int n,
+                                   bool *lacks, bool (*is_dead)(void *arg, uint32_t id), void *arg)
 {
     uint32_t own_pid = (uint32_t)strtoul(entry, NULL, 10);
     struct process process;
 
-    if (!read_process(entry, &process))
+    if (!pid_namespaces_read_process(entry, &process))
         return;
     for (unsigned int i = 0; i < n; i++) {
         uint32_t tag = ids[i] & IPCRING_ID_START << IPCRING_ID_START_SHIFT;
@@ -93,7 +93,7 @@ void pid_namespaces_lack(const uint32_t *ids, unsigned int n, bool *ret_lacks,
         return;
     while ((entry = readdir(proc))) {
         if (isdigit((unsigned char)entry->d_name[0]))
-            look_at(entry->d_name, ids, n, ret_lacks, is_dead, arg);
+            pid_namespaces_look_at(entry->d_name, ids, n, ret_lacks, is_dead, arg);
     }
     closedir(proc);
 }

@@ -95,8 +95,8 @@ static uint64_t load_word(void *map, const struct ring_geometry *geometry, uint6
 }
 
 /* Return: the slot before which tail stands, if it is claimed, and its word; NULL. */
-static _Atomic uint64_t *find_claim(void *map, const struct ring_geometry *geometry,
-                                    uint64_t *ret_word)
+static _Atomic uint64_t *ring_find_claim(void *map, const struct ring_geometry *geometry,
+                                         uint64_t *ret_word)
 {
     uint64_t pos = ring_tail(map);
     _Atomic uint64_t *slot;
@@ -118,7 +118,7 @@ struct judge {
 static bool bury_claim(void *map, const struct ring_geometry *geometry, const struct judge *judge)
 {
     uint64_t word;
-    _Atomic uint64_t *slot = find_claim(map, geometry, &word);
+    _Atomic uint64_t *slot = ring_find_claim(map, geometry, &word);
 
     if (!slot || !judge->is_dead(judge->arg, RING_CLAIM, word))
         return false;
@@ -158,7 +158,7 @@ bool ring_is_blocked(void *map, const struct ring_geometry *geometry)
 {
     uint64_t word;
 
-    return find_claim(map, geometry, &word);
+    return ring_find_claim(map, geometry, &word);
 }
 
 bool ring_has_next(void *map, const struct ring_geometry *geometry)
@@ -218,7 +218,7 @@ uint64_t ring_tail(void *map)
 }
 
 /* Where each sees everything. Return: whether one claimed the slot of @head a lap ago and has not published it. */
-static bool is_occupied(void *map, const struct ring_geometry *geometry, uint64_t head)
+static bool ring_is_occupied(void *map, const struct ring_geometry *geometry, uint64_t head)
 {
     _Atomic uint64_t *slot;
     uint64_t word = load_word(map, geometry, head, &slot);
@@ -236,7 +236,7 @@ bool ring_is_full(void *map, const struct ring_geometry *geometry, uint64_t head
     _Atomic uint64_t *slot;
 
     if (is_each(geometry))
-        return is_occupied(map, geometry, head);
+        return ring_is_occupied(map, geometry, head);
     return head - tail >= geometry->slots ||
            ipcring_word_lap(load_word(map, geometry, last, &slot)) ==
                ipcring_lap(last, order_of(geometry->slots));

@@ -31,12 +31,12 @@ uint64_t ring_mbox_count_changes(struct ring_mbox *ring, bool *ret_more)
 
 /* --- The dead --- */
 
-static pid_t pid_of(uint32_t id)
+static pid_t ring_dead_pid_of(uint32_t id)
 {
     return (pid_t)(id & IPCRING_ID_PID);
 }
 
-static uint64_t now_ns(void)
+static uint64_t ring_dead_now_ns(void)
 {
     struct timespec now;
 
@@ -82,7 +82,7 @@ static bool is_gone(struct ring_suspect *suspect, uint32_t id)
 
     if (id & IPCRING_ID_FOREIGN)
         return false;
-    life = ipcring_os_look(pid_of(id), &ino);
+    life = ipcring_os_look(ring_dead_pid_of(id), &ino);
     if (life == IPCRING_OS_DEAD || (suspect->ino != 0 && ino != 0 && ino != suspect->ino))
         return true;
     suspect->ino = ino;
@@ -98,12 +98,12 @@ static uint64_t patience_with(const struct ring_suspect *suspect, uint32_t id)
 }
 
 /* Under lock, and never waits. An answer that comes later is there for who looks again. */
-static bool is_dead(void *arg, enum ring_claim claim, uint64_t what)
+static bool ring_dead_judge(void *arg, enum ring_claim claim, uint64_t what)
 {
     struct ring_mbox *ring = arg;
     struct ring_suspect *suspect = &ring->suspects[claim];
     uint32_t id = ipcring_word_low(what);
-    uint64_t now = now_ns();
+    uint64_t now = ring_dead_now_ns();
 
     if (suspect->what != what || now - suspect->seen_ns > UNSEEN_NS) {
         forget_suspect(suspect);
@@ -127,7 +127,7 @@ unsigned int ring_mbox_bury(struct ring_mbox *ring)
     /* The claim that is in the way is the first thing that is not published. */
     if (ring_mbox_is_each(ring))
         ring_mbox_count_changes(ring, &more);
-    return ring_bury(ring->memory->map, &ring->memory->geometry, is_dead, ring);
+    return ring_bury(ring->memory->map, &ring->memory->geometry, ring_dead_judge, ring);
 }
 
 void ring_mbox_forget_suspects(struct ring_mbox *ring)

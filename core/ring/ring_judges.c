@@ -64,7 +64,7 @@ struct ring_judges {
     bool is_ending;
 };
 
-static uint64_t now_ns(void)
+static uint64_t ring_judges_now_ns(void)
 {
     struct timespec now;
 
@@ -110,14 +110,14 @@ static void unref(struct ring_judges *judges)
 
 void ring_judges_free(struct ring_judges *judges)
 {
-    uint64_t until_ns = now_ns() + IDLE_NS;
+    uint64_t until_ns = ring_judges_now_ns() + IDLE_NS;
 
     if (!judges)
         return;
     pthread_mutex_lock(&judges->lock);
     judges->is_ending = true;
     pthread_cond_broadcast(&judges->changed);
-    while (judges->n_workers > 0 && now_ns() < until_ns)
+    while (judges->n_workers > 0 && ring_judges_now_ns() < until_ns)
         wait_until_ns(judges, until_ns);
     pthread_mutex_unlock(&judges->lock);
     unref(judges);
@@ -139,7 +139,7 @@ enum ring_verdict ring_question_verdict(struct ring_question *question)
 }
 
 /* Under lock: takes it out of the list, and takes the list's reference. */
-static void take_out(struct ring_question *question)
+static void ring_judges_take_out(struct ring_question *question)
 {
     TAILQ_REMOVE(&question->judges->questions, question, link);
     question->is_waiting = false;
@@ -154,14 +154,14 @@ void ring_question_drop(struct ring_question *question)
     pthread_mutex_lock(&question->judges->lock);
     was_waiting = question->is_waiting;
     if (was_waiting)
-        take_out(question);
+        ring_judges_take_out(question);
     pthread_mutex_unlock(&question->judges->lock);
     if (was_waiting)
         question_unref(question);
     question_unref(question);
 }
 
-static void answer(struct ring_question *question, bool is_dead)
+static void ring_judges_answer(struct ring_question *question, bool is_dead)
 {
     atomic_store(&question->verdict, is_dead ? RING_DEAD : RING_LIVES);
     pthread_mutex_lock(&question->judges->lock);
@@ -201,14 +201,14 @@ static struct ring_question *find_next(struct ring_judges *judges)
 static bool is_candidate_dead(void *arg, uint32_t id)
 {
     struct ring_judges *judges = arg;
-    uint64_t until_ns = now_ns() + CANDIDATE_NS;
+    uint64_t until_ns = ring_judges_now_ns() + CANDIDATE_NS;
     struct ring_question *question = ring_judges_ask(judges, id);
     bool is_dead;
 
     if (!question)
         return false;
     pthread_mutex_lock(&judges->lock);
-    while (ring_question_verdict(question) == RING_PENDING && now_ns() < until_ns)
+    while (ring_question_verdict(question) == RING_PENDING && ring_judges_now_ns() < until_ns)
         wait_until_ns(judges, until_ns);
     pthread_mutex_unlock(&judges->lock);
     is_dead = ring_question_verdict(question) == RING_DEAD;
@@ -227,14 +227,14 @@ static unsigned int take_all(struct ring_judges *judges, struct ring_question *a
         next = TAILQ_NEXT(question, link);
         if (question->key != KEY_ALL)
             continue;
-        take_out(question);
+        ring_judges_take_out(question);
         all[n++] = question;
     }
     return n;
 }
 
 /* Under lock, which it gives up meanwhile. */
-static void look_at_all(struct ring_judges *judges)
+static void ring_judges_look_at_all(struct ring_judges *judges)
 {
     struct ring_question *all[LOOK_MAX];
     bool lacks[LOOK_MAX];
@@ -242,18 +242,18 @@ static void look_at_all(struct ring_judges *judges)
     unsigned int n;
     uint64_t start;
 
-    while (!judges->is_ending && now_ns() < judges->look_at_ns)
+    while (!judges->is_ending && ring_judges_now_ns() < judges->look_at_ns)
         wait_until_ns(judges, judges->look_at_ns);
     n = take_all(judges, all);
     pthread_mutex_unlock(&judges->lock);
     for (unsigned int i = 0; i < n; i++)
         ids[i] = all[i]->id;
-    start = now_ns();
+    start = ring_judges_now_ns();
     pid_namespaces_lack(ids, n, lacks, is_candidate_dead, judges);
     for (unsigned int i = 0; i < n; i++)
-        answer(all[i], lacks[i]);
+        ring_judges_answer(all[i], lacks[i]);
     pthread_mutex_lock(&judges->lock);
-    judges->look_at_ns = now_ns() + (now_ns() - start) * (LOOK_SHARE - 1);
+    judges->look_at_ns = ring_judges_now_ns() + (ring_judges_now_ns() - start) * (LOOK_SHARE - 1);
 }
 
 /* Under lock, which it gives up meanwhile. */
@@ -262,11 +262,11 @@ static void work(struct ring_judges *judges, struct worker *worker, struct ring_
     worker->is_busy = true;
     worker->key = question->key;
     if (question->key == KEY_ALL) {
-        look_at_all(judges);
+        ring_judges_look_at_all(judges);
     } else {
-        take_out(question);
+        ring_judges_take_out(question);
         pthread_mutex_unlock(&judges->lock);
-        answer(question, ipcring_os_claimer_is_dead(question->id));
+        ring_judges_answer(question, ipcring_os_claimer_is_dead(question->id));
         pthread_mutex_lock(&judges->lock);
     }
     worker->is_busy = false;
@@ -275,17 +275,17 @@ static void work(struct ring_judges *judges, struct worker *worker, struct ring_
 /* Under lock. Return: a question; NULL: there has been none for a while. */
 static struct ring_question *await(struct ring_judges *judges)
 {
-    uint64_t until_ns = now_ns() + IDLE_NS;
+    uint64_t until_ns = ring_judges_now_ns() + IDLE_NS;
     struct ring_question *question;
 
     judges->n_idle++;
-    while (!(question = find_next(judges)) && !judges->is_ending && now_ns() < until_ns)
+    while (!(question = find_next(judges)) && !judges->is_ending && ring_judges_now_ns() < until_ns)
         wait_until_ns(judges, until_ns);
     judges->n_idle--;
     return judges->is_ending ? NULL : question;
 }
 
-static void *run(void *arg)
+static void *ring_judges_run(void *arg)
 {
     struct ring_judges *judges = arg;
     struct worker worker = { 0 };
@@ -316,7 +316,7 @@ static void have_worked(struct ring_judges *judges)
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
     atomic_fetch_add(&judges->n_refs, 1);
     judges->n_workers++;
-    if (pthread_create(&thread, &attr, run, judges) != 0) {
+    if (pthread_create(&thread, &attr, ring_judges_run, judges) != 0) {
         judges->n_workers--;
         atomic_fetch_sub(&judges->n_refs, 1);
     }

@@ -21,7 +21,7 @@
 #include "core/base/size.h"
 #include "ring_dead.h"
 
-static struct ring_mbox *of_backend(struct mbox_backend *backend)
+static struct ring_mbox *ring_mbox_of_backend(struct mbox_backend *backend)
 {
     return (struct ring_mbox *)((char *)backend - offsetof(struct ring_mbox, backend));
 }
@@ -66,9 +66,9 @@ static bool has_to_skip(struct ring_mbox *ring)
            !ring_is_blocked(memory->map, &memory->geometry);
 }
 
-static int put(struct mbox_backend *backend, struct msg *msg, struct mbox_ready *ready)
+static int ring_mbox_put(struct mbox_backend *backend, struct msg *msg, struct mbox_ready *ready)
 {
-    struct ring_mbox *ring = of_backend(backend);
+    struct ring_mbox *ring = ring_mbox_of_backend(backend);
     unsigned int n_dead = 0;
     int r;
 
@@ -92,7 +92,7 @@ static struct msg_sender unknown_sender(const struct ring_mbox *ring)
 
 static int get(struct mbox_backend *backend, const struct mbox_op *op, struct msg **ret_msg)
 {
-    struct ring_mbox *ring = of_backend(backend);
+    struct ring_mbox *ring = ring_mbox_of_backend(backend);
     size_t n_max = ipcring_message_bytes(ring->handle);
     unsigned int n_dead = 0;
     struct msg *msg;
@@ -124,7 +124,7 @@ static int get(struct mbox_backend *backend, const struct mbox_op *op, struct ms
  * known yet may be one. */
 static bool has_messages(struct mbox_backend *backend)
 {
-    struct ring_mbox *ring = of_backend(backend);
+    struct ring_mbox *ring = ring_mbox_of_backend(backend);
     enum ring_next next;
 
     if (is_spoilt(ring->memory))
@@ -133,7 +133,7 @@ static bool has_messages(struct mbox_backend *backend)
     return next == RING_MESSAGE || next == RING_SKIPPED;
 }
 
-static bool is_readable(struct ring_mbox *ring)
+static bool ring_mbox_is_readable(struct ring_mbox *ring)
 {
     enum ring_next next = ring_look(ring->memory->map, &ring->memory->geometry, &ring->skim);
 
@@ -144,7 +144,7 @@ static bool is_readable(struct ring_mbox *ring)
 
 static unsigned int readiness(struct mbox_backend *backend)
 {
-    struct ring_mbox *ring = of_backend(backend);
+    struct ring_mbox *ring = ring_mbox_of_backend(backend);
     struct ring_memory *memory = ring->memory;
     unsigned int events = 0;
     struct ipcring_stat stat;
@@ -153,7 +153,7 @@ static unsigned int readiness(struct mbox_backend *backend)
     if (is_spoilt(memory))
         return MBOX_READABLE | MBOX_WRITABLE;
     ipcring_get_stat(ring->handle, &stat);
-    if (is_readable(ring))
+    if (ring_mbox_is_readable(ring))
         events |= MBOX_READABLE;
     if (!ring_is_full(memory->map, &memory->geometry, stat.head) ||
         ring_can_pass(memory->map, &memory->geometry))
@@ -163,7 +163,7 @@ static unsigned int readiness(struct mbox_backend *backend)
 
 static void want(struct mbox_backend *backend, unsigned int events)
 {
-    struct ring_mbox *ring = of_backend(backend);
+    struct ring_mbox *ring = ring_mbox_of_backend(backend);
 
     if (events & MBOX_READABLE)
         ring_wait_ask(&ring->data);
@@ -199,9 +199,9 @@ static void end_memory(struct ring_mbox *ring)
     ring->memory = NULL;
 }
 
-static void end(struct mbox_backend *backend, struct mbox_ready *ready)
+static void ring_mbox_end(struct mbox_backend *backend, struct mbox_ready *ready)
 {
-    struct ring_mbox *ring = of_backend(backend);
+    struct ring_mbox *ring = ring_mbox_of_backend(backend);
 
     end_memory(ring);
     mbox_remove(&ring->bell, true, ready);
@@ -211,12 +211,12 @@ static void end(struct mbox_backend *backend, struct mbox_ready *ready)
 }
 
 static const struct mbox_backend_ops ring_backend_ops = {
-    .put = put,
+    .put = ring_mbox_put,
     .get = get,
     .readiness = readiness,
     .has_messages = has_messages,
     .want = want,
-    .end = end,
+    .end = ring_mbox_end,
 };
 
 /* --- The backend, where each sees everything --- */
@@ -229,7 +229,7 @@ static uint64_t position_of(const struct ring_mbox *ring, uint64_t seen)
 
 static bool each_has_for(struct mbox_backend *backend, uint64_t seen)
 {
-    struct ring_mbox *ring = of_backend(backend);
+    struct ring_mbox *ring = ring_mbox_of_backend(backend);
 
     return is_spoilt(ring->memory) ||
            ring_has_after(ring->memory->map, &ring->memory->geometry, position_of(ring, seen));
@@ -237,7 +237,7 @@ static bool each_has_for(struct mbox_backend *backend, uint64_t seen)
 
 static uint64_t each_begin(struct mbox_backend *backend)
 {
-    struct ring_mbox *ring = of_backend(backend);
+    struct ring_mbox *ring = ring_mbox_of_backend(backend);
 
     return is_spoilt(ring->memory) ? ring->base : ring->base + ipcring_begin(ring->handle);
 }
@@ -262,7 +262,7 @@ static int take_for_each(struct ring_mbox *ring, struct msg *msg, uint64_t *ret_
 
 static int each_get(struct mbox_backend *backend, const struct mbox_op *op, struct msg **ret_msg)
 {
-    struct ring_mbox *ring = of_backend(backend);
+    struct ring_mbox *ring = ring_mbox_of_backend(backend);
     size_t n_max = ipcring_message_bytes(ring->handle);
     uint64_t pos = position_of(ring, op->seen);
     uint64_t n_missed;
@@ -297,7 +297,7 @@ static int each_get(struct mbox_backend *backend, const struct mbox_op *op, stru
 /* What there is to be received depends on the receiver. */
 static unsigned int each_readiness(struct mbox_backend *backend)
 {
-    struct ring_mbox *ring = of_backend(backend);
+    struct ring_mbox *ring = ring_mbox_of_backend(backend);
     struct ring_memory *memory = ring->memory;
     struct ipcring_stat stat;
 
@@ -316,14 +316,14 @@ static bool each_has_messages(struct mbox_backend *backend)
 
 static const struct mbox_backend_ops each_backend_ops = {
     .tells_each = true,
-    .put = put,
+    .put = ring_mbox_put,
     .get = each_get,
     .has_for = each_has_for,
     .begin = each_begin,
     .readiness = each_readiness,
     .has_messages = each_has_messages,
     .want = want,
-    .end = end,
+    .end = ring_mbox_end,
 };
 
 /* --- The bell --- */
@@ -418,7 +418,7 @@ static bool wakes_readers(struct ring_mbox *ring)
 }
 
 /* Serves all who can be served. Return: for which events somebody waits. *@ret_served: somebody was. */
-static unsigned int serve(struct ring_mbox *ring, bool *ret_served)
+static unsigned int ring_mbox_serve(struct ring_mbox *ring, bool *ret_served)
 {
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
     unsigned int events;
@@ -441,11 +441,11 @@ static unsigned int serve(struct ring_mbox *ring, bool *ret_served)
     return events;
 }
 
-static bool look(struct ring_mbox *ring, struct ring_wait *wait, unsigned int event,
-                 struct ring_memory **ret_memory)
+static bool ring_mbox_look(struct ring_mbox *ring, struct ring_wait *wait, unsigned int event,
+                           struct ring_memory **ret_memory)
 {
     bool served;
-    bool is_awaited = serve(ring, &served) & event;
+    bool is_awaited = ring_mbox_serve(ring, &served) & event;
 
     wait->served |= served;
     if (!is_awaited)
@@ -466,12 +466,12 @@ static struct ring_mbox *of_space(struct ring_wait *wait)
 
 static bool look_for_data(struct ring_wait *wait, struct ring_memory **ret_memory)
 {
-    return look(of_data(wait), wait, MBOX_READABLE, ret_memory);
+    return ring_mbox_look(of_data(wait), wait, MBOX_READABLE, ret_memory);
 }
 
 static bool look_for_space(struct ring_wait *wait, struct ring_memory **ret_memory)
 {
-    return look(of_space(wait), wait, MBOX_WRITABLE, ret_memory);
+    return ring_mbox_look(of_space(wait), wait, MBOX_WRITABLE, ret_memory);
 }
 
 static void lock_and_bury(struct ring_mbox *ring, const struct ring_memory *memory)
@@ -507,7 +507,8 @@ static void left_space(struct ring_wait *wait)
 /* --- Making, changing --- */
 
 /* Under lock, or before others see it. */
-static void set_memory(struct ring_mbox *ring, struct ring_memory *memory, struct ipcring *handle)
+static void ring_mbox_set_memory(struct ring_mbox *ring, struct ring_memory *memory,
+                                 struct ipcring *handle)
 {
     ring->memory = memory;
     ring->handle = handle;
@@ -596,7 +597,7 @@ int ring_mbox_init(struct ring_mbox *ring, struct mbox *mbox, struct ring_waiter
         ring_memory_let_go(memory);
         return r;
     }
-    set_memory(ring, memory, handle);
+    ring_mbox_set_memory(ring, memory, handle);
     init_backends(ring);
     return 0;
 }
@@ -687,7 +688,7 @@ static bool is_in_use(struct ring_mbox *ring)
 }
 
 /* Under lock. Return: 0; a negative errno, and nothing has changed. */
-static int replace(struct ring_mbox *ring, const struct ring_geometry *geometry)
+static int ring_mbox_replace(struct ring_mbox *ring, const struct ring_geometry *geometry)
 {
     struct ring_memory *memory;
     struct ipcring *handle;
@@ -707,7 +708,7 @@ static int replace(struct ring_mbox *ring, const struct ring_geometry *geometry)
         return r;
     }
     end_memory(ring);
-    set_memory(ring, memory, handle);
+    ring_mbox_set_memory(ring, memory, handle);
     return 0;
 }
 
@@ -717,7 +718,7 @@ static bool is_same(const struct ring_geometry *a, const struct ring_geometry *b
 }
 
 /* Under lock. Return: 0; a negative errno, and nothing has changed. */
-static int configure(struct ring_mbox *ring, const char *text, size_t n)
+static int ring_mbox_try_configure(struct ring_mbox *ring, const char *text, size_t n)
 {
     struct ring_geometry geometry;
     int r;
@@ -730,7 +731,7 @@ static int configure(struct ring_mbox *ring, const char *text, size_t n)
         r = ring_geometry_check(&geometry);
     if (r < 0 || is_same(&geometry, &ring->memory->geometry))
         return r;
-    return is_in_use(ring) ? -EBUSY : replace(ring, &geometry);
+    return is_in_use(ring) ? -EBUSY : ring_mbox_replace(ring, &geometry);
 }
 
 int ring_mbox_configure(struct ring_mbox *ring, const char *text, size_t n,
@@ -739,7 +740,7 @@ int ring_mbox_configure(struct ring_mbox *ring, const char *text, size_t n,
     int r;
 
     pthread_mutex_lock(&ring->mbox->lock);
-    r = configure(ring, text, n);
+    r = ring_mbox_try_configure(ring, text, n);
     pthread_mutex_unlock(&ring->mbox->lock);
     /* Those who wait here go on with the new memory. */
     return r < 0 ? r : ring_mbox_wake(ring, ready);

@@ -56,29 +56,29 @@ static int open_named(const struct ring_home *home, uint64_t n_bytes, uint64_t i
     return -error;
 }
 
-static size_t page_bytes(void)
+static size_t ring_memory_page_bytes(void)
 {
     return (size_t)sysconf(_SC_PAGESIZE);
 }
 
 size_t ring_memory_owner_offset(void)
 {
-    return page_bytes() + IPCRING_AT_OWNER;
+    return ring_memory_page_bytes() + IPCRING_AT_OWNER;
 }
 
 static int map(struct ring_memory *memory)
 {
-    char *page = mmap(NULL, page_bytes() + memory->n_bytes, PROT_READ | PROT_WRITE,
+    char *page = mmap(NULL, ring_memory_page_bytes() + memory->n_bytes, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
     if (page == MAP_FAILED)
         return -errno;
-    memory->map = mmap(page + page_bytes(), memory->n_bytes, PROT_READ | PROT_WRITE,
+    memory->map = mmap(page + ring_memory_page_bytes(), memory->n_bytes, PROT_READ | PROT_WRITE,
                        MAP_SHARED | MAP_FIXED, memory->fd, 0);
     if (memory->map == MAP_FAILED) {
         int error = errno;
 
-        munmap(page, page_bytes() + memory->n_bytes);
+        munmap(page, ring_memory_page_bytes() + memory->n_bytes);
         return -error;
     }
     memory->owner_entry = (struct robust_list *)(void *)page;
@@ -182,7 +182,7 @@ void ring_memory_take_back(struct ring_memory *memory)
 
 /* --- Making --- */
 
-static int make(struct ring_memory *memory, const struct ring_home *home)
+static int ring_memory_make(struct ring_memory *memory, const struct ring_home *home)
 {
     memory->fd = home->dir_fd < 0 ? open_sealed(memory->n_bytes)
                                   : open_named(home, memory->n_bytes, memory->id, memory->name);
@@ -217,7 +217,7 @@ int ring_memory_new(const struct ring_geometry *geometry, const struct ring_home
         ring_memory_unref(memory);
         return r;
     }
-    r = make(memory, home);
+    r = ring_memory_make(memory, home);
     if (r < 0)
         ring_memory_let_go(memory);
     else
@@ -257,7 +257,7 @@ void ring_memory_unref(struct ring_memory *memory)
         ring_memory_unlink(memory);
     truncated_unguard(memory->guard);
     if (memory->map != MAP_FAILED)
-        munmap(memory->owner_entry, page_bytes() + memory->n_bytes);
+        munmap(memory->owner_entry, ring_memory_page_bytes() + memory->n_bytes);
     if (memory->fd >= 0)
         close(memory->fd);
     pthread_mutex_destroy(&memory->lock);

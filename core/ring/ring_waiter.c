@@ -53,7 +53,7 @@ struct ring_waiter {
     TAILQ_ENTRY(ring_waiter) link;
 };
 
-static uint64_t now_ns(void)
+static uint64_t ring_waiter_now_ns(void)
 {
     struct timespec now;
 
@@ -67,7 +67,7 @@ static _Atomic uint32_t *word_of(const struct ring_wait *wait)
 }
 
 /* Sets whose word the thread is going to sleep on. Takes @memory over. */
-static void set_memory(struct ring_wait *wait, struct ring_memory *memory)
+static void ring_waiter_set_memory(struct ring_wait *wait, struct ring_memory *memory)
 {
     struct ring_memory *old = wait->memory;
 
@@ -101,7 +101,7 @@ static void sleep_from_now(struct ring_wait *wait, struct ring_memory *memory)
         sleep_ns = 0;
     else if (ring_is_blocked(memory->map, &memory->geometry) && sleep_ns > IPCRING_JUDGE_NS)
         sleep_ns = IPCRING_JUDGE_NS;
-    wait->until_ns = now_ns() + sleep_ns;
+    wait->until_ns = ring_waiter_now_ns() + sleep_ns;
     /* In steps, so that the thread looks at many rings at a time. */
     if (sleep_ns > 0)
         wait->until_ns -= wait->until_ns % (sleep_ns / SLEEP_STEPS);
@@ -114,7 +114,7 @@ static bool is_announced(const struct ring_wait *wait, const struct ring_memory 
 }
 
 /* Announces a sleeper (G of ring_abi.h), and looks again. */
-static void look(struct ring_wait *wait)
+static void ring_waiter_look(struct ring_wait *wait)
 {
     struct ring_memory *memory = NULL;
 
@@ -129,12 +129,12 @@ static void look(struct ring_wait *wait)
         ring_memory_unref(memory);
         return;
     }
-    set_memory(wait, memory);
+    ring_waiter_set_memory(wait, memory);
     if (!memory)
         return;
     wait->value = ring_announce(wait->memory->map, wait->at, &wait->sleep_ns);
     if (!wait->look(wait, &memory)) {
-        set_memory(wait, NULL);
+        ring_waiter_set_memory(wait, NULL);
         return;
     }
     sleep_from_now(wait, memory);
@@ -143,19 +143,19 @@ static void look(struct ring_wait *wait)
 
 static void look_or_rest(struct ring_waiter *waiter, struct ring_wait *wait)
 {
-    uint64_t start = now_ns();
+    uint64_t start = ring_waiter_now_ns();
     uint64_t end;
     uint64_t rest_ns;
 
     wait->served = false;
-    look(wait);
+    ring_waiter_look(wait);
     if (wait->served)
         wait->n_vain = 0;
     else if (wait->n_vain < VAIN_MAX)
         wait->n_vain++;
     if (wait->n_vain < VAIN_MAX)
         return;
-    end = now_ns();
+    end = ring_waiter_now_ns();
     pthread_mutex_lock(&waiter->lock);
     rest_ns = (end - start) * waiter->n_waits;
     pthread_mutex_unlock(&waiter->lock);
@@ -193,7 +193,7 @@ static void sleep_on_all(const struct waitv *words, unsigned int n, uint64_t unt
     syscall(SYS_futex_waitv, words, n, 0, until_ns == UINT64_MAX ? NULL : &until, CLOCK_MONOTONIC);
 }
 
-/* On the one ring's word, if there is one; kick() changes that too. */
+/* On the one ring's word, if there is one; ring_waiter_kick() changes that too. */
 static void sleep_on_last(struct ring_waiter *waiter, const struct waitv *words, unsigned int n,
                           uint64_t until_ns)
 {
@@ -216,7 +216,7 @@ static unsigned int collect(struct ring_waiter *waiter, struct waitv words[WAITV
 {
     struct ring_wait *wait;
     unsigned int n = 0;
-    uint64_t now = now_ns();
+    uint64_t now = ring_waiter_now_ns();
 
     words[n++] = waitv_of(&waiter->asked, asked);
     *ret_until_ns = UINT64_MAX;
@@ -236,7 +236,7 @@ static unsigned int collect(struct ring_waiter *waiter, struct waitv words[WAITV
     return n;
 }
 
-static struct ring_wait *next_of(struct ring_waiter *waiter, struct ring_wait *wait)
+static struct ring_wait *ring_waiter_next_of(struct ring_waiter *waiter, struct ring_wait *wait)
 {
     struct ring_wait *next;
 
@@ -251,17 +251,18 @@ static void let_go(struct ring_waiter *waiter)
     struct ring_wait *wait;
 
     while ((wait = take_leaving(waiter))) {
-        set_memory(wait, NULL);
+        ring_waiter_set_memory(wait, NULL);
         wait->left(wait);
     }
 }
 
-static void look_at_all(struct ring_waiter *waiter)
+static void ring_waiter_look_at_all(struct ring_waiter *waiter)
 {
-    uint64_t now = now_ns();
+    uint64_t now = ring_waiter_now_ns();
 
     /* Only this thread takes entries out, and new ones come last. */
-    for (struct ring_wait *wait = next_of(waiter, NULL); wait; wait = next_of(waiter, wait)) {
+    for (struct ring_wait *wait = ring_waiter_next_of(waiter, NULL); wait;
+         wait = ring_waiter_next_of(waiter, wait)) {
         if (is_due(waiter, wait, now))
             look_or_rest(waiter, wait);
     }
@@ -326,7 +327,7 @@ void ring_wait_disown(struct ring_wait *wait, struct ring_memory *memory)
     pthread_mutex_unlock(&waiter->lock);
 }
 
-static void *run(void *arg)
+static void *ring_waiter_run(void *arg)
 {
     struct ring_waiter *waiter = arg;
     struct waitv words[WAITV_MAX];
@@ -340,7 +341,7 @@ static void *run(void *arg)
         let_go(waiter);
         if (is_over(waiter))
             break;
-        look_at_all(waiter);
+        ring_waiter_look_at_all(waiter);
         n = collect(waiter, words, asked, &until_ns);
         if (waiter->is_single)
             sleep_on_last(waiter, words, n, until_ns);
@@ -351,7 +352,7 @@ static void *run(void *arg)
 }
 
 /* Makes the thread look. Under the waiter's lock. */
-static void kick(struct ring_waiter *waiter)
+static void ring_waiter_kick(struct ring_waiter *waiter)
 {
     struct ring_wait *wait = TAILQ_FIRST(&waiter->waits);
 
@@ -378,7 +379,7 @@ static void stop(struct ring_waiter *waiter)
 {
     pthread_mutex_lock(&waiter->lock);
     waiter->stopping = true;
-    kick(waiter);
+    ring_waiter_kick(waiter);
     pthread_mutex_unlock(&waiter->lock);
     pthread_join(waiter->thread, NULL);
     pthread_mutex_destroy(&waiter->lock);
@@ -421,7 +422,7 @@ static void give_place_back(struct ring_waiter *waiter)
 }
 
 /* Under the list's lock. Return: a new thread, in which a place is taken; NULL: it can't be had. */
-static struct ring_waiter *start(struct ring_waiters *waiters, uid_t uid)
+static struct ring_waiter *ring_waiter_start(struct ring_waiters *waiters, uid_t uid)
 {
     struct ring_waiter *waiter = calloc(1, sizeof(*waiter));
 
@@ -434,7 +435,7 @@ static struct ring_waiter *start(struct ring_waiters *waiters, uid_t uid)
     waiter->uid = uid;
     waiter->owned.list.next = &waiter->owned.list;
     waiter->owned.futex_offset = (long)ring_memory_owner_offset();
-    if (pthread_create(&waiter->thread, NULL, run, waiter) != 0) {
+    if (pthread_create(&waiter->thread, NULL, ring_waiter_run, waiter) != 0) {
         pthread_mutex_destroy(&waiter->lock);
         free(waiter);
         return NULL;
@@ -457,10 +458,10 @@ static struct ring_waiter *find_place(struct ring_waiters *waiters, uid_t uid)
         if (waiters->n_threads >= RING_WAITERS_APART && take_place(waiters, waiter, uid, true))
             return waiter;
     }
-    return start(waiters, uid);
+    return ring_waiter_start(waiters, uid);
 }
 
-static void give(struct ring_waiter *waiter, struct ring_wait *wait)
+static void ring_waiter_give(struct ring_waiter *waiter, struct ring_wait *wait)
 {
     wait->waiter = waiter;
     pthread_mutex_lock(&waiter->lock);
@@ -485,8 +486,8 @@ int ring_waiters_add(struct ring_waiters *waiters, uid_t uid, struct ring_wait *
         give_place_back(of_a);
     if (!of_b)
         return -ENOMEM;
-    give(of_a, a);
-    give(of_b, b);
+    ring_waiter_give(of_a, a);
+    ring_waiter_give(of_b, b);
     return 0;
 }
 
@@ -497,7 +498,7 @@ void ring_wait_ask(struct ring_wait *wait)
     pthread_mutex_lock(&waiter->lock);
     if (!wait->asked) {
         wait->asked = true;
-        kick(waiter);
+        ring_waiter_kick(waiter);
     }
     pthread_mutex_unlock(&waiter->lock);
 }
@@ -508,6 +509,6 @@ void ring_wait_leave(struct ring_wait *wait)
 
     pthread_mutex_lock(&waiter->lock);
     wait->leaving = true;
-    kick(waiter);
+    ring_waiter_kick(waiter);
     pthread_mutex_unlock(&waiter->lock);
 }

@@ -13,7 +13,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static bool is_installed;                     /* under lock */
 static _Atomic(struct truncated_guard *) all; /* written under lock; the handler reads it */
 
-static struct truncated_guard *find(uintptr_t address)
+static struct truncated_guard *truncated_find(uintptr_t address)
 {
     struct truncated_guard *guard;
 
@@ -30,7 +30,7 @@ static struct truncated_guard *find(uintptr_t address)
  * system call here. */
 static void on_sigbus(int signal, siginfo_t *info, void *context)
 {
-    struct truncated_guard *guard = find((uintptr_t)info->si_addr);
+    struct truncated_guard *guard = truncated_find((uintptr_t)info->si_addr);
     struct sigaction die = { .sa_handler = SIG_DFL };
 
     (void)context;

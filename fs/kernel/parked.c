@@ -71,7 +71,7 @@ void parked_answer(struct mbox_op *op, struct mbox_ready *ready)
     file_unref(ended.file);
 }
 
-static void forget(struct mbox_op *op, struct mbox_ready *ready)
+static void parked_forget(struct mbox_op *op, struct mbox_ready *ready)
 {
     (void)ready;
     free(op);
@@ -82,7 +82,7 @@ struct mbox_op *detached_op_new(void)
     struct mbox_op *op = calloc(1, sizeof(*op));
 
     if (op)
-        op->complete = forget;
+        op->complete = parked_forget;
     return op;
 }
 

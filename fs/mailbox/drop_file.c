@@ -448,7 +448,7 @@ static void drop_flush(struct file *file, fuse_req_t req)
 }
 
 /* Gives up what was not sent, and the place for it. */
-static void give_up(struct drop_file *drop, struct mbox_ready *ready)
+static void drop_give_up(struct drop_file *drop, struct mbox_ready *ready)
 {
     bool has_place;
 
@@ -474,7 +474,7 @@ static void drop_release(struct file *file)
     if (msg)
         send_detached(drop, msg, &ready);
     else
-        give_up(drop, &ready);
+        drop_give_up(drop, &ready);
     msg_unref(msg);
     mbox_ready_run(&ready);
     if (drop->node_id)

@@ -181,7 +181,7 @@ static void end_text(struct envelope *envelope)
 /* Each of these two writes what of the text needs no place beyond @size, and lets one more group or character
  * pend. Return: how many bytes it has written. */
 
-static size_t put_text(struct envelope *envelope, char *to, size_t size)
+static size_t envelope_put_text(struct envelope *envelope, char *to, size_t size)
 {
     const unsigned char *data = envelope->text + envelope->offset;
     size_t left = left_of(envelope);
@@ -228,7 +228,7 @@ static size_t envelope_put(struct envelope *envelope, char *to, size_t size)
         return 0;
     }
     return envelope->stage == ENVELOPE_BASE64 ? put_base64(envelope, to, size)
-                                              : put_text(envelope, to, size);
+                                              : envelope_put_text(envelope, to, size);
 }
 
 static size_t put_pending(struct envelope *envelope, char *to, size_t size)

@@ -39,7 +39,7 @@ static int copy_count(uint64_t count, char **ret_value, size_t *ret_size)
                       ret_size);
 }
 
-static uint64_t pid_of(const struct mbox_entry *entry)
+static uint64_t message_xattr_pid_of(const struct mbox_entry *entry)
 {
     return (uint64_t)entry->msg->sender.pid;
 }
@@ -80,7 +80,7 @@ static const struct field {
     enum message_xattrs which;
     uint64_t (*value)(const struct mbox_entry *entry);
 } fields[] = {
-    { "pid", MESSAGE_XATTRS_OF_QUEUE, pid_of },
+    { "pid", MESSAGE_XATTRS_OF_QUEUE, message_xattr_pid_of },
     { "uid", MESSAGE_XATTRS_OF_QUEUE, uid_of },
     { "gid", MESSAGE_XATTRS_OF_QUEUE, gid_of },
     { "prio", MESSAGE_XATTRS_OF_QUEUE, prio_of },

@@ -19,7 +19,7 @@ struct reading {
         is_later_part; /* of a call that the kernel had to split, and that has got something already */
 };
 
-static bool is_packet(const struct reading *reading)
+static bool recv_is_packet(const struct reading *reading)
 {
     return reading->flags & O_DIRECT;
 }
@@ -64,7 +64,7 @@ static bool answer_unread(struct recv_file *recv, const struct reading *reading)
 {
     if (recv->entry)
         recv_answer_rest(recv, reading);
-    else if (reading->is_later_part || (recv->at_end && !is_packet(reading)))
+    else if (reading->is_later_part || (recv->at_end && !recv_is_packet(reading)))
         answer_end(recv, reading);
     else
         return false;
@@ -117,7 +117,7 @@ static void recv_deliver(struct recv_file *recv, const struct reading *reading,
     }
     recv->seen = msg->id;
     recv->at_end = false;
-    if (!is_packet(reading))
+    if (!recv_is_packet(reading))
         recv_keep_rest(recv, entry, n, ready);
     mbox_commit(mbox, entry, ready);
     if (recv->entry != entry)
@@ -152,7 +152,7 @@ static void recv_serve(struct recv_file *recv, const struct reading *reading,
                        struct mbox_ready *ready)
 {
     struct mbox_op wanted = {
-        .max_bytes = is_packet(reading) ? reading->size : SIZE_MAX,
+        .max_bytes = recv_is_packet(reading) ? reading->size : SIZE_MAX,
         .seen = recv->seen,
     };
     struct mbox_entry *entry;
@@ -178,7 +178,7 @@ static void recv_complete(struct mbox_op *op, struct mbox_ready *ready)
         .flags = ended.max_bytes != SIZE_MAX ? O_DIRECT : 0,
     };
 
-    if (ended.result == 0 && ((!is_packet(&reading) && (recv->entry || recv->at_end)) ||
+    if (ended.result == 0 && ((!recv_is_packet(&reading) && (recv->entry || recv->at_end)) ||
                               readers_was_told_before(&ended, recv->seen))) {
         /* Another was quicker, and what it has left comes first. */
         mbox_abort(recv->file.mbox, ended.entry, ready);

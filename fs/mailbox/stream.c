@@ -225,8 +225,8 @@ static void stream_answer_failure(fuse_req_t req, int result)
 
 static void stream_complete(struct mbox_op *op, struct mbox_ready *ready);
 
-static void receive(struct stream_file *stream, fuse_req_t req, size_t size, int flags,
-                    struct mbox_ready *ready)
+static void stream_receive(struct stream_file *stream, fuse_req_t req, size_t size, int flags,
+                           struct mbox_ready *ready)
 {
     const struct mbox_op wanted = { .max_bytes = SIZE_MAX, .seen = stream->seen };
     struct mbox_entry *entry;
@@ -246,7 +246,7 @@ static void stream_serve(struct stream_file *stream, fuse_req_t req, size_t size
     char *data;
 
     if (!stream->entry) {
-        receive(stream, req, size, flags, ready);
+        stream_receive(stream, req, size, flags, ready);
         return;
     }
     data = malloc(size);

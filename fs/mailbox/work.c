@@ -43,7 +43,7 @@ struct reading {
         is_later_part; /* of a call that the kernel had to split, and that has got something already */
 };
 
-static bool is_packet(const struct reading *reading)
+static bool work_is_packet(const struct reading *reading)
 {
     return reading->flags & O_DIRECT;
 }
@@ -82,10 +82,11 @@ static void deliver(struct work_file *work, const struct reading *reading, struc
 static void complete(struct mbox_op *op, struct mbox_ready *ready);
 
 /* Answers, now or once there is a message. */
-static void serve(struct work_file *work, const struct reading *reading, struct mbox_ready *ready)
+static void work_serve(struct work_file *work, const struct reading *reading,
+                       struct mbox_ready *ready)
 {
     const struct mbox_op wanted = {
-        .max_bytes = is_packet(reading) ? reading->size : SIZE_MAX,
+        .max_bytes = work_is_packet(reading) ? reading->size : SIZE_MAX,
         .leases = true,
     };
     struct mbox_entry *entry;
@@ -120,11 +121,11 @@ static void complete(struct mbox_op *op, struct mbox_ready *ready)
     if (ended.result == 0 && work->entry) {
         /* Another was quicker: this file has its message. */
         mbox_abort(work->file.mbox, ended.entry, ready);
-        serve(work, &reading, ready);
+        work_serve(work, &reading, ready);
     } else if (ended.result == 0) {
         deliver(work, &reading, ended.entry, ready);
     } else if (readers_was_called(&ended)) {
-        serve(work, &reading, ready);
+        work_serve(work, &reading, ready);
     } else {
         fuse_reply_err(ended.req, -ended.result);
     }
@@ -142,7 +143,7 @@ static void work_read(struct file *file, fuse_req_t req, size_t size, off_t offs
 
     file_ref(file);
     readers_lock(&work->readers);
-    serve(work, &reading, &ready);
+    work_serve(work, &reading, &ready);
     readers_unlock(&work->readers);
     mbox_ready_run(&ready);
     file_unref(file);
@@ -251,7 +252,7 @@ static bool work_has_unread(struct file *file)
 }
 
 /* Under the box's lock. The last one that was opened is its node's. Without memory for that nobody is told of it. */
-static void enter(struct box *box, struct work_file *work)
+static void work_enter(struct box *box, struct work_file *work)
 {
     struct work_file *other;
 
@@ -324,13 +325,13 @@ int work_open(struct node *node, struct box *box, struct file **ret_file)
     readers_init(&work->readers);
     work->of_node = node->id;
     pthread_mutex_lock(&box->lock);
-    enter(box, work);
+    work_enter(box, work);
     pthread_mutex_unlock(&box->lock);
     return 0;
 }
 
 /* Return: the open file of @node, with a reference; NULL: there is none. */
-static struct work_file *find_file(struct box *box, const struct node *node)
+static struct work_file *work_find_file(struct box *box, const struct node *node)
 {
     struct work_file *work;
 
@@ -349,7 +350,7 @@ struct asked {
     size_t *ret_size;
 };
 
-static int answer(const struct mbox_entry *entry, const struct asked *question)
+static int work_answer(const struct mbox_entry *entry, const struct asked *question)
 {
     if (!entry)
         return -ENODATA;
@@ -360,16 +361,16 @@ static int answer(const struct mbox_entry *entry, const struct asked *question)
 }
 
 /* Return: as message_xattr_get; -ENODATA: it has no message. */
-static int ask(struct node *node, const struct asked *question)
+static int work_ask(struct node *node, const struct asked *question)
 {
     box_auto *box = box_pass(node->object);
-    struct work_file *work = box ? find_file(box, node) : NULL;
+    struct work_file *work = box ? work_find_file(box, node) : NULL;
     int r;
 
     if (!work)
         return -ENODATA;
     readers_lock(&work->readers);
-    r = answer(work->entry, question);
+    r = work_answer(work->entry, question);
     readers_unlock(&work->readers);
     file_unref(&work->file);
     return r;
@@ -377,12 +378,12 @@ static int ask(struct node *node, const struct asked *question)
 
 int work_xattr_get(struct node *node, const char *name, char **ret_value, size_t *ret_size)
 {
-    return ask(node, &(struct asked){ name, ret_value, ret_size });
+    return work_ask(node, &(struct asked){ name, ret_value, ret_size });
 }
 
 int work_xattr_list(struct node *node, char **ret_names, size_t *ret_size)
 {
-    int r = ask(node, &(struct asked){ NULL, ret_names, ret_size });
+    int r = work_ask(node, &(struct asked){ NULL, ret_names, ret_size });
 
     if (r != -ENODATA)
         return r;
