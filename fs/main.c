@@ -210,6 +210,16 @@ static enum exit_status mount_and_serve(struct mount *mount)
     return status;
 }
 
+static enum exit_status open_store(struct mount *mount)
+{
+    char why[STORE_WHY_MAX];
+
+    if (!mount->options.store || fs_open_store(&mount->fs, mount->options.store, why) == 0)
+        return EXIT_STATUS_OK;
+    say("store '%s': %s", mount->options.store, why);
+    return EXIT_STATUS_FAILED;
+}
+
 static enum exit_status main_run(struct mount *mount)
 {
     enum exit_status status = EXIT_STATUS_OK;
@@ -223,6 +233,8 @@ static enum exit_status main_run(struct mount *mount)
     kernel_set_session(&mount->fs.kernel, mount->session);
     if (!mount->options.foreground && !mount->options.debug)
         status = go_to_background(mount);
+    if (status == EXIT_STATUS_OK)
+        status = open_store(mount);
     if (status == EXIT_STATUS_OK)
         status = mount_and_serve(mount);
     /* A thread that has not ended may use it. */

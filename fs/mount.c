@@ -2,7 +2,12 @@
  * and threads before what they work on. */
 #include "mount.h"
 
+#include <stdio.h>
+#include <string.h>
 #include <unistd.h>
+
+#include "fs/mailbox/box_kept.h"
+#include "fs/mailbox/mailbox.h"
 
 static struct mbox *find_dead(struct mbox *mbox, const char *name,
                               char ret_from[MBOX_NAME_BYTES_MAX + 1])
@@ -24,10 +29,31 @@ int fs_init(struct fs *fs, const struct fs_options *options)
     return tree_init(&fs->tree, &fs->kernel, &fs->domain, &owner);
 }
 
+static int restore_found(const struct store_found *found, void *arg, struct mbox **ret_mbox)
+{
+    struct fs *fs = arg;
+
+    return mailbox_restore(&fs->tree.mailboxes, found, ret_mbox);
+}
+
+int fs_open_store(struct fs *fs, const char *path, char why[STORE_WHY_MAX])
+{
+    int r = store_open(path, box_describe, &fs->store, why);
+
+    if (r < 0)
+        return r;
+    r = store_load(fs->store, &fs->domain, restore_found, fs);
+    if (r < 0)
+        snprintf(why, STORE_WHY_MAX, "what is kept there can't be made again: %s", strerror(-r));
+    return r;
+}
+
 int fs_start(struct fs *fs, bool to_syslog)
 {
     int r = kernel_start(&fs->kernel, to_syslog);
 
+    if (r == 0 && fs->store)
+        r = store_start(fs->store);
     return r < 0 ? r : processes_start(&fs->tree.procs.processes);
 }
 
@@ -35,6 +61,9 @@ void fs_end_mailboxes(struct fs *fs)
 {
     /* Nobody may soon answer what the kernel may need to know to take a notice. */
     fs->is_stuck = !notify_stop(&fs->kernel.notify);
+    /* What goes from here on is not gone from the store. */
+    if (fs->store)
+        store_end(fs->store);
     tree_end_mailboxes(&fs->tree);
     locks_end_waiting(&fs->kernel.locks);
 }
@@ -58,6 +87,8 @@ void fs_deinit(struct fs *fs)
     fs_stop(fs);
     kernel_let_go(&fs->kernel);
     tree_deinit(&fs->tree);
+    if (fs->store)
+        store_free(fs->store);
     kernel_deinit(&fs->kernel);
     mbox_domain_deinit(&fs->domain);
 }

@@ -9,10 +9,12 @@
 
 #include "fs/kernel/kernel.h"
 #include "fs/kernel/ops.h"
+#include "core/store/store.h"
 #include "tree.h"
 
 struct fs {
     struct mbox_domain domain;
+    struct store *store; /* what is kept outlives the daemon there; NULL: nothing is */
     struct kernel kernel;
     struct tree tree;
     bool is_stopped; /* fs_stop's */
@@ -28,6 +30,10 @@ struct fs_options {
 /* Makes the tree with an empty mbox/, owned by the calling process's user.
  * Return: 0; -ENOMEM or another negative errno. */
 int fs_init(struct fs *fs, const struct fs_options *options);
+
+/* Opens the store in the directory @path, and makes again what is kept there. Return: 0; a negative errno, with one line in
+ * @why. Context: a process of one thread, before the first request. */
+int fs_open_store(struct fs *fs, const char *path, char why[STORE_WHY_MAX]);
 
 /* Starts the threads. @to_syslog: where the log's lines go. Return: 0; a negative errno: some may run. */
 int fs_start(struct fs *fs, bool to_syslog);

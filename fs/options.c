@@ -24,6 +24,7 @@ struct raw {
     char *max_bytes;
     char *uid_bytes;
     char *transport;
+    char *store;
     int private;
     int no_passthrough;
     int n_operands;
@@ -44,6 +45,7 @@ static const struct fuse_opt settings[] = {
     { "max_bytes=%s", offsetof(struct raw, max_bytes), 0 },
     { "uid_bytes=%s", offsetof(struct raw, uid_bytes), 0 },
     { "transport=%s", offsetof(struct raw, transport), 0 },
+    { "store=%s", offsetof(struct raw, store), 0 },
     { "private", offsetof(struct raw, private), 1 },
     { "nopassthrough", offsetof(struct raw, no_passthrough), 1 },
     /* What fstab and mount(8) say to each other and not to a filesystem. */
@@ -171,6 +173,21 @@ static enum exit_status read_mountpoint(const struct raw *raw, struct options *o
     return EXIT_STATUS_FAILED;
 }
 
+static enum exit_status read_store(const char *text, struct options *options)
+{
+    if (!text)
+        return EXIT_STATUS_OK;
+    if (!*text) {
+        say("no directory in store=: name one, as in store=/var/lib/ipcfs");
+        return EXIT_STATUS_USAGE;
+    }
+    options->store = strdup(text);
+    if (options->store)
+        return EXIT_STATUS_OK;
+    say("out of memory");
+    return EXIT_STATUS_FAILED;
+}
+
 static enum exit_status options_check(const struct raw *raw, struct options *options)
 {
     enum exit_status status;
@@ -185,6 +202,9 @@ static enum exit_status options_check(const struct raw *raw, struct options *opt
     if (status != EXIT_STATUS_OK)
         return status;
     status = read_transport(raw->transport, &options->transport);
+    if (status != EXIT_STATUS_OK)
+        return status;
+    status = read_store(raw->store, options);
     if (status != EXIT_STATUS_OK)
         return status;
     return read_mountpoint(raw, options);
@@ -231,6 +251,7 @@ enum exit_status options_parse(struct options *options, int argc, char *argv[])
     free(raw.max_bytes);
     free(raw.uid_bytes);
     free(raw.transport);
+    free(raw.store);
     free(raw.last_operand);
     return status;
 }
@@ -238,6 +259,7 @@ enum exit_status options_parse(struct options *options, int argc, char *argv[])
 void options_free(struct options *options)
 {
     free(options->mountpoint);
+    free(options->store);
     fuse_opt_free_args(&options->session_args);
 }
 
@@ -254,6 +276,7 @@ void options_print_help(void)
         "  -V, --version       the version\n"
         "  -o max_bytes=SIZE   bound on all that waits (default 256M)\n"
         "  -o uid_bytes=SIZE   bound on what one user may hold (default a quarter of it)\n"
+        "  -o store=DIR        keep mailboxes and messages in DIR, so that they outlive the daemon\n"
         "  -o private          mounted by root: for root alone\n"
         "  -o nopassthrough    do as if the kernel could not map files straight onto shared memory\n"
         "  -o transport=WAY    how requests come from the kernel: uring (io_uring), dev (/dev/fuse),\n"

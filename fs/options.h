@@ -19,6 +19,7 @@ struct options {
     struct fs_options fs;
     enum transport_choice transport;
     char *mountpoint; /* absolute; NULL with help or version */
+    char *store;      /* the directory that keeps mailboxes; NULL: nothing is kept */
     int foreground;
     int debug;
     int help;

@@ -33,6 +33,7 @@ void mbox_note_attributes(struct mbox *mbox)
     if (mbox->kept && !mbox->removed)
         journal->ops->configure(journal, mbox, NULL);
     pthread_mutex_unlock(&mbox->lock);
+    journal->ops->flush(journal);
 }
 
 static void end(struct mbox *mbox, struct mbox_entry *entry)

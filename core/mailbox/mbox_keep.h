@@ -20,7 +20,7 @@ int mbox_restore(struct mbox *mbox, struct msg *msg, uint64_t seq, unsigned int 
  * Return: 0; -ENOMEM. */
 int mbox_keep(struct mbox *mbox);
 
-/* The attributes of @mbox are others now. */
+/* The attributes of @mbox are others now, which is written at once, unless another thread writes. */
 void mbox_note_attributes(struct mbox *mbox);
 
 /* Writes what was noted of @domain's mailboxes, unless another thread is at it. */

@@ -24,7 +24,8 @@
 
 int store_db_errno(int result)
 {
-    if (result <= 0 && result > MDB_KEYEXIST)
+    /* A negative errno already; LMDB's own are all below. */
+    if (result <= 0 && result > MDB_LAST_ERRCODE)
         return result;
     switch (result) {
     case MDB_MAP_FULL:
@@ -112,12 +113,16 @@ static int allocate(struct store_db *db, uint64_t n_bytes)
     return r < 0 ? -errno : 0;
 }
 
-static int open_in_place(struct store_db *db, const char *path)
+/* Allocates what there is of the file; where that can't be, it is not written in place. */
+static int open_allocated(struct store_db *db, const char *path)
 {
     int r = allocate(db, db->map_bytes);
 
+    db->is_allocated = r == 0;
     if (r != -EOPNOTSUPP)
         return r;
+    if (!db->is_in_place)
+        return 0;
     close_env(db);
     db->is_in_place = false;
     return open_env(db, path);
@@ -139,8 +144,8 @@ int store_db_open(struct store_db *db, const char *path, enum store_db_mode mode
         db->map_bytes = (uint64_t)attr.st_size;
     db->is_in_place = mode == STORE_DB_LIVE && !copies_on_write(db->fd);
     r = open_env(db, path);
-    if (r == 0 && db->is_in_place)
-        r = open_in_place(db, path);
+    if (r == 0 && mode != STORE_DB_READ_ONLY)
+        r = open_allocated(db, path);
     return r;
 }
 
@@ -165,7 +170,7 @@ static int grow(struct store_db *db, uint64_t n_bytes)
     if (step < n_bytes)
         step = (n_bytes + MAP_BYTES_MIN - 1) / MAP_BYTES_MIN * MAP_BYTES_MIN;
     map_bytes = db->map_bytes + step;
-    if (db->is_in_place) {
+    if (db->is_allocated) {
         r = allocate(db, map_bytes);
         /* What there is may do for a smaller step. */
         if (r == -ENOSPC && step > n_bytes && n_bytes >= db->page_bytes) {

@@ -7,7 +7,8 @@
  *
  * A file that is written in place must have its blocks before: a store to a page that the filesystem then has no room
  * for would be SIGBUS. So live.mdb is allocated ahead (store_db_reserve), and where a filesystem can't promise that
- * it is written by write(2), at 4 us a transaction.
+ * it is written by write(2), at 4 us a transaction. disk.mdb is allocated ahead too: so that there is room for what is
+ * removed when the filesystem is full.
  *
  * One thread at a time writes a database, which its user sees to. Readers hold `reading`; so does whoever makes the map
  * larger. Nothing else is locked. */
@@ -33,8 +34,9 @@ struct store_db {
     int fd;
     enum store_db_mode mode;
     bool is_open;
-    bool is_in_place; /* written through its map */
-    bool is_tight;    /* the filesystem has no more room */
+    bool is_in_place;  /* written through its map */
+    bool is_allocated; /* the whole map has its blocks in the file */
+    bool is_tight;     /* the filesystem has no more room */
     uint64_t map_bytes;
     unsigned int page_bytes;
     pthread_mutex_t reading;

@@ -56,7 +56,8 @@ struct journal_note {
 
 /* One mailbox. It lives as long as that has references. */
 struct journal_box {
-    TAILQ_ENTRY(journal_box) link; /* store->boxes */
+    TAILQ_ENTRY(journal_box) link;       /* store->boxes */
+    TAILQ_ENTRY(journal_box) batch_link; /* the batch's: it may be queued again meanwhile */
     uint64_t id;
     struct mbox *mbox;
     /* Under store->lock: */
@@ -137,6 +138,7 @@ struct store {
     unsigned int n_rounds; /* by who has it */
     struct store_batch *batch;
     pthread_cond_t writer_cond;
+    pthread_cond_t turn_cond; /* the turn was given back */
     pthread_cond_t sync_cond;
     pthread_t writer;
     pthread_t syncer;

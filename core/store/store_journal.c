@@ -240,7 +240,7 @@ static void forget(struct mbox_journal *journal, struct journal_note *note,
 
     pthread_mutex_lock(&store->lock);
     moved_to = drop_change(note);
-    is_over = is_nothing(note);
+    is_over = is_nothing(note) || (store->is_ended && !note->is_in_batch && !note->is_queued);
     if (!is_over)
         queue_note(store, note, STORE_FORGET, ready);
     else if (note->is_queued)
@@ -295,6 +295,20 @@ static bool has_work(const struct store *store)
            store->has_done;
 }
 
+/* So long one waits who would rather say that it is written. */
+#define FLUSH_NS UINT64_C(100000000)
+
+/* Waits until another thread has written what there is, or that takes too long. Under store->lock. */
+static void wait_for_others(struct store *store)
+{
+    uint64_t deadline = store_now() + FLUSH_NS;
+    const struct timespec at = { .tv_sec = (time_t)(deadline / 1000000000),
+                                 .tv_nsec = (long)(deadline % 1000000000) };
+
+    while ((store->is_turn_taken || has_work(store)) && store_now() < deadline)
+        pthread_cond_timedwait(&store->turn_cond, &store->lock, &at);
+}
+
 static void flush(struct mbox_journal *journal)
 {
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
@@ -303,6 +317,8 @@ static void flush(struct mbox_journal *journal)
     pthread_mutex_lock(&store->lock);
     if (has_work(store))
         store_kick(store, &ready);
+    if (TAILQ_EMPTY(&ready) && store->has_writer)
+        wait_for_others(store);
     pthread_mutex_unlock(&store->lock);
     mbox_ready_run(&ready);
 }

@@ -129,6 +129,7 @@ static void store_init(struct store *store)
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&store->writer_cond, NULL);
+    pthread_cond_init(&store->turn_cond, &monotonic);
     pthread_cond_init(&store->sync_cond, &monotonic);
     pthread_condattr_destroy(&monotonic);
     TAILQ_INIT(&store->notes);
@@ -278,6 +279,7 @@ void store_free(struct store *store)
     store_db_close(&store->disk);
     store_dir_close(&store->dir);
     pthread_cond_destroy(&store->writer_cond);
+    pthread_cond_destroy(&store->turn_cond);
     pthread_cond_destroy(&store->sync_cond);
     pthread_mutex_destroy(&store->lock);
     free(store->batch);

@@ -185,6 +185,8 @@ static int commit_copies(struct store *store, struct copies *copies)
 
     if (!store->disk.env)
         r = reopen_disk(store);
+    if (r == 0 && copies->n_bytes > 0)
+        r = store_db_reserve(&store->disk, copies->n_bytes, copies->n);
     if (r == 0)
         r = store_db_write(&store->disk, write_copies, copies);
     if (r < 0 && r != -ENOSPC && r != -ENOMEM) {

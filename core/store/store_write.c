@@ -16,7 +16,7 @@
 #include "store_internal.h"
 
 /* A transaction that takes this long was held up by a disk. */
-#define SLOW_NS UINT64_C(2000000)
+#define SLOW_NS UINT64_C(20000000)
 #define SLOW_FOR_NS UINT64_C(1000000000)
 
 /* One thread has the turn for so many batches. */
@@ -69,8 +69,9 @@ static void take_boxes(struct store *store, struct store_batch *batch)
     struct journal_box *box;
 
     TAILQ_INIT(&batch->boxes);
-    TAILQ_CONCAT(&batch->boxes, &store->boxes, link);
-    TAILQ_FOREACH(box, &batch->boxes, link) {
+    while ((box = TAILQ_FIRST(&store->boxes))) {
+        TAILQ_REMOVE(&store->boxes, box, link);
+        TAILQ_INSERT_TAIL(&batch->boxes, box, batch_link);
         box->is_queued = false;
         box->is_known = true;
         box->is_writing_gone = box->is_gone;
@@ -270,7 +271,7 @@ static int write_all(MDB_txn *txn, void *arg)
     r = put_ids(batch, txn);
     if (r == 0)
         r = remove_done(batch, txn);
-    TAILQ_FOREACH(box, &batch->boxes, link) {
+    TAILQ_FOREACH(box, &batch->boxes, batch_link) {
         if (r == 0)
             r = write_box(store, txn, box);
     }
@@ -389,7 +390,7 @@ static void end_boxes(struct store *store, struct store_batch *batch, int result
     bool is_queued;
 
     while ((box = TAILQ_FIRST(&batch->boxes))) {
-        TAILQ_REMOVE(&batch->boxes, box, link);
+        TAILQ_REMOVE(&batch->boxes, box, batch_link);
         is_queued = false;
         pthread_mutex_lock(&store->lock);
         if (result < 0 && !store->is_ended)
@@ -550,6 +551,7 @@ static bool pass_turn(struct store *store)
     }
     store->is_turn_taken = has_more;
     pthread_cond_broadcast(&store->writer_cond);
+    pthread_cond_broadcast(&store->turn_cond);
     pthread_mutex_unlock(&store->lock);
     return has_more;
 }

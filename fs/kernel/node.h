@@ -113,6 +113,9 @@ struct node_ops {
     int (*link)(struct node *dir, struct node *node, const char *name);
     int (*unlink)(struct node *dir, const char *name, const struct caller *caller,
                   struct mbox_ready *ready);
+    /* As unlink, and in its place, where it may have to wait. Return: MBOX_PARKED too: @req will be answered. */
+    int (*unlink_for)(struct node *dir, struct fuse_req *req, const char *name,
+                      const struct caller *caller, struct mbox_ready *ready);
     int (*symlink)(struct node *dir, const char *name, const char *target,
                    const struct caller *caller, struct node **ret_node);
     int (*mknod)(struct node *dir, const char *name, mode_t mode, const struct caller *caller,

@@ -212,8 +212,8 @@ static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 
     if (dir->ops->rmdir)
         r = dir->ops->rmdir(dir, name, &ready);
-    reply_result(req, r, "rmdir", name);
     mbox_ready_run(&ready);
+    reply_result(req, r, "rmdir", name);
 }
 
 /* Return: 0; -EINVAL for flags that no rename knows. */
@@ -248,8 +248,9 @@ static int run_rename(struct call *call)
         r = dir->ops->rename(dir, call->name, to_dir, call->to_name, how, &call->caller, &ready);
     if (r == CALLER_ASKS)
         return r;
-    reply_result(call->req, r, "rename", call->name);
+    /* First: what is kept is kept under its new name when the caller hears of it. */
     mbox_ready_run(&ready);
+    reply_result(call->req, r, "rename", call->name);
     return 0;
 }
 
@@ -274,11 +275,14 @@ static int run_unlink(struct call *call)
     struct node *dir = node_of(call->req, call->ino);
     int r = -EPERM;
 
-    if (dir->ops->unlink)
+    if (dir->ops->unlink_for)
+        r = dir->ops->unlink_for(dir, call->req, call->name, &call->caller, &ready);
+    else if (dir->ops->unlink)
         r = dir->ops->unlink(dir, call->name, &call->caller, &ready);
     if (r == CALLER_ASKS)
         return r;
-    reply_result(call->req, r, "unlink", call->name);
+    if (r != MBOX_PARKED)
+        reply_result(call->req, r, "unlink", call->name);
     mbox_ready_run(&ready);
     return 0;
 }

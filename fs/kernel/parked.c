@@ -16,7 +16,7 @@ static void parked_on_interrupt(fuse_req_t req, void *data)
 
     (void)req;
     mbox_cancel(parked->mbox, &parked->op, &ready);
-    deferred_complete(parked->file->files->deferred, &ready);
+    deferred_complete(parked->deferred, &ready);
 }
 
 struct parked *parked_new(struct file *file, struct mbox *mbox, fuse_req_t req, size_t size,
@@ -31,7 +31,35 @@ struct parked *parked_new(struct file *file, struct mbox *mbox, fuse_req_t req, 
         .req = req,
         .file = file_ref(file),
         .mbox = mbox,
+        .deferred = file->files->deferred,
         .size = size,
+    };
+    fuse_req_interrupt_func(req, parked_on_interrupt, parked);
+    return parked;
+}
+
+static void answer_without_file(struct mbox_op *op, struct mbox_ready *ready)
+{
+    struct parked *parked = parked_of(op);
+    fuse_req_t req = parked->req;
+    int result = op->result;
+
+    (void)ready;
+    parked_free(parked);
+    fuse_reply_err(req, -result);
+}
+
+struct parked *parked_new_for(struct mbox *mbox, fuse_req_t req, struct deferred *deferred)
+{
+    struct parked *parked = malloc(sizeof(*parked));
+
+    if (!parked)
+        return NULL;
+    *parked = (struct parked){
+        .op = { .complete = answer_without_file, .who = fuse_req_ctx(req)->pid },
+        .req = req,
+        .mbox = mbox_ref(mbox),
+        .deferred = deferred,
     };
     fuse_req_interrupt_func(req, parked_on_interrupt, parked);
     return parked;
@@ -41,7 +69,10 @@ void parked_free(struct parked *parked)
 {
     /* Waits for a running parked_on_interrupt. */
     fuse_req_interrupt_func(parked->req, NULL, NULL);
-    file_unref(parked->file);
+    if (parked->file)
+        file_unref(parked->file);
+    else
+        mbox_unref(parked->mbox);
     free(parked);
 }
 

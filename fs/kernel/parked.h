@@ -16,8 +16,9 @@
 struct parked {
     struct mbox_op op;
     fuse_req_t req;
-    struct file *file;        /* a reference */
-    struct mbox *mbox;        /* the one of the file's that op is given to */
+    struct file *file; /* a reference; NULL: it is of no open file */
+    struct mbox *mbox; /* the one that op is given to: of the file's, or else with a reference */
+    struct deferred *deferred;
     size_t size;              /* of the caller's buffer */
     void *user;               /* whatever @complete needs */
     TAILQ_ENTRY(parked) link; /* for whom it waits for */
@@ -26,6 +27,9 @@ struct parked {
 /* @complete answers the request and frees with parked_free(). Return: NULL when memory is short. */
 struct parked *parked_new(struct file *file, struct mbox *mbox, fuse_req_t req, size_t size,
                           void (*complete)(struct mbox_op *op, struct mbox_ready *ready));
+
+/* As parked_new, for what is of no open file. Its completion answers with the result and no more. */
+struct parked *parked_new_for(struct mbox *mbox, fuse_req_t req, struct deferred *deferred);
 
 /* No interrupt will come for it any more, and it and its op are gone. The request is still to be
  * answered by the caller, who must hold a reference to the file while it needs it. */

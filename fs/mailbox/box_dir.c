@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "core/base/size.h"
+#include "core/mailbox/mbox_keep.h"
 #include "fs/kernel/kernel.h"
 
 void box_file_release(struct node *node)
@@ -31,7 +32,11 @@ int box_file_setattr(struct node *node, const struct node_change *change)
 {
     box_auto *box = box_pass(node->object);
 
-    return box ? box_change_file(box, box_file_of(node), change) : -ENOENT;
+    int r = box ? box_change_file(box, box_file_of(node), change) : -ENOENT;
+
+    if (r == 0)
+        mbox_note_attributes(&box->mbox);
+    return r;
 }
 
 int box_file_open(struct node *node, int flags, const struct caller *caller, struct file **ret_file)
@@ -193,6 +198,7 @@ static int dir_setattr(struct node *dir, const struct node_change *change)
     pthread_mutex_lock(&box->lock);
     box_change_dir(box, change);
     pthread_mutex_unlock(&box->lock);
+    mbox_note_attributes(&box->mbox);
     return 0;
 }
 

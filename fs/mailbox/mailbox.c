@@ -3,8 +3,12 @@
 #include "mailbox.h"
 
 #include <errno.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "box_files.h"
+#include "box_kept.h"
+#include "core/mailbox/mbox_keep.h"
 #include "fs/kernel/kernel.h"
 #include "owner.h"
 
@@ -39,22 +43,79 @@ static const struct box_kind mailbox_kind = {
     .free = box_free,
 };
 
+/* Makes one whose charge is the caller's to see to. Return: 0; -ENOMEM. */
+static int make(struct mboxes *mboxes, mode_t mode, const struct caller *owner,
+                struct box **ret_box)
+{
+    struct mbox_ready nobody = TAILQ_HEAD_INITIALIZER(nobody);
+    struct box *box = box_new(mboxes->boxes, &mailbox_kind, mode, mode, owner, 0);
+    int r;
+
+    if (!box)
+        return -ENOMEM;
+    ((struct mailbox *)box)->home = mboxes;
+    r = mbox_keep(&box->mbox);
+    if (r < 0) {
+        mbox_remove(&box->mbox, true, &nobody);
+        mbox_unref(&box->mbox);
+        return r;
+    }
+    *ret_box = box;
+    return 0;
+}
+
 int mailbox_make(struct mboxes *mboxes, mode_t mode, const struct caller *caller,
                  struct box **ret_box)
 {
     struct quota *quota = mboxes->boxes->kernel->quota;
     int r = quota_charge_kept(quota, caller->uid, BOX_KEPT_BYTES, QUOTA_MADE);
-    struct box *box;
 
     if (r < 0)
         return r;
-    box = box_new(mboxes->boxes, &mailbox_kind, mode, mode, caller, 0);
-    if (!box) {
+    r = make(mboxes, mode, caller, ret_box);
+    if (r < 0)
         quota_release_kept(quota, caller->uid, BOX_KEPT_BYTES, QUOTA_MADE);
-        return -ENOMEM;
+    else
+        box_adopt_charge(*ret_box, caller->uid, BOX_KEPT_BYTES);
+    return r;
+}
+
+/* Names @box and sets it up as @found says. */
+static int restore(struct mboxes *mboxes, struct box *box, const struct store_found *found)
+{
+    struct mbox_ready nobody = TAILQ_HEAD_INITIALIZER(nobody);
+    char name[NAME_BYTES_MAX + 1] = { 0 };
+    int r;
+
+    memcpy(name, found->name.text, found->name.n_bytes);
+    box_restore_files(box, found->attributes, found->n_attributes);
+    r = mbox_configure(&box->mbox, found->config, found->n_config, &nobody);
+    return r < 0 ? r : names_add(&mboxes->names, name, &box->mbox);
+}
+
+int mailbox_restore(struct mboxes *mboxes, const struct store_found *found, struct mbox **ret_mbox)
+{
+    struct quota *quota = mboxes->boxes->kernel->quota;
+    struct mbox_ready nobody = TAILQ_HEAD_INITIALIZER(nobody);
+    struct box_kept kept = { .mode = 0700, .uid = geteuid(), .gid = getegid() };
+    struct caller owner = { 0 };
+    struct box *box;
+    int r;
+
+    box_read_kept(found->attributes, found->n_attributes, &kept);
+    owner.uid = kept.uid;
+    owner.gid = kept.gid;
+    r = make(mboxes, kept.mode, &owner, &box);
+    if (r < 0)
+        return r;
+    if (quota_charge_kept(quota, owner.uid, BOX_KEPT_BYTES, QUOTA_MADE) == 0)
+        box_adopt_charge(box, owner.uid, BOX_KEPT_BYTES);
+    r = restore(mboxes, box, found);
+    if (r < 0) {
+        mbox_remove(&box->mbox, true, &nobody);
+        mbox_unref(&box->mbox);
+        return r;
     }
-    ((struct mailbox *)box)->home = mboxes;
-    box_adopt_charge(box, caller->uid, BOX_KEPT_BYTES);
-    *ret_box = box;
+    *ret_mbox = &box->mbox;
     return 0;
 }

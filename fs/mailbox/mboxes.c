@@ -5,6 +5,7 @@
 
 #include "box_dir.h"
 #include "box_notice.h"
+#include "core/mailbox/mbox_keep.h"
 #include "fs/kernel/kernel.h"
 
 void mboxes_init(struct mboxes *mboxes, struct boxes *boxes, mode_t mode,
@@ -118,6 +119,7 @@ static int make_dir(struct node *dir, const char *name, mode_t mode, const struc
         r = mboxes_enter_in(&mboxes_of(dir)->names, name, box, ret_node);
     if (r == 0)
         room_touch(dir->object);
+    mbox_flush(mboxes_of(dir)->boxes->domain);
     return r;
 }
 

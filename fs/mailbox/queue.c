@@ -14,6 +14,7 @@
 #include "core/mailbox/mbox_cursor.h"
 #include "fs/kernel/kernel.h"
 #include "fs/kernel/listing.h"
+#include "fs/kernel/parked.h"
 #include "ids.h"
 #include "message_xattr.h"
 
@@ -355,8 +356,23 @@ static int as_missing(int result)
     return result == -EIDRM ? -ENOENT : result;
 }
 
-int queue_unlink(struct node *dir, const char *name, const struct caller *caller,
-                 struct mbox_ready *ready)
+/* Return: as mbox_pick; -ENOMEM. */
+static int remove_message(struct box *box, struct fuse_req *req, uint64_t id,
+                          struct mbox_ready *ready)
+{
+    struct parked *parked = parked_new_for(&box->mbox, req, &box->boxes->kernel->deferred);
+    int r;
+
+    if (!parked)
+        return -ENOMEM;
+    r = mbox_pick(&box->mbox, id, &parked->op, ready);
+    if (r != MBOX_PARKED)
+        parked_free(parked);
+    return r;
+}
+
+int queue_unlink(struct node *dir, struct fuse_req *req, const char *name,
+                 const struct caller *caller, struct mbox_ready *ready)
 {
     box_auto *box = box_pass(dir->object);
     uint64_t id;
@@ -366,7 +382,7 @@ int queue_unlink(struct node *dir, const char *name, const struct caller *caller
         return r;
     if (!id_parse(name, &id))
         return -ENOENT;
-    return as_missing(mbox_pick(&box->mbox, id, NULL, ready));
+    return as_missing(remove_message(box, req, id, ready));
 }
 
 static bool owns(struct box *box, const struct box_file *dir, const struct caller *caller)

@@ -36,11 +36,12 @@ void settings_write(struct file *file, fuse_req_t req, const char *data, size_t 
     /* The kernel would split a longer write, and what comes later could not undo what came before. */
     if (size <= CONFIG_WRITE_MAX)
         r = configure(file, data, size, &ready);
+    /* First: what is kept is kept with its new settings when the writer hears of it. */
+    mbox_ready_run(&ready);
     if (r < 0)
         fuse_reply_err(req, -r);
     else
         fuse_reply_write(req, size);
-    mbox_ready_run(&ready);
 }
 
 static int settings_configure(struct file *file, const char *text, size_t n,
