@@ -40,8 +40,7 @@ static bool is_deaf(pid_t tid)
     return state == 'D';
 }
 
-/* What the kernel would have sent. */
-static void interrupt(struct uring *uring, uint64_t id)
+void uring_interrupt(struct uring *uring, uint64_t id)
 {
     struct {
         struct fuse_in_header in;
@@ -81,7 +80,7 @@ static void look_at(struct uring_worker *worker)
 
     while (next_aged(worker, &tid, &id)) {
         if (tid > 0 && is_deaf(tid))
-            interrupt(worker->uring, id);
+            uring_interrupt(worker->uring, id);
     }
     pthread_mutex_lock(&worker->lock);
     if (!LIST_EMPTY(&worker->fresh))

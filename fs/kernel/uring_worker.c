@@ -371,6 +371,8 @@ static void give_own_worker(struct uring *uring, struct uring_queue *queue)
     struct uring_worker *worker;
 
     queue->is_settled = true;
+    /* It may have been added since. */
+    sched_getaffinity(0, uring->cpus_bytes, uring->cpus);
     if (may_run_on(uring, queue->id))
         worker_start(uring, queue->id, &worker);
 }
@@ -472,6 +474,20 @@ static void replenish(struct uring_worker *worker, struct uring_queue *queue)
     add_entries(worker, queue, is_elsewhere ? N_ADDED_ELSEWHERE : N_ADDED);
 }
 
+/* No entry of @queue is free and there is no memory for another: were @entry to wait, all who call from that
+ * processor would. Its wait ends as by a signal. */
+static void end_wait(struct uring_worker *worker, struct entry *entry)
+{
+    uint64_t id = 0;
+
+    pthread_mutex_lock(&worker->lock);
+    if (entry->state == ENTRY_PARKED)
+        id = entry_id(entry);
+    pthread_mutex_unlock(&worker->lock);
+    if (id)
+        uring_interrupt(worker->uring, id);
+}
+
 /* The kernel has filled @entry, or given it up with @error. */
 static void take_entry(struct uring_worker *worker, struct entry *entry, int error)
 {
@@ -495,6 +511,8 @@ static void take_entry(struct uring_worker *worker, struct entry *entry, int err
     if (atomic_load_explicit(&worker->uring->is_quiesced, memory_order_acquire))
         return;
     handle(worker, entry);
+    if (queue->worker == worker && queue->n_free == 0)
+        end_wait(worker, entry);
     /* It may have wanted to kick for those that came with this one, and known no file. */
     if (queue->worker != worker)
         worker_wake(queue->worker);

@@ -114,6 +114,10 @@ int watcher_start(struct uring *uring);
 /* Ends it; @uring is ended. */
 void watcher_stop(struct uring *uring);
 
+/* Interrupts the request that libfuse knows as @id, if it is still unanswered, as the kernel would.
+ * Context: no lock is held. */
+void uring_interrupt(struct uring *uring, uint64_t id);
+
 /* An entry was parked since there was nothing for the watcher to do. */
 void watcher_wake(struct uring *uring);
 

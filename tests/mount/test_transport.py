@@ -7,6 +7,7 @@ import ctypes
 import errno
 import os
 import random
+import resource
 import signal
 import struct
 import subprocess
@@ -15,8 +16,8 @@ import time
 import pytest
 
 import harness
-from harness import (ALICE, BOB, IPCFS, PATIENCE, Call, Mount, as_user, expect_asleep, fails_with, mount_point,
-                     process_state, receive_message, run, send_message, wait_until)
+from harness import (ALICE, BOB, IPCFS, PATIENCE, Call, Mount, as_user, expect_asleep, fails_with, interruptible,
+                     mount_point, process_state, receive_message, run, send_message, wait_until)
 
 SWITCH = "/sys/module/fuse/parameters/enable_uring"
 FORBIDDEN = "/proc/sys/kernel/io_uring_disabled"
@@ -194,6 +195,31 @@ def test_crowd_that_comes_at_once_is_let_in(own):
         for i in range(n):
             send.write(b"%d" % i)
     assert sorted(int(reader.result()) for reader in readers) == list(range(n))
+
+
+@pytest.mark.skipif(harness.SLOW > 1, reason="a sanitizer wants memory of its own")
+def test_without_memory_for_more_waits_end_and_calls_go_on(own):
+    """As by a signal, for an entry that waits is no other's."""
+    box, other = own.box(), own.box()
+    with box.open_recv(os.O_DIRECT) as recv:
+        first = Call(on_cpu, CPUS[0], recv.read, 100)
+        box.wait_for(receivers_waiting=1)
+        with open(f"/proc/{own.pid}/statm", encoding="ascii") as statm:
+            n_bytes = int(statm.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        resource.prlimit(own.pid, resource.RLIMIT_AS, (n_bytes + (2 << 20), n_bytes + (2 << 20)))
+        buffer = ctypes.create_string_buffer(100)
+        readers = [Call(on_cpu, CPUS[0], interruptible, "read", recv.fd, buffer, 100) for _ in range(100)]
+        wait_until(lambda: sum(reader.poll() is not None for reader in readers) > 50, "there is no more memory")
+        for _ in range(20):
+            assert Call(on_cpu, CPUS[0], send_message, other.send_path, b"message").result() == 7
+            assert other.receive() == b"message"
+        ended = [reader for reader in readers if reader.poll() is not None]
+        for reader in ended:
+            with fails_with(errno.EINTR):
+                reader.result()
+        box.wait_for(receivers_waiting=1 + len(readers) - len(ended))
+        box.send(*[b"message"] * (1 + len(readers) - len(ended)))
+        assert first.result() == b"message"
 
 
 @pytest.mark.skipif(harness.SLOW > 1, reason="a sanitizer has memory of its own")
