@@ -22,6 +22,7 @@ SLOT_BYTES = 72
 MESSAGE_BYTES = SLOT_BYTES - 8
 ONE_PRODUCER = 1
 ONE_CONSUMER = 2
+EACH = 4
 FULL, CLAIMED = 1, 2
 FOREIGN = 1 << 31
 
@@ -411,6 +412,39 @@ def test_dump_tells_who_sleeps_and_that_it_is_removed(ctl, ring):
     ring.end()
     assert ctl.json("ring", "dump", ring.path, "--json")["removed"]
     assert table(ctl.ok("ring", "dump", ring.path))[0][0].endswith("72 bytes, removed")
+
+
+# --- where each consumer sees everything ---
+
+@pytest.mark.parametrize("producer", [0, ONE_PRODUCER])
+def test_each_getter_gets_everything(ctl, make_ring, producer):
+    ring = make_ring(flags=EACH | producer)
+    getters = [ctl.start("ring", "get", ring.path, "--count", "3") for _ in range(2)]
+    expect_asleep(*getters)
+    ctl.ok("ring", "put", ring.path, stdin=b"1\n2\n3\n")
+    for getter in getters:
+        assert getter.output() == "1\n2\n3\n"
+
+
+def test_a_getter_that_is_overtaken_says_so_and_goes_on(ctl, make_ring):
+    ring = make_ring(flags=EACH)
+    getter = ctl.start("ring", "get", ring.path, "--count", "8")
+    expect_asleep(getter)
+    os.kill(getter.pid, signal.SIGSTOP)
+    ctl.ok("ring", "put", ring.path, stdin=b"".join(b"%d\n" % i for i in range(20)))
+    os.kill(getter.pid, signal.SIGCONT)
+    out, err = getter.communicate(timeout=PATIENCE)
+    assert out == "".join(f"{i}\n" for i in range(12, 20))
+    assert "12 messages are missed" in err
+
+
+def test_dump_of_what_is_held_for_each(ctl, make_ring):
+    ring = make_ring(slots=4, flags=EACH | ONE_PRODUCER)
+    ctl.ok("ring", "put", ring.path, stdin=b"1\n2\n3\n4\n5\n6\n")
+    shown = ctl.json("ring", "dump", "--json", ring.path)
+    assert (shown["version"], shown["consumers"], shown["producers"]) == (2, "each", "one")
+    assert [slot["text"] for slot in shown["list"]] == ["3", "4", "5", "6"]
+    assert "head 6: 4 held, from 2" in ctl.ok("ring", "dump", ring.path)
 
 
 @pytest.mark.parametrize("args, said", [

@@ -57,8 +57,15 @@ static const struct argp argp = {
     .children = COMMON_CHILDREN,
 };
 
+static bool is_each(const struct ringmap *map)
+{
+    return map->flags & IPCRING_EACH_CONSUMER;
+}
+
 static const char *one_or_many(const struct ringmap *map, uint32_t flag)
 {
+    if (flag == IPCRING_ONE_CONSUMER && is_each(map))
+        return "each";
     return map->flags & flag ? "one" : "many";
 }
 
@@ -72,7 +79,7 @@ static void print_role(const struct ringmap *map, uint32_t flag, size_t at, cons
     if (map->flags & flag)
         printf("%s: one, %s\n", name, shown);
     else
-        printf("%s: many\n", name);
+        printf("%s: %s\n", name, one_or_many(map, flag));
 }
 
 static void print_header(const struct ringmap *map, const char *shown, uint64_t head, uint64_t tail)
@@ -85,7 +92,11 @@ static void print_header(const struct ringmap *map, const char *shown, uint64_t 
            wait_data & IPCRING_CLOSED ? ", removed" : "");
     print_role(map, IPCRING_ONE_PRODUCER, IPCRING_AT_PRODUCER, "producers");
     print_role(map, IPCRING_ONE_CONSUMER, IPCRING_AT_CONSUMER, "consumers");
-    printf("head %" PRIu64 ", tail %" PRIu64 ": %" PRIu64 " taken up\n", head, tail, head - tail);
+    if (is_each(map))
+        printf("head %" PRIu64 ": %" PRIu64 " held, from %" PRIu64 "\n", head, head - tail, tail);
+    else
+        printf("head %" PRIu64 ", tail %" PRIu64 ": %" PRIu64 " taken up\n", head, tail,
+               head - tail);
     printf("asleep: %s\n", wait_data & wait_space & IPCRING_SLEEPERS ? "producers and consumers"
                            : wait_data & IPCRING_SLEEPERS            ? "consumers"
                            : wait_space & IPCRING_SLEEPERS           ? "producers"
@@ -115,7 +126,7 @@ static void print_slot(const struct ringmap *map, const struct slot *slot)
 
 static void print_table(const struct ringmap *map, const char *shown, bool all)
 {
-    uint64_t tail = ringmap_u64(map, IPCRING_AT_TAIL);
+    uint64_t tail = ringmap_first(map);
     uint64_t n_free = 0;
 
     print_header(map, shown, ringmap_u64(map, IPCRING_AT_HEAD), tail);
@@ -178,7 +189,7 @@ static json_t *slot_json(const struct ringmap *map, const struct slot *slot)
 
 static void print_json(const struct ringmap *map, bool all)
 {
-    uint64_t tail = ringmap_u64(map, IPCRING_AT_TAIL);
+    uint64_t tail = ringmap_first(map);
     uint32_t wait_data = ringmap_u32(map, IPCRING_AT_WAIT_DATA);
     uint32_t wait_space = ringmap_u32(map, IPCRING_AT_WAIT_SPACE);
     json_t *list = json_array();

@@ -125,6 +125,7 @@ struct getting {
     struct ipcring_msg *batch;
     char *buffer; /* of n_batch rooms, one after the other */
     uint64_t n_left;
+    uint64_t n_missed;
     struct progress progress;
 };
 
@@ -161,6 +162,16 @@ static int take_batch(struct getting *getting)
     return ipcring_consume_batch(getting->ring, getting->batch, n, getting->options->timeout_ns);
 }
 
+/* Where each consumer sees everything, producers wait for none. */
+static void say_missed(struct getting *getting)
+{
+    uint64_t n = ipcring_missed(getting->ring);
+
+    say("%s was faster: %" PRIu64 " messages are missed", getting->arg->shown,
+        n - getting->n_missed);
+    getting->n_missed = n;
+}
+
 /* Return: 0: all that were asked for; a negative errno. */
 static int get_all(struct getting *getting)
 {
@@ -170,6 +181,10 @@ static int get_all(struct getting *getting)
         int r;
 
         if (n == -EINTR)
+            continue;
+        if (n == -EOVERFLOW)
+            say_missed(getting);
+        if (n == -EOVERFLOW)
             continue;
         if (n < 0)
             return n;

@@ -29,6 +29,22 @@ uint64_t ringmap_u64(const struct ringmap *ringmap, size_t at)
     return __atomic_load_n((const uint64_t *)(ringmap->map + at), __ATOMIC_ACQUIRE);
 }
 
+static bool are_flags_possible(const struct ringmap *ringmap)
+{
+    if (ringmap->version == IPCRING_VERSION_EACH)
+        return (ringmap->flags & ~IPCRING_ONE_PRODUCER) == IPCRING_EACH_CONSUMER;
+    return (ringmap->flags & ~IPCRING_FLAGS) == 0;
+}
+
+uint64_t ringmap_first(const struct ringmap *ringmap)
+{
+    uint64_t head = ringmap_u64(ringmap, IPCRING_AT_HEAD);
+
+    if (ringmap->version != IPCRING_VERSION_EACH)
+        return ringmap_u64(ringmap, IPCRING_AT_TAIL);
+    return head > ringmap->slots ? head - ringmap->slots : 0;
+}
+
 /* Copies the geometry. Return: NULL; what is wrong with it. */
 static const char *read_geometry(struct ringmap *ringmap)
 {
@@ -37,7 +53,7 @@ static const char *read_geometry(struct ringmap *ringmap)
     if (ringmap_u64(ringmap, IPCRING_AT_MAGIC) != IPCRING_MAGIC)
         return "it does not begin with IPCFRING";
     ringmap->version = ringmap_u32(ringmap, IPCRING_AT_VERSION);
-    if (ringmap->version != IPCRING_VERSION)
+    if (ringmap->version != IPCRING_VERSION && ringmap->version != IPCRING_VERSION_EACH)
         return "it is of a version that this ipcctl does not know";
     ringmap->flags = ringmap_u32(ringmap, IPCRING_AT_FLAGS);
     ringmap->slots = ringmap_u32(ringmap, IPCRING_AT_SLOTS);
@@ -47,7 +63,7 @@ static const char *read_geometry(struct ringmap *ringmap)
         (ringmap->slots & (ringmap->slots - 1)) != 0 ||
         ringmap->slot_bytes < IPCRING_SLOT_BYTES_MIN ||
         ringmap->slot_bytes > IPCRING_SLOT_BYTES_MAX || ringmap->slot_bytes % 8 != 0 ||
-        (ringmap->flags & ~IPCRING_FLAGS) != 0 ||
+        !are_flags_possible(ringmap) ||
         ringmap_u64(ringmap, IPCRING_AT_SLOTS_OFFSET) != IPCRING_AT_SLOT_0)
         return "its geometry is impossible";
     if (ringmap->map_bytes < IPCRING_AT_SLOT_0 + (size_t)ringmap->slots * ringmap->slot_bytes)

@@ -30,6 +30,9 @@ void ringmap_close(struct ringmap *ringmap);
 uint32_t ringmap_u32(const struct ringmap *ringmap, size_t at);
 uint64_t ringmap_u64(const struct ringmap *ringmap, size_t at);
 
+/* Return: the first position that is held: tail; where each consumer sees everything, the oldest there is. */
+uint64_t ringmap_first(const struct ringmap *ringmap);
+
 enum slot_state { SLOT_FREE, SLOT_FULL, SLOT_CLAIMED, SLOT_SKIPPED, SLOT_DAMAGED };
 
 extern const char *const slot_states[];
