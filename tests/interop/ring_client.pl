@@ -19,7 +19,7 @@ use File::Map qw(map_handle);
 use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC);
 
 use constant {
-    ONE_PRODUCER => 1, ONE_CONSUMER => 2,
+    ONE_PRODUCER => 1, ONE_CONSUMER => 2, EACH_CONSUMER => 4, LOOK_BACK => 65536,
     HEAD => 4096, PRODUCER => 4104, TAIL => 4224, CONSUMER => 4232, WAIT_DATA => 4352, WAIT_SPACE => 4480,
     SLOTS_OFFSET => 8192,
     SKIP => 0, FULL => 1, CLAIMED => 2,
@@ -55,6 +55,8 @@ sub set_u64 { substr $map, $_[0], 8, pack 'Q<', $_[1] }
 # Differences and sums of positions, which wrap.
 sub minus { use integer; $_[0] - $_[1] }
 sub next_pos { use integer; $_[0] + 1 }
+sub plus { use integer; $_[0] + $_[1] }
+sub before { use integer; $_[0] - 1 }
 
 sub lap { ($_[0] >> $order) + 1 & MASK_LAP }
 sub slot { SLOTS_OFFSET + ($_[0] & $slots - 1) * $slot_bytes }
@@ -106,7 +108,10 @@ sub judge {
         ($claim, $judge_at) = ("$pos $word", $now + JUDGE_AFTER);
     } elsif ($now >= $judge_at) {
         $judge_at = $now + JUDGE_AGAIN;
-        set_u64($at, word(lap($pos), SKIP, 0)) if is_dead($word & 0xffffffff) && u64($at) == $word;
+        return unless is_dead($word & 0xffffffff) && u64($at) == $word;
+        # Where others may have come round since, it passes the claim for itself.
+        if ($flags & EACH_CONSUMER) { $pos = next_pos($pos) }
+        else { set_u64($at, word(lap($pos), SKIP, 0)) }
     }
 }
 
@@ -120,7 +125,8 @@ sub open_ring {
     (my $magic, my $version, $flags, $slots, $slot_bytes, my $offset, undef, my $pid_namespace) =
         unpack 'a8 L<4 Q<3', $map;
     fail(EPROTO)
-        if $magic ne 'IPCFRING' || $version != 1 || $flags & ~3
+        if $magic ne 'IPCFRING' || $version < 1 || $version > 2
+        || ($version == 2 ? ($flags & ~ONE_PRODUCER) != EACH_CONSUMER : $flags & ~3)
         || $slots < 2 || $slots > 1 << 24 || $slots & $slots - 1
         || $slot_bytes < 16 || $slot_bytes > 1 << 20 || $slot_bytes % 8
         || $offset != SLOTS_OFFSET || SLOTS_OFFSET + $slots * $slot_bytes > -s $file;
@@ -142,17 +148,42 @@ sub take_role {
     $role = 1;
 }
 
+# The one producer's first position from head on that is not published.
+sub find_unpublished {
+    my $at = u64(HEAD);
+    for (1 .. $slots) {
+        last if u64(slot($at)) >> 32 != (lap($at) << 2 | FULL);
+        $at = next_pos($at);
+    }
+    return $at;
+}
+
 sub become_producer {
     take_role(PRODUCER, ONE_PRODUCER);
-    $pos = u64(HEAD);
     # A predecessor may have died between publishing and storing head.
-    for (1 .. $slots) {
-        last if u64(slot($pos)) >> 32 != (lap($pos) << 2 | FULL);
-        $pos = next_pos($pos);
+    $pos = find_unpublished();
+}
+
+sub later { minus($_[0], $_[1]) >= 0 ? $_[0] : $_[1] }
+
+# Where each consumer sees everything.
+sub become_one_of_all {
+    $role = 1;
+    if ($flags & ONE_PRODUCER) {
+        my $found = find_unpublished();
+        $pos = later(u64(HEAD), $found);
+        return;
+    }
+    my $head = $pos = u64(HEAD);
+    for (my ($before, $n) = (before($head), 1); $n <= LOOK_BACK && $n < $slots; $before = before($before), $n++) {
+        my $word = u64(slot($before));
+        last if $word >> 34 != lap($before);
+        $pos = $before if ($word >> 32 & 3) == CLAIMED;
     }
 }
 
 sub become_consumer {
+    return become_one_of_all() if $flags & EACH_CONSUMER;
     take_role(CONSUMER, ONE_CONSUMER);
     $pos = u64(TAIL);
 }
@@ -165,10 +196,11 @@ sub try_produce {
     become_producer() unless $role;
     fail(EMSGSIZE) if length $message > $slot_bytes - 8;
     fail(EIDRM) if u32(WAIT_DATA) & CLOSED;
-    my $used = minus($pos, u64(TAIL));
+    my $used = $flags & EACH_CONSUMER ? 0 : minus($pos, u64(TAIL));
     return if $used == $slots;
     fail(EPROTO) if $used < 0 || $used > $slots;
     my $at = slot($pos);
+    set_u64($at, word(lap($pos), CLAIMED, $id)) if $flags & EACH_CONSUMER;
     substr $map, $at + 8, length $message, $message;
     set_u64($at, word(lap($pos), FULL, length $message));
     $pos = next_pos($pos);
@@ -186,19 +218,33 @@ sub try_consume {
         my $word = u64($at);
         my ($lap, $state, $n_bytes) = ($word >> 34, $word >> 32 & 3, $word & 0xffffffff);
         return if $lap == (lap($pos) - 1 & MASK_LAP);
+        my $ahead = $lap - lap($pos) & MASK_LAP;
+        if ($flags & EACH_CONSUMER && $ahead > 0 && $ahead < 1 << 29) {
+            go_to_oldest($ahead);
+            next;
+        }
         fail(EPROTO) if $lap != lap($pos) || $state > CLAIMED;
         if ($state == CLAIMED) {
-            judge($at, $word);
+            judge($at, $word) unless ($flags & EACH_CONSUMER) && $flags & ONE_PRODUCER;
             return;
         }
         fail(EPROTO) if $n_bytes > $slot_bytes - 8;
         my $message = substr $map, $at + 8, $n_bytes;
+        next if $flags & EACH_CONSUMER && u64($at) != $word;
         $claim = '';
         $pos = next_pos($pos);
-        set_u64(TAIL, $pos);
-        wake(WAIT_SPACE);
+        unless ($flags & EACH_CONSUMER) {
+            set_u64(TAIL, $pos);
+            wake(WAIT_SPACE);
+        }
         return $message if $state == FULL;
     }
+}
+
+# It was overtaken.
+sub go_to_oldest {
+    my ($ahead) = @_;
+    $pos = later(plus($pos, ($ahead - 1) * $slots + 1), plus(u64(HEAD), -$slots));
 }
 
 # --- waiting ---

@@ -5,7 +5,7 @@
     ring_client.py MAP consume [COUNT]    prints each message as a line
 
 Python has no compare-and-swap, so it takes part where there is one producer and it is that, or one
-consumer; nobody may compete with it for the role. It relies on x86's order of loads and stores, and on
+consumer; nobody may compete with it for the role. Where each consumer sees everything it is one of them. It relies on x86's order of loads and stores, and on
 CPython to load and store an aligned item of a cast memoryview whole."""
 
 import errno
@@ -17,7 +17,7 @@ import sys
 import time
 
 MAGIC = int.from_bytes(b"IPCFRING", "little")
-ONE_PRODUCER, ONE_CONSUMER = 1, 2
+ONE_PRODUCER, ONE_CONSUMER, EACH_CONSUMER = 1, 2, 4
 HEAD, PRODUCER, TAIL, CONSUMER, WAIT_DATA, WAIT_SPACE = 4096, 4104, 4224, 4232, 4352, 4480
 SKIP, FULL, CLAIMED = 0, 1, 2
 SLEEPERS, CLOSED = 1, 1 << 31
@@ -26,6 +26,7 @@ MASK_LAP = (1 << 30) - 1
 NAP_SECONDS = 0.001
 JUDGE_SECONDS = 0.001
 AGAIN_SECONDS = 0.005
+LOOK_BACK = 65536
 
 
 def fail(code):
@@ -90,16 +91,19 @@ class Ring:
         self.bell = Bell(path)
         self.role = None
         self.claim, self.judge_at = None, 0
+        self.missed = 0
         self.read_geometry()
         self.id = self.own_id()
 
     def read_geometry(self):
-        if sys.byteorder != "little" or len(self.bytes) < 8192 or self.u64[0] != MAGIC or self.u32[2] != 1:
+        if sys.byteorder != "little" or len(self.bytes) < 8192 or self.u64[0] != MAGIC:
             fail(errno.EPROTO)
         self.flags, self.slots, self.slot_bytes = self.u32[3], self.u32[4], self.u32[5]
         self.slots_offset, map_bytes, self.pid_namespace = self.u64[3], self.u64[4], self.u64[5]
+        self.each = self.u32[2] == 2
         if (
-            self.flags & ~3
+            self.u32[2] not in (1, 2)
+            or (self.flags & ~ONE_PRODUCER != EACH_CONSUMER if self.each else self.flags & ~3)
             or not 2 <= self.slots <= 1 << 24
             or self.slots & (self.slots - 1)
             or not 16 <= self.slot_bytes <= 1 << 20
@@ -149,16 +153,40 @@ class Ring:
         self.u32[at // 4] = self.id
         self.role = at
 
-    def become_producer(self):
-        self.take_role(PRODUCER, ONE_PRODUCER)
-        pos = self.u64[HEAD // 8]
+    def find_unpublished(self, pos):
+        """The one producer's first position from there on that is not published."""
         for _ in range(self.slots):
             if self.u64[self.slot(pos) // 8] >> 32 != self.lap(pos) << 2 | FULL:
                 break
             pos = (pos + 1) & MASK64
+        return pos
+
+    def become_producer(self):
+        self.take_role(PRODUCER, ONE_PRODUCER)
+        self.pos = self.find_unpublished(self.u64[HEAD // 8])
+
+    def later(self, a, b):
+        return a if (a - b) & MASK64 < 1 << 63 else b
+
+    def become_one_of_all(self):
+        self.role = 0
+        pos = self.u64[HEAD // 8]
+        if self.flags & ONE_PRODUCER:
+            self.pos = self.later(self.u64[HEAD // 8], self.find_unpublished(pos))
+            return
         self.pos = pos
+        for n in range(1, min(LOOK_BACK, self.slots - 1) + 1):
+            before = (pos - n) & MASK64
+            word = self.u64[self.slot(before) // 8]
+            if word >> 34 != self.lap(before):
+                break
+            if word >> 32 & 3 == CLAIMED:
+                self.pos = before
 
     def become_consumer(self):
+        if self.each:
+            self.become_one_of_all()
+            return
         self.take_role(CONSUMER, ONE_CONSUMER)
         self.pos = self.u64[TAIL // 8]
 
@@ -170,12 +198,14 @@ class Ring:
             fail(errno.EMSGSIZE)
         if self.u32[WAIT_DATA // 4] & CLOSED:
             fail(errno.EIDRM)
-        used = (self.pos - self.u64[TAIL // 8]) & MASK64
+        used = 0 if self.each else (self.pos - self.u64[TAIL // 8]) & MASK64
         if used > self.slots:
             fail(errno.EPROTO)
         if used == self.slots:
             return False
         at = self.slot(self.pos)
+        if self.each:
+            self.u64[at // 8] = (self.lap(self.pos) << 2 | CLAIMED) << 32 | self.id
         self.bytes[at + 8 : at + 8 + len(message)] = message
         self.u64[at // 8] = (self.lap(self.pos) << 2 | FULL) << 32 | len(message)
         self.pos = (self.pos + 1) & MASK64
@@ -198,20 +228,35 @@ class Ring:
             length = word & 0xFFFFFFFF
             if ahead == MASK_LAP:
                 return None
+            if self.each and 0 < ahead < 1 << 29:
+                self.go_to_oldest(ahead)
+                continue
             if ahead or state == 3:
                 fail(errno.EPROTO)
             if state == CLAIMED:
-                self.judge(at, word)
+                if not self.each or not self.flags & ONE_PRODUCER:
+                    self.judge(at, word)
                 return None
             if state == FULL:
                 if length > self.slot_bytes - 8:
                     fail(errno.EPROTO)
                 message = bytes(self.bytes[at + 8 : at + 8 + length])
+                if self.each and self.u64[at // 8] != word:
+                    message = None
+                    continue
             self.claim = None
             self.pos = (self.pos + 1) & MASK64
-            self.u64[TAIL // 8] = self.pos
-            self.wake(WAIT_SPACE)
+            if not self.each:
+                self.u64[TAIL // 8] = self.pos
+                self.wake(WAIT_SPACE)
         return message
+
+    def go_to_oldest(self, ahead):
+        """It was overtaken."""
+        claimed = self.pos + ahead * self.slots
+        oldest = self.later(claimed + 1 - self.slots, (self.u64[HEAD // 8] - self.slots) & MASK64) & MASK64
+        self.missed += (oldest - self.pos) & MASK64
+        self.pos = oldest
 
     def judge(self, at, word):
         """A claim is in the way. The dead don't change their words: if this one's is the same after it was found
@@ -221,7 +266,12 @@ class Ring:
             self.claim, self.judge_at = (self.pos, word), now + JUDGE_SECONDS
         elif now >= self.judge_at:
             self.judge_at = now + AGAIN_SECONDS
-            if self.is_dead(word & 0xFFFFFFFF) and self.u64[at // 8] == word:
+            if not self.is_dead(word & 0xFFFFFFFF) or self.u64[at // 8] != word:
+                return
+            if self.each:
+                # Others may have come round since: it passes the claim for itself.
+                self.pos = (self.pos + 1) & MASK64
+            else:
                 self.u64[at // 8] = (self.lap(self.pos) << 2 | SKIP) << 32
 
     def wake(self, at):
@@ -247,7 +297,7 @@ class Ring:
             self.wait()
 
     def close(self):
-        if self.role is not None:
+        if self.role:
             self.u32[self.role // 4] = 0
 
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from peers import (CLIENTS, MANY_MANY, ONE_CONSUMER, ONE_ONE, ONE_PRODUCER, SWAPPING, WRAPS, Ring,
+from peers import (CLIENTS, EACH, MANY_MANY, ONE_CONSUMER, ONE_ONE, ONE_PRODUCER, SWAPPING, TO_EACH, WRAPS, Ring,
                    after, complaint_of, consumers, expect_woken, finish, lines, message, messages, output, producers,
                    wait_until)
 
@@ -52,6 +52,46 @@ def test_crowd(wrap):
                 assert mine == sorted(mine)
             taken += numbers
         assert sorted((l.decode(), int(n)) for l, n in taken) == sorted((l, i) for l in SWAPPING for i in range(N))
+
+
+def each_exchanges():
+    for flags in EACH, EACH | ONE_PRODUCER:
+        for n, producer in enumerate(c for c in producers(flags) if c in TO_EACH):
+            yield pytest.param(producer, flags, n % len(WRAPS), id=f"{producer} {flags} {n % len(WRAPS)}")
+
+
+@pytest.mark.parametrize("producer, flags, wrap", each_exchanges())
+def test_each_sees_everything(producer, flags, wrap):
+    """A consumer of each language: all that is published once it has come."""
+    with Ring(slots=4096, flags=flags, wrap=wrap) as ring:
+        takers = [ring.consume(language) for language in TO_EACH]
+        n_greetings = 0
+        def all_are_there():
+            nonlocal n_greetings
+            n_greetings += 1
+            finish(ring.produce(producer, lines([b"hello"])))
+            time.sleep(0.01)
+            return all(output(taker) for taker in takers)
+        wait_until(all_are_there, "all consumers")
+        finish(ring.produce(producer, lines(messages(N))))
+        for taker in takers:
+            wait_until(lambda t=taker: output(t).count(b"\n") >= N, "all messages")
+            wait_until(lambda t=taker: output(t).endswith(lines(messages(N))), lambda t=taker: output(t)[-200:])
+            assert set(output(taker).removesuffix(lines(messages(N))).split()) == {b"hello"}
+
+
+@pytest.mark.parametrize("consumer", TO_EACH)
+@pytest.mark.parametrize("flags", [EACH, EACH | ONE_PRODUCER])
+def test_who_is_overtaken_sees_the_rest(consumer, flags):
+    """Whole messages, in their order; and the last ones."""
+    n = 20000
+    with Ring(slots=4, flags=flags) as ring:
+        taker = ring.consume(consumer)
+        wait_until(lambda: finish(ring.produce("c", b"0\n")) or output(taker), "the consumer")
+        finish(ring.produce("c", b"".join(b"%d\n" % i for i in range(1, n))))
+        wait_until(lambda: output(taker).endswith(b"\n%d\n" % (n - 1)), "the last message")
+        numbers = [int(line) for line in output(taker).split()]
+        assert [i for i in numbers if i] == sorted({i for i in numbers if i})
 
 
 PAIRS = [(p, c) for p in CLIENTS for c in CLIENTS]
