@@ -3,6 +3,8 @@
 #include "subscription.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "fs/kernel/kernel.h"
 #include "fs/mailbox/box_files.h"
@@ -42,6 +44,20 @@ static void subscription_remove(struct box *box, struct mbox_ready *ready)
         box_tell_deletion(box, box_file_slot(&topic->box, topic->sub), name);
 }
 
+/* As its path from the mount; where that is too long for a header, as its own name. */
+static void subscription_tell_name(struct box *box, char ret_name[MBOX_NAME_BYTES_MAX + 1])
+{
+    struct topic_box *topic = topic_of(box);
+    char own[NAME_BYTES_MAX + 1];
+    char of_topic[NAME_BYTES_MAX + 1];
+
+    names_tell(topic->home, &topic->box.mbox, of_topic);
+    names_tell(&topic->subscriptions, &box->mbox, own);
+    if (snprintf(ret_name, MBOX_NAME_BYTES_MAX + 1, "topic/%s/sub/%s", of_topic, own) >
+        MBOX_NAME_BYTES_MAX)
+        memcpy(ret_name, own, sizeof(own));
+}
+
 static int subscription_set_owner(struct box *box, uid_t uid, gid_t gid)
 {
     (void)gid;
@@ -60,6 +76,7 @@ static const struct box_kind subscription_kind = {
     .classes = BOX_RECEIVED_FROM | BOX_QUEUES | BOX_OWNED,
     .admit = subscription_admit,
     .remove = subscription_remove,
+    .tell_name = subscription_tell_name,
     .counts_for_owner = true,
     .set_owner = subscription_set_owner,
     .free = free_subscription,

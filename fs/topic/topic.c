@@ -334,6 +334,7 @@ int topic_make(struct mboxes *mboxes, mode_t mode, const struct caller *caller,
     box_adopt_charge(box, caller->uid, TOPIC_KEPT_BYTES);
     open_to_subscribers(box, searchers_with(mode, ALL_READ));
     topic_init(&topic_box_of(box)->topic, &box->mbox, caller->uid);
+    topic_box_of(box)->home = &mboxes->names;
     names_init(&topic_box_of(box)->subscriptions);
     topic_box_of(box)->sub = &own_files[OWN_SUB];
     *ret_box = box;

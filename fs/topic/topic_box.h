@@ -13,6 +13,7 @@
 struct topic_box {
     struct box box;
     struct topic topic;
+    struct names *home;         /* where it is called something */
     struct names subscriptions; /* in sub/ */
     const struct box_file *sub; /* that directory */
 };

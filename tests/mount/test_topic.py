@@ -406,6 +406,19 @@ def test_a_message_may_be_moved_but_not_onto_itself(mnt, box, topic):
 # --- who may ---
 
 # What the mode of the directory gives the class of others, beside its search bit.
+def test_what_a_subscription_gives_up_goes_where_its_config_says(box, topic):
+    me = topic.sub("me")
+    me.configure(dead=os.path.basename(box.path), attempts=1)
+    topic.publish(b"poison")
+    with Handle(me.file("work"), os.O_RDWR | os.O_NONBLOCK) as worker:
+        assert worker.read() == b"poison"
+        worker.write(b"again")
+    assert me.stat()["dead"] == 1
+    with Handle(box.file("recv.json"), os.O_RDONLY | os.O_NONBLOCK) as handle:
+        (dead,) = envelopes(handle)
+    assert (dead["text"], dead["headers"]) == ("poison", {"dead-from": f"topic/{os.path.basename(topic.path)}/sub/me"})
+
+
 @pytest.mark.parametrize("mode, may_publish, may_subscribe",
                          [(0o755, False, True), (0o777, True, True), (0o773, True, False), (0o711, False, False),
                           (0o776, False, False)], ids=oct)
