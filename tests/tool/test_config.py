@@ -20,16 +20,18 @@ def test_prints_them(ctl, box, name):
 def test_prints_them_as_json(ctl, box, name):
     box.configure(messages="max")
     assert ctl.json("config", name, "--json") == {"messages": "max", "bytes": 16777216, "message_bytes": 65536,
-                                                  "overflow": "block"}
+                                                  "overflow": "block", "ttl": 0, "attempts": 0, "dead": "",
+                                                  "durable": "no"}
 
 
 def test_changes_several_at_once(ctl, box, name):
     assert ctl.ok("config", name, "messages=7", "overflow=drop-oldest") == ""
-    assert box.config() == {"messages": "7", "bytes": "16777216", "message_bytes": "65536", "overflow": "drop-oldest"}
+    assert box.config() == {"messages": "7", "bytes": "16777216", "message_bytes": "65536", "overflow": "drop-oldest",
+                            "ttl": "0", "attempts": "0", "dead": "", "durable": "no"}
 
 
 @pytest.mark.parametrize("settings, said", [
-    (["messages=7", "colour=red"], "has no setting 'colour'; it has: messages bytes message_bytes overflow"),
+    (["messages=7", "colour=red"], "has no setting 'colour'; it has: messages bytes message_bytes overflow ttl attempts dead durable"),
     (["messages=many"], "does not take 'messages=many': messages is a number, 0 for a rendezvous, or max; nothing was changed"),
     (["messages=7", "message_bytes=1044481"], "does not take 'message_bytes=1044481': message_bytes is a number of bytes from 1 to 1044480; nothing was changed"),
 ])
