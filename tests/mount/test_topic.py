@@ -215,6 +215,31 @@ def topic_read(path):
         return listener.read()
 
 
+# --- what a mailbox can ---
+
+def test_a_subscription_gives_its_messages_on_lease(topic):
+    workers, other = topic.sub("workers"), topic.sub("other")
+    topic.publish(b"job")
+    with Handle(workers.file("work"), os.O_RDWR) as work:
+        assert work.read() == b"job"
+        assert workers.counts("messages", "leased") == (0, 1)
+        with fails_with(errno.ENOTEMPTY):
+            os.rmdir(workers.path)
+    with Handle(workers.file("work"), os.O_RDWR) as work:
+        assert work.read() == b"job"
+        work.write(b"done")
+    assert workers.counts("messages", "leased") == (0, 0)
+    assert other.drain() == [b"job"]
+
+
+def test_what_waits_too_long_in_one_subscription_is_in_the_others(topic):
+    hasty, patient = topic.sub("hasty"), topic.sub("patient")
+    hasty.configure(ttl="0.05")
+    topic.publish(b"news")
+    wait_until(lambda: hasty.counts("messages", "expired") == (0, 1), "it expires")
+    assert patient.drain() == [b"news"]
+
+
 # --- who waits ---
 
 def test_one_that_blocks_makes_wait_before_anybody_has_it(topic):
