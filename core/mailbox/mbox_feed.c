@@ -63,7 +63,8 @@ static struct mbox_entry *new_entry(struct mbox *mbox, struct msg *msg)
     return NULL;
 }
 
-static bool put_locked(struct mbox *mbox, struct msg *msg, struct mbox_ready *ready)
+static bool put_locked(struct mbox *mbox, struct msg *msg, uint64_t now_ns,
+                       struct mbox_ready *ready)
 {
     struct mbox_entry *entry = new_entry(mbox, msg);
     bool goes_in = entry && make_room(mbox, entry);
@@ -71,7 +72,7 @@ static bool put_locked(struct mbox *mbox, struct msg *msg, struct mbox_ready *re
     if (goes_in) {
         entry->seq = ++mbox->last_seq;
         mbox_count_sent(mbox, entry);
-        mbox_queue_push(mbox, entry);
+        mbox_queue_push_since(mbox, entry, now_ns);
     } else {
         count_refused(mbox);
         mbox_entry_free(entry);
@@ -80,13 +81,13 @@ static bool put_locked(struct mbox *mbox, struct msg *msg, struct mbox_ready *re
     return goes_in;
 }
 
-bool mbox_feed_put(struct mbox *mbox, struct msg *msg, struct mbox_ready *ready)
+bool mbox_feed_put(struct mbox *mbox, struct msg *msg, uint64_t now_ns, struct mbox_ready *ready)
 {
     bool has_it = false;
 
     pthread_mutex_lock(&mbox->lock);
     if (!mbox->removed)
-        has_it = put_locked(mbox, msg, ready);
+        has_it = put_locked(mbox, msg, now_ns, ready);
     pthread_mutex_unlock(&mbox->lock);
     return has_it;
 }

@@ -15,9 +15,9 @@
  * over. */
 bool mbox_feed_has_room(struct mbox *mbox, size_t size_bytes);
 
-/* Puts @msg, which has its id and time, into @mbox, or counts it as lost. Where it makes wait it was asked before, and takes
+/* Puts @msg, which has its id and time, into @mbox at @now_ns (expiry_now), or counts it as lost. Where it makes wait it was asked before, and takes
  * @msg in any case. Return: whether it has it. */
-bool mbox_feed_put(struct mbox *mbox, struct msg *msg, struct mbox_ready *ready);
+bool mbox_feed_put(struct mbox *mbox, struct msg *msg, uint64_t now_ns, struct mbox_ready *ready);
 
 /* Begins the completion of @mbox's wake, and gives its reference to the caller. Return: whether the mailbox is removed. */
 bool mbox_feed_woken(struct mbox *mbox);

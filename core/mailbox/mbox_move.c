@@ -94,7 +94,7 @@ static int move_locked(struct mbox *mbox, struct mbox *to, uint64_t id, struct m
     if (r == MBOX_DROPS_ITSELF) {
         to->stat.n_sent++;
         to->stat.last_send = mbox->stat.last_receive;
-        to->stat.n_dropped++;
+        mbox_count_dropped(to);
         calls_end(to, entry->msg, -ECANCELED);
         mbox_entry_free(entry);
     } else {

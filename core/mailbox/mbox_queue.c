@@ -131,7 +131,12 @@ bool mbox_expire(struct mbox *mbox, struct mbox_ready *ready)
 
 void mbox_queue_push(struct mbox *mbox, struct mbox_entry *entry)
 {
-    entry->since_ns = expiry_now();
+    mbox_queue_push_since(mbox, entry, expiry_now());
+}
+
+void mbox_queue_push_since(struct mbox *mbox, struct mbox_entry *entry, uint64_t since_ns)
+{
+    entry->since_ns = since_ns;
     msgq_push(&mbox->queue, entry);
     index_add(mbox, entry);
     arm_for(mbox, entry);

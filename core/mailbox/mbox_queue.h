@@ -47,6 +47,9 @@ void mbox_arm_expiry(struct mbox *mbox);
 /* Adds @entry to the queue, behind all of its priority. */
 void mbox_queue_push(struct mbox *mbox, struct mbox_entry *entry);
 
+/* The same, where @since_ns is what expiry_now() says. */
+void mbox_queue_push_since(struct mbox *mbox, struct mbox_entry *entry, uint64_t since_ns);
+
 /* Puts @entry back into the queue, where it was. */
 void mbox_queue_put_back(struct mbox *mbox, struct mbox_entry *entry);
 

@@ -14,6 +14,7 @@
 
 #include "core/base/settings.h"
 #include "core/base/size.h"
+#include "expiry.h"
 #include "mbox_queue.h"
 #include "mbox_settle.h"
 
@@ -100,10 +101,11 @@ static bool have_room(struct topic *topic, size_t size_bytes)
 
 static void put_into_all(struct topic *topic, struct msg *msg, struct mbox_ready *ready)
 {
+    uint64_t now_ns = topic->n_subscriptions > 0 ? expiry_now() : 0;
     struct subscription *subscription;
 
     TAILQ_FOREACH(subscription, &topic->subscriptions, link)
-        topic->n_delivered += mbox_feed_put(subscription->mbox, msg, ready);
+        topic->n_delivered += mbox_feed_put(subscription->mbox, msg, now_ns, ready);
     if (topic->n_subscriptions == 0)
         topic->n_unheard++;
 }
@@ -323,6 +325,7 @@ void subscription_init(struct subscription *subscription, struct topic *topic, s
 int subscription_begin(struct subscription *subscription, struct mbox_ready *ready)
 {
     struct topic *topic = subscription->topic;
+    uint64_t now_ns = expiry_now();
     struct topic_history_item *item;
     int r = 0;
 
@@ -335,7 +338,7 @@ int subscription_begin(struct subscription *subscription, struct mbox_ready *rea
         topic->n_subscriptions++;
         subscription->is_linked = true;
         TAILQ_FOREACH(item, &topic->items, link)
-            topic->n_delivered += mbox_feed_put(subscription->mbox, item->msg, ready);
+            topic->n_delivered += mbox_feed_put(subscription->mbox, item->msg, now_ns, ready);
     }
     pthread_mutex_unlock(&topic->mbox->lock);
     return r;
