@@ -295,9 +295,13 @@ static int make_ring(struct uring_worker *worker)
     if (r < 0)
         return r;
     r = io_uring_register_files(&worker->ring, &worker->uring->fd, 1);
-    if (r < 0)
+    if (r < 0) {
         io_uring_queue_exit(&worker->ring);
-    return r;
+        return r;
+    }
+    /* Only saves the kernel looking the descriptor up; where it can't be, it does. */
+    io_uring_register_ring_fd(&worker->ring);
+    return 0;
 }
 
 static void free_parts(struct uring_worker *worker)
