@@ -81,7 +81,8 @@ extern "C" {
 
 #define IPCRING_MAGIC UINT64_C(0x474e495246435049) /* the bytes IPCFRING */
 #define IPCRING_VERSION 1U
-#define IPCRING_VERSION_EACH 2U /* of a ring whose consumers each see everything; all others have IPCRING_VERSION */
+/* Of a ring whose consumers each see everything; all others have IPCRING_VERSION. */
+#define IPCRING_VERSION_EACH 2U
 
 /* Geometry, written once. */
 #define IPCRING_AT_MAGIC 0          /* u64 */
@@ -94,9 +95,9 @@ extern "C" {
 #define IPCRING_AT_PID_NAMESPACE 40 /* u64, st_ino of /proc/self/ns/pid of who can judge claimers */
 
 /* Words that change, each on 128 bytes of its own: processors fetch lines of 64 in pairs. */
-#define IPCRING_AT_HEAD 4096       /* u64, the producers' */
-#define IPCRING_AT_PRODUCER 4104   /* u32, one producer: its ID, 0: none */
-#define IPCRING_AT_TAIL 4224       /* u64, the consumers'; where each sees everything, the daemon's own */
+#define IPCRING_AT_HEAD 4096     /* u64, the producers' */
+#define IPCRING_AT_PRODUCER 4104 /* u32, one producer: its ID, 0: none */
+#define IPCRING_AT_TAIL 4224 /* u64, the consumers'; where each sees everything, the daemon's own */
 #define IPCRING_AT_CONSUMER 4232   /* u32, one consumer: its ID, 0: none */
 #define IPCRING_AT_WAIT_DATA 4352  /* u32, where consumers sleep */
 #define IPCRING_AT_WAIT_SPACE 4480 /* u32, where producers sleep */
