@@ -230,10 +230,11 @@ static int post_reserved_locked(struct mbox *mbox, struct mbox_entry *entry, str
         return -EIDRM;
     if (mbox->closed)
         return -EPIPE;
-    if (mbox->backend)
+    if (mbox->backend) {
         r = put(mbox, entry, ready);
-    if (mbox->backend && r != -EAGAIN)
-        return r;
+        if (r != -EAGAIN)
+            return r;
+    }
     if (mbox->backend || mbox_is_rendezvous(mbox)) {
         op->has_place = true;
         return park_post(mbox, entry, op);
