@@ -6,7 +6,7 @@ import os
 import pytest
 
 from ctl import ODD_NAMES, PLAIN, UTF8, odd_names, remove_if_there, words_of
-from harness import ALICE, Mailbox, run, start
+from harness import Handle, ALICE, Mailbox, run, start
 
 
 @pytest.fixture
@@ -126,6 +126,7 @@ def test_json_tells_all(ctl, orders):
         "kind": "mailbox", "name": "orders", "path": orders.path, "mode": "0755", "uid": 0, "user": "root", "gid": 0,
         "group": "root", "messages": 1, "max_messages": 1024, "bytes": 5, "max_bytes": 16777216,
         "senders_waiting": 0, "receivers_waiting": 0, "sent": 1, "received": 0, "dropped": 0, "rejected": 0,
+        "leased": 0, "expired": 0, "dead": 0,
         "owner_pid": None, "last_send": stat["last_send"], "last_receive": None,
         "last_sender": {"pid": os.getpid(), "uid": 0, "user": "root"},
     }
@@ -199,3 +200,12 @@ def test_output_that_can_not_be_written(ctl, orders):
         done = run(*ctl.args("ls"), stdout=full)
     assert done.returncode == 1
     assert done.stderr == "ipcctl: can't write the output: No space left on device\n"
+
+
+def test_what_is_on_lease_is_shown(ctl, orders):
+    orders.send(b"job")
+    with Handle(orders.file("work"), os.O_RDWR) as work:
+        work.read()
+        assert "0+0 (1 leased)" in ctl.ok("ls", "-l", "orders")
+        work.write(b"done")
+    assert "leased" not in ctl.ok("ls", "-l", "orders")

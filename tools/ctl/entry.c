@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -181,4 +182,21 @@ bool entry_last_sender(const struct entry *entry, pid_t *ret_pid, uid_t *ret_uid
     *ret_pid = (pid_t)pid;
     *ret_uid = (uid_t)uid;
     return true;
+}
+
+char *entry_given_out(const struct entry *entry)
+{
+    static const char *const keys[] = { "leased", "expired", "dead" };
+    char *text = xstrdup("");
+
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        uint64_t n = settings_number(&entry->stat, keys[i]);
+        char *before = text;
+
+        if (n == 0)
+            continue;
+        text = xasprintf("%s%s%" PRIu64 " %s", before, *before ? ", " : "", n, keys[i]);
+        free(before);
+    }
+    return text;
 }

@@ -45,4 +45,8 @@ const char *entry_max_bytes(const struct entry *entry);
 /* Who sent the newest of the messages that wait. Return: whether one waits and this user may see it. */
 bool entry_last_sender(const struct entry *entry, pid_t *ret_pid, uid_t *ret_uid);
 
+/* Return: how many messages are on lease, have expired, are dead, as far as there are any: "2 leased, 1 dead"; the caller's
+ * to free. */
+char *entry_given_out(const struct entry *entry);
+
 #endif

@@ -126,6 +126,7 @@ static char *show_waiting(const struct entry *entry)
 {
     const char *senders = settings_get(&entry->stat, "senders_waiting");
     const char *receivers = settings_get(&entry->stat, "receivers_waiting");
+    AUTO_FREE char *given_out = NULL;
 
     /* Those who have subscribed to a topic wait for what comes. */
     if (!receivers)
@@ -133,7 +134,9 @@ static char *show_waiting(const struct entry *entry)
 
     if (!senders || !receivers)
         return xstrdup(UNKNOWN);
-    return xasprintf("%s+%s", senders, receivers);
+    given_out = entry_given_out(entry);
+    return xasprintf("%s+%s%s%s%s", senders, receivers, *given_out ? " (" : "", given_out,
+                     *given_out ? ")" : "");
 }
 
 /* When, and where the message still waits, by whom. */
@@ -259,7 +262,9 @@ static void set_counts(json_t *json, const struct entry *entry)
 {
     static const char *const keys[] = { "senders_waiting", "receivers_waiting", "sent",
                                         "received",        "dropped",           "rejected" };
-    static const char *const topic_keys[] = { "published", "subscriptions", "delivered" };
+    /* Of those that have them. */
+    static const char *const own_keys[] = { "published", "subscriptions", "delivered",
+                                            "leased",    "expired",       "dead" };
     static const char *const roles[] = { "owner_pid", "producer_pid", "consumer_pid" };
     uint64_t n_messages;
     uint64_t n_bytes;
@@ -272,11 +277,11 @@ static void set_counts(json_t *json, const struct entry *entry)
     json_object_set_new(json, "max_bytes", number_or_text(entry_max_bytes(entry)));
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
         json_object_set_new(json, keys[i], number_or_text(settings_get(&entry->stat, keys[i])));
-    for (size_t i = 0; i < sizeof(topic_keys) / sizeof(topic_keys[0]); i++) {
-        const char *count = settings_get(&entry->stat, topic_keys[i]);
+    for (size_t i = 0; i < sizeof(own_keys) / sizeof(own_keys[0]); i++) {
+        const char *count = settings_get(&entry->stat, own_keys[i]);
 
         if (count)
-            json_object_set_new(json, topic_keys[i], number_or_text(count));
+            json_object_set_new(json, own_keys[i], number_or_text(count));
     }
     for (size_t i = 0; i < sizeof(roles) / sizeof(roles[0]); i++) {
         const char *pid = settings_get(&entry->stat, roles[i]);

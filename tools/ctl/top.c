@@ -188,6 +188,7 @@ static void print_row(const struct top *top, int y, const struct row *row)
     char bytes[HUMAN_MAX];
     char in[HUMAN_MAX];
     char out[HUMAN_MAX];
+    char leased[40] = "";
     AUTO_FREE char *line = NULL;
 
     snprintf(spark, sizeof(spark), "%*s", HISTORY_MAX, "");
@@ -201,8 +202,10 @@ static void print_row(const struct top *top, int y, const struct row *row)
     human_number((double)row->n_bytes, 1024, bytes);
     show_rate(row->in, in);
     show_rate(row->out, out);
-    line = xasprintf("%s  %s%7s%7s%7s%7s%7s%5s%5s", name, spark, messages, max, bytes, in, out,
-                     senders, receivers);
+    if (row->n_leased > 0)
+        snprintf(leased, sizeof(leased), "  %llu leased", (unsigned long long)row->n_leased);
+    line = xasprintf("%s  %s%7s%7s%7s%7s%7s%5s%5s%s", name, spark, messages, max, bytes, in, out,
+                     senders, receivers, leased);
     if (row->n_senders_waiting > 0)
         attron(A_BOLD);
     print_line(y, line);

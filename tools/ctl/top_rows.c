@@ -61,6 +61,7 @@ static struct row make_row(const struct entry *entry)
         .n_senders_waiting = settings_number(&entry->stat, "senders_waiting"),
         .n_receivers_waiting = settings_number(&entry->stat,
                                                is_topic ? "subscriptions" : "receivers_waiting"),
+        .n_leased = settings_number(&entry->stat, "leased"),
         .in = -1,
         .out = -1,
     };

@@ -24,6 +24,7 @@ struct row {
     uint64_t n_received;
     uint64_t n_senders_waiting;
     uint64_t n_receivers_waiting;
+    uint64_t n_leased;
     /* A second; negative: not known yet. */
     double in;
     double out;
