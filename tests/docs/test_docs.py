@@ -5,6 +5,7 @@ Environment: PAGES, the files, separated by blanks; BUILD, the build directory, 
 import os
 import re
 import subprocess
+import xml.etree.ElementTree
 
 import pytest
 
@@ -13,7 +14,10 @@ from installed import Installed, kept_log
 
 PAGES = os.environ["PAGES"].split()
 MANUALS = [page for page in PAGES if not page.endswith(".md")]
-PATIENCE = 90
+PATIENCE = 300
+
+# The clients of other languages, where their package managers would put them.
+CLIENTS = {"PYTHONPATH": os.path.join(os.environ["CLIENTS"], "python"), "NODE_PATH": os.path.join(os.environ["CLIENTS"], "node_modules")}
 
 # With mounts and processes of its own, which end with it; the machine's /mnt and /etc/fstab stay as they are.
 WORLD = """
@@ -41,7 +45,10 @@ class Session:
 
     def __init__(self, page, home, installed):
         self.home = home
-        self.env = dict(installed.environment(), HOME=str(home), LC_ALL="C.UTF-8")
+        self.env = dict(installed.environment(), HOME=str(home), LC_ALL="C.UTF-8", **CLIENTS)
+        # Where rustup has the compiler, which else looks for it in HOME.
+        if os.path.isdir(os.path.expanduser("~/.rustup")):
+            self.env.setdefault("RUSTUP_HOME", os.path.expanduser("~/.rustup"))
         examples, mounted = read_page(page)
         script = home / "session"
         with script.open("w", encoding="utf-8") as file:
@@ -139,3 +146,11 @@ def test_links_lead_somewhere(page):
     with open(page, encoding="utf-8") as file:
         for target in LOCAL_LINK.findall(file.read()):
             assert os.path.exists(os.path.join(os.path.dirname(page), target)), target
+
+
+def test_picture_is_of_a_real_session(tmp_path):
+    picture = os.path.join(os.environ["TREE"], "tools", "docs", "picture")
+    done = subprocess.run([picture, tmp_path / "session.svg"], capture_output=True, text=True, check=False, timeout=PATIENCE)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    texts = [element.text for element in xml.etree.ElementTree.parse(tmp_path / "session.svg").iter("{http://www.w3.org/2000/svg}text")]
+    assert "the kettle is on" in texts and any(text.startswith("ipcfs on /mnt/ipc: ") for text in texts)
