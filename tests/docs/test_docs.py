@@ -17,7 +17,7 @@ MANUALS = [page for page in PAGES if not page.endswith(".md")]
 PATIENCE = 300
 
 # The clients of other languages, where their package managers would put them.
-CLIENTS = {"PYTHONPATH": os.path.join(os.environ["CLIENTS"], "python"), "NODE_PATH": os.path.join(os.environ["CLIENTS"], "node_modules")}
+CLIENTS = {"PYTHONPATH": os.path.join(os.environ["CLIENTS"], "python")}
 
 # With mounts and processes of its own, which end with it; the machine's /mnt and /etc/fstab stay as they are.
 WORLD = """
@@ -46,6 +46,10 @@ class Session:
     def __init__(self, page, home, installed):
         self.home = home
         self.env = dict(installed.environment(), HOME=str(home), LC_ALL="C.UTF-8", **CLIENTS)
+        # As npm would install it.
+        os.mkdir(home / "node_modules")
+        os.symlink(os.path.join(os.environ["CLIENTS"], "node"), home / "node_modules" / "ipcfs")
+        self.env["NODE_PATH"] = str(home / "node_modules")
         # Where rustup has the compiler, which else looks for it in HOME.
         if os.path.isdir(os.path.expanduser("~/.rustup")):
             self.env.setdefault("RUSTUP_HOME", os.path.expanduser("~/.rustup"))
