@@ -23,6 +23,19 @@ int mbox_keep(struct mbox *mbox)
 }
 
 /* Takes the mailbox's lock. */
+bool mbox_is_durable(struct mbox *mbox)
+{
+    bool is_durable;
+
+    if (!mbox->domain->journal)
+        return false;
+    pthread_mutex_lock(&mbox->lock);
+    is_durable = mbox->kept && mbox->limits.durable != MBOX_DURABLE_NO;
+    pthread_mutex_unlock(&mbox->lock);
+    return is_durable;
+}
+
+/* Takes the mailbox's lock. */
 void mbox_note_attributes(struct mbox *mbox)
 {
     struct mbox_journal *journal = mbox->domain->journal;

@@ -20,6 +20,9 @@ int mbox_restore(struct mbox *mbox, struct msg *msg, uint64_t seq, unsigned int 
  * Return: 0; -ENOMEM. */
 int mbox_keep(struct mbox *mbox);
 
+/* Return: whether a send waits for the journal: then several together are one batch (mbox_batch_begin). */
+bool mbox_is_durable(struct mbox *mbox);
+
 /* The attributes of @mbox are others now, which is written at once, unless another thread writes. */
 void mbox_note_attributes(struct mbox *mbox);
 

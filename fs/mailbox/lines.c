@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/mailbox/mbox_keep.h"
 #include "fs/kernel/caller.h"
 #include "core/base/hash.h"
 #include "fs/kernel/kernel.h"
@@ -81,6 +82,10 @@ struct lines_write {
     char *copy;         /* what data points to, once the request is parked: what was left then */
     size_t done_before; /* of the caller's write, before it was parked */
     struct parked *parked;
+    /* Lines that wait for the journal together: */
+    bool is_batch;
+    size_t batch_start; /* where the first of them begins */
+    int batch_result;   /* what came of the line behind them: 0 where none was tried */
 };
 
 static const struct line_format *format_of(const struct lines_file *lines)
@@ -321,8 +326,9 @@ static int post_line(struct lines_write *write, const char *newline, struct mbox
 
     if (r < 0)
         return r;
-    r = mbox_post(mbox, msg, NULL, ready);
-    if (r == -EAGAIN && op)
+    /* In a batch nothing waits here. */
+    r = mbox_post(mbox, msg, op && op->is_batch ? op : NULL, ready);
+    if (r == -EAGAIN && op && !op->is_batch)
         r = mbox_post(mbox, msg, op, ready);
     msg_unref(msg);
     return r;
@@ -425,6 +431,78 @@ static int lines_park(const struct lines_write *write, struct lines_write **ret_
     return 0;
 }
 
+/* The most lines of one batch, which is written in one transaction. */
+#define BATCH_LINES 1024
+
+/* Posts the next lines of @write, which is parked, as one batch. What follows them is in write->batch_result.
+ * Return: 0: none was posted; MBOX_PARKED: they wait for the journal. */
+static int post_batch(struct lines_write *write, struct mbox_ready *ready)
+{
+    struct mbox *mbox = write->lines->file.mbox;
+    struct mbox_op *op = &write->parked->op;
+    const char *newline;
+    unsigned int n = 0;
+    int r = 0;
+
+    write->batch_start = write->done;
+    write->is_batch = true;
+    mbox_batch_begin(op);
+    while (n < BATCH_LINES &&
+           (newline = memchr(write->data + write->done, '\n', write->size - write->done))) {
+        r = post_line(write, newline, op, ready);
+        if (r != 0)
+            break;
+        line_done(write, newline);
+        n++;
+    }
+    write->batch_result = r;
+    r = mbox_batch_end(mbox, op);
+    /* Else another thread may have @write. */
+    if (r == 0)
+        write->is_batch = false;
+    return r;
+}
+
+/* A batch is over. Return: what came of it and of the line behind it; what is not stored is not done. */
+static int end_batch(struct lines_write *write)
+{
+    const struct mbox_op *op = &write->parked->op;
+
+    write->is_batch = false;
+    if (op->result == 0)
+        return write->batch_result;
+    write->done = write->batch_start;
+    for (uint64_t i = 0; i < op->n_stored; i++) {
+        const char *newline = memchr(write->data + write->done, '\n', write->size - write->done);
+
+        write->done = (size_t)(newline - write->data) + 1;
+    }
+    return op->result;
+}
+
+/* As post_lines, where each waits for the journal. */
+static int post_durable_lines(struct lines_write *write, struct mbox_ready *ready)
+{
+    const char *newline;
+    int r;
+
+    while ((newline = memchr(write->data + write->done, '\n', write->size - write->done))) {
+        r = post_batch(write, ready);
+        if (r != 0)
+            return r;
+        /* Each was stored before the batch was at its end; or there was none. */
+        r = end_batch(write);
+        if (r == -EAGAIN && write->done == write->batch_start)
+            r = post_line(write, newline, &write->parked->op, ready);
+        else if (r == -EAGAIN || r == 0)
+            continue;
+        if (r != 0)
+            return r;
+        line_done(write, newline);
+    }
+    return lines_keep_rest(write);
+}
+
 /* Return: 0: all is done; MBOX_PARKED: @write, which was parked before, waits; -EAGAIN: it was not,
  * and has to wait; another negative errno. */
 static int post_lines(struct lines_write *write, struct mbox_ready *ready)
@@ -432,6 +510,8 @@ static int post_lines(struct lines_write *write, struct mbox_ready *ready)
     struct mbox_op *op = write->parked ? &write->parked->op : NULL;
     const char *newline;
 
+    if (op && mbox_is_durable(write->lines->file.mbox))
+        return post_durable_lines(write, ready);
     while ((newline = memchr(write->data + write->done, '\n', write->size - write->done))) {
         int r = post_line(write, newline, op, ready);
 
@@ -462,10 +542,17 @@ static void lines_go_on(struct lines_write *write, int result, struct mbox_ready
 static void lines_complete(struct mbox_op *op, struct mbox_ready *ready)
 {
     struct lines_write *write = parked_of(op)->user;
+    int result = op->result;
 
-    if (op->result == 0)
+    if (write->is_batch) {
+        result = end_batch(write);
+        /* The next one waits for room, if it may. */
+        if (result == -EAGAIN)
+            result = 0;
+    } else if (result == 0) {
         line_done(write, memchr(write->data + write->done, '\n', write->size - write->done));
-    lines_go_on(write, op->result, ready);
+    }
+    lines_go_on(write, result, ready);
 }
 
 static void lines_write(struct file *file, fuse_req_t req, const char *data, size_t size,

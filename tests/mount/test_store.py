@@ -332,9 +332,9 @@ class Traffic:
 
     def _remove(self, _number):
         while True:
-            for name in os.listdir(self.other.file("queue"))[:3]:
+            for name in os.listdir(self.one.file("queue"))[-3:]:
                 with contextlib.suppress(FileNotFoundError):
-                    path = os.path.join(self.other.file("queue"), name)
+                    path = os.path.join(self.one.file("queue"), name)
                     with open(path, "rb") as file:
                         data = file.read()
                     os.unlink(path)
