@@ -127,7 +127,7 @@ def installed(bare):
     install_packages()
 
 
-FIRST_MESSAGE = "mkdir /mnt/ipc/mbox/box; echo hello > /mnt/ipc/mbox/box/send; cat /mnt/ipc/mbox/box/recv"
+FIRST_MESSAGE = "mkdir -p /mnt/ipc/mbox/box; echo hello > /mnt/ipc/mbox/box/send; cat /mnt/ipc/mbox/box/recv"
 
 
 def test_what_they_depend_on_is_all_they_need(installed):
