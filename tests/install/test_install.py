@@ -32,6 +32,7 @@ EXPECTED = [
     "share/man/man1/ipcctl.1",
     "share/man/man3/ipcring.3",
     "share/man/man5/ipcfs.5",
+    "share/man/man5/ipcfs-store.5",
     "share/man/man7/ipcfs-ring.7",
     "share/man/man8/ipcfs.8",
     "share/man/man8/ipcfs-nats.8",
