@@ -24,6 +24,7 @@
 #include "mount.h"
 #include "options.h"
 #include "say.h"
+#include "store_tool.h"
 
 /* Larger blocks than this are given back at once, and of smaller ones what is more than this. */
 #define KEPT_BLOCK_BYTES (4 << 20)
@@ -293,6 +294,12 @@ int main(int argc, char *argv[])
     status = options_parse(&mount.options, argc, argv);
     if (status == EXIT_STATUS_OK && mount.options.help)
         options_print_help();
+    else if (status == EXIT_STATUS_OK && mount.options.store_check)
+        status = store_tool_check(mount.options.store_check) < 0 ? EXIT_STATUS_FAILED
+                                                                 : EXIT_STATUS_OK;
+    else if (status == EXIT_STATUS_OK && mount.options.store_dump)
+        status = store_tool_dump(mount.options.store_dump) < 0 ? EXIT_STATUS_FAILED
+                                                               : EXIT_STATUS_OK;
     else if (status == EXIT_STATUS_OK && mount.options.version)
         printf("ipcfs %s (libfuse %s)\n", IPCFS_VERSION, fuse_pkgversion());
     else if (status == EXIT_STATUS_OK)

@@ -25,6 +25,8 @@ struct raw {
     char *uid_bytes;
     char *transport;
     char *store;
+    char *store_check;
+    char *store_dump;
     int private;
     int no_passthrough;
     int n_operands;
@@ -46,6 +48,8 @@ static const struct fuse_opt settings[] = {
     { "uid_bytes=%s", offsetof(struct raw, uid_bytes), 0 },
     { "transport=%s", offsetof(struct raw, transport), 0 },
     { "store=%s", offsetof(struct raw, store), 0 },
+    { "--store-check=%s", offsetof(struct raw, store_check), 0 },
+    { "--store-dump=%s", offsetof(struct raw, store_dump), 0 },
     { "private", offsetof(struct raw, private), 1 },
     { "nopassthrough", offsetof(struct raw, no_passthrough), 1 },
     /* What fstab and mount(8) say to each other and not to a filesystem. */
@@ -232,7 +236,9 @@ static enum exit_status parse(struct raw *raw, struct options *options)
         say_fuse("bad option");
         return EXIT_STATUS_USAGE;
     }
-    if (options->help || options->version)
+    options->store_check = raw->store_check;
+    options->store_dump = raw->store_dump;
+    if (options->help || options->version || options->store_check || options->store_dump)
         return EXIT_STATUS_OK;
     if (!add_session_args(raw, options, args)) {
         say("out of memory");
@@ -260,6 +266,8 @@ void options_free(struct options *options)
 {
     free(options->mountpoint);
     free(options->store);
+    free(options->store_check);
+    free(options->store_dump);
     fuse_opt_free_args(&options->session_args);
 }
 
@@ -277,6 +285,8 @@ void options_print_help(void)
         "  -o max_bytes=SIZE   bound on all that waits (default 256M)\n"
         "  -o uid_bytes=SIZE   bound on what one user may hold (default a quarter of it)\n"
         "  -o store=DIR        keep mailboxes and messages in DIR, so that they outlive the daemon\n"
+        "  --store-check=DIR   tell whether the store in DIR is sound, and what is in it\n"
+        "  --store-dump=DIR    print what waits in it, as recv.json does\n"
         "  -o private          mounted by root: for root alone\n"
         "  -o nopassthrough    do as if the kernel could not map files straight onto shared memory\n"
         "  -o transport=WAY    how requests come from the kernel: uring (io_uring), dev (/dev/fuse),\n"

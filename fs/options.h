@@ -18,8 +18,10 @@ enum exit_status {
 struct options {
     struct fs_options fs;
     enum transport_choice transport;
-    char *mountpoint; /* absolute; NULL with help or version */
-    char *store;      /* the directory that keeps mailboxes; NULL: nothing is kept */
+    char *mountpoint;  /* absolute; NULL with help or version */
+    char *store;       /* the directory that keeps mailboxes; NULL: nothing is kept */
+    char *store_check; /* the directory that is to be looked into, and no more; or NULL */
+    char *store_dump;  /* the same */
     int foreground;
     int debug;
     int help;

@@ -172,6 +172,9 @@ int store_sync_all(struct store *store);
 /* The thread that does so while the store is used. */
 void *store_sync_run(void *arg);
 
+/* Return: 0 with the message, one reference, the caller's; -EUCLEAN; -ENOMEM. */
+int store_load_msg(const struct store_message *message, struct msg **ret_msg);
+
 /* Work for store_db_write: notes that no id above *@arg was given away. */
 int store_write_ids(MDB_txn *txn, void *arg);
 

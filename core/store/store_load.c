@@ -129,7 +129,7 @@ static int load_headers(const struct store_message *message, struct headers **re
     return r;
 }
 
-static int load_msg(const struct store_message *message, struct msg **ret_msg)
+int store_load_msg(const struct store_message *message, struct msg **ret_msg)
 {
     const struct msg_sender sender = { message->pid, message->uid, message->gid };
     struct msg *msg = msg_new(message->data, message->size_bytes, message->prio, sender);
@@ -160,7 +160,7 @@ static int load_message(struct load *load, struct store_place place, const MDB_v
         return 0;
     r = store_message_decode(key->mv_data, key->mv_size, value->mv_data, value->mv_size, &message);
     if (r == 0)
-        r = load_msg(&message, &msg);
+        r = store_load_msg(&message, &msg);
     if (!msg)
         return r;
     if (msg->id > load->last_id)

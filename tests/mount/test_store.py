@@ -541,3 +541,18 @@ def test_nothing_of_a_line_for_which_there_is_no_room_is_told(full):
     os.close(fd)
     full.restart()
     assert [data for _, data in envelopes(box_again(full, box))] == lines[:told]
+
+
+# --- looked into without a daemon ---
+
+def test_check_and_dump_tell_what_waits(store):
+    box = store.start().box()
+    box.send(b"one", b"\xff")
+    assert "has it" in subprocess.run([IPCFS, f"--store-check={store.path}"], capture_output=True, text=True, check=False).stderr
+    store.kill()
+    told = harness.run(IPCFS, f"--store-check={store.path}").stdout
+    assert "mailboxes=1\nmessages=2\nbytes=4\n" in told
+    lines = [json.loads(line) for line in harness.run(IPCFS, f"--store-dump={store.path}").stdout.splitlines()]
+    assert [line.get("text") or line["base64"] for line in lines] == ["one", "/w=="]
+    store.start()
+    assert len(envelopes(box_again(store, box))) == 2

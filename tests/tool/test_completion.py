@@ -123,7 +123,7 @@ def things(ctl, mnt):
     ctl.ok("rm", "-f", "ring/ticks", "shm/frame")
 
 
-VERBS = ["bench", "call", "config", "help", "ls", "new", "poll", "pub", "recv", "ring", "rm", "send", "sub", "top", "work"]
+VERBS = ["bench", "call", "config", "help", "ls", "new", "poll", "pub", "recv", "ring", "rm", "send", "store", "sub", "top", "work"]
 
 
 def test_verbs(offers):

@@ -78,6 +78,7 @@ _ipcctl_argument() {
     case $* in
     '') _ipcctl_offer < <(_ipcctl_verbs; echo help) ;;
     ring | 'help ring') _ipcctl_offer < <(printf '%s\n' dump put get) ;;
+    store | 'help store') _ipcctl_offer < <(printf '%s\n' check dump); _ipcctl_paths ;;
     ring' '*) _ipcctl_offer < <(_ipcctl_names ring/ | sed 's,^ring/,,'); _ipcctl_paths ;;
     help) _ipcctl_offer < <(_ipcctl_verbs) ;;
     ls* | rm* | send | recv) _ipcctl_offer < <(_ipcctl_names); _ipcctl_paths ;;

@@ -22,7 +22,7 @@ struct verb {
 };
 
 extern const struct verb verb_ls, verb_new, verb_rm, verb_config, verb_send, verb_recv, verb_work,
-    verb_call, verb_pub, verb_sub, verb_ring, verb_top, verb_bench, verb_poll;
+    verb_call, verb_pub, verb_sub, verb_ring, verb_store, verb_top, verb_bench, verb_poll;
 
 /* Options that all verbs have: a child of each verb's argp. Its input is a struct common, which has
  * the mount from before the verb in it. */

@@ -12,8 +12,8 @@
 #include "wait.h"
 
 static const struct verb *const verbs[] = {
-    &verb_ls,  &verb_new, &verb_rm,   &verb_config, &verb_send,  &verb_recv, &verb_work, &verb_call,
-    &verb_pub, &verb_sub, &verb_ring, &verb_top,    &verb_bench, &verb_poll, NULL,
+    &verb_ls,  &verb_new, &verb_rm,   &verb_config, &verb_send, &verb_recv,  &verb_work, &verb_call,
+    &verb_pub, &verb_sub, &verb_ring, &verb_store,  &verb_top,  &verb_bench, &verb_poll, NULL,
 };
 
 static const struct verb *find_verb(const struct verb *const *list, const char *name)
