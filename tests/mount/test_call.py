@@ -571,6 +571,44 @@ def test_one_who_waits_learns_that_it_is_cancelled(box):
         waiter.result()
 
 
+@pytest.mark.parametrize("word, answered", [("done", False), ("done", True), ("dead", False)])
+def test_a_question_taken_on_lease(word, answered, box, mnt):
+    dead = mnt.box()
+    box.configure(dead=os.path.basename(dead.path))
+    with open_call(box) as asker, Handle(box.file("work"), os.O_RDWR | os.O_NONBLOCK) as work:
+        asker.write(b"?")
+        id_, = os.listdir(box.file("reply"))
+        assert work.read() == b"?"
+        if answered:
+            answer(box, id_, b"!")
+        work.write(word.encode())
+        if answered:
+            assert read_all(asker) == b"!"
+        else:
+            expect_end(asker, errno.ECANCELED)
+        assert os.listdir(box.file("reply")) == os.listdir(dead.file("reply")) == []
+    dead.drain()
+
+
+def test_a_question_that_goes_back_is_open_still(box):
+    with open_call(box) as asker:
+        asker.write(b"?")
+        with Handle(box.file("work"), os.O_RDWR | os.O_NONBLOCK) as work:
+            assert work.read() == b"?"
+        with fails_with(errno.EAGAIN):
+            asker.read()
+        answer(box, take_question(box), b"!")
+        assert read_all(asker) == b"!"
+
+
+def test_an_expired_question(box):
+    box.configure(ttl="0.05")
+    with open_call(box, 0) as asker:
+        asker.write(b"?")
+        expect_end(asker, errno.ETIMEDOUT)
+        assert asker.read() == b""
+
+
 def test_rmdir_ends_a_question_that_was_taken(mnt):
     box = mnt.box()
     asker, id_ = ask(box)
