@@ -86,10 +86,11 @@ static void adjust_charge(struct mbox *mbox)
 
     if (n_wanted > feed->n_charged) {
         if (quota_restore(quota, feed->uid,
-                          (n_wanted - feed->n_charged) * MBOX_ENTRY_CHARGE_BYTES) == 0)
+                          (uint64_t)(n_wanted - feed->n_charged) * MBOX_ENTRY_CHARGE_BYTES) == 0)
             feed->n_charged = n_wanted;
     } else if (n_wanted == 0 || feed->n_charged - n_wanted > 2 * CHARGED_AT_ONCE) {
-        quota_release(quota, feed->uid, (feed->n_charged - n_wanted) * MBOX_ENTRY_CHARGE_BYTES);
+        quota_release(quota, feed->uid,
+                      (uint64_t)(feed->n_charged - n_wanted) * MBOX_ENTRY_CHARGE_BYTES);
         feed->n_charged = n_wanted;
     }
 }
