@@ -32,13 +32,3 @@ def variable(mnt, monkeypatch):
     """Clients find the mount by it."""
     monkeypatch.setenv("IPCFS_MOUNT", mnt.path)
     monkeypatch.chdir("/")
-
-
-@pytest.fixture
-def needs(mnt, box):
-    """Skips what this mount does not have yet."""
-    def check(what):
-        path = mnt.path if what == "topic" else box.path
-        if not os.path.exists(os.path.join(path, what)):
-            pytest.skip(f"without {what}")
-    return check

@@ -28,8 +28,7 @@ def orders(mount, box):
 
 
 @pytest.mark.parametrize("module", [ipcfs, ipcfs.aio], ids=lambda module: module.__name__)
-def test_examples(module, needs):
-    needs("work")
+def test_examples(module):
     failed, tried = doctest.testmod(module)
     assert failed == 0 and tried > 0
 

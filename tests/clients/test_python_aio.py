@@ -138,9 +138,7 @@ def test_questions(orders):
     assert in_loop(main) == [b"ONE", b"TWO", b"THREE"]
 
 
-def test_work(orders, box, needs):
-    needs("work")
-
+def test_work(orders, box):
     async def main():
         await orders.send("job")
 
@@ -159,9 +157,7 @@ def test_work(orders, box, needs):
     assert box.counts("messages", "leased") == (0, 0)
 
 
-def test_topics(mnt, needs):
-    needs("topic")
-
+def test_topics(mnt):
     async def main():
         news = aio.Mount(mnt.path).topic("news", create=True)
         with news.subscribe() as stream:

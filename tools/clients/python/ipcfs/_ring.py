@@ -122,6 +122,7 @@ class _Handle:
     def __init__(self, map_path: str):
         self._library = _load()
         self.forks = _forks
+        self.shown: List[memoryview] = []
         self.ring = ctypes.c_void_p()
         r = self._library.waits.ipcring_open(os.fsencode(map_path), ctypes.byref(self.ring))
         if r < 0:
@@ -133,7 +134,6 @@ class _Handle:
         self.try_produce = self._library.now.ipcring_try_produce
         self.try_consume = self._library.now.ipcring_try_consume
         self.batch: Optional[_Batch] = None
-        self.shown: List[memoryview] = []
 
     def show(self, address: int, n_bytes: int) -> memoryview:
         view = memoryview((ctypes.c_ubyte * n_bytes).from_address(address)).cast("B")
