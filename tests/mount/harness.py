@@ -589,12 +589,12 @@ class Mount:
             return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
     def n_fds(self):
-        """Without those of the threads that come with the processors that callers happen to run on."""
+        """Without those of the threads that come with callers, or with the processors that these happen to run on."""
         links = []
         for fd in os.listdir(f"/proc/{self.pid}/fd"):
             with contextlib.suppress(FileNotFoundError):
                 links.append(os.readlink(f"/proc/{self.pid}/fd/{fd}"))
-        return len([link for link in links if link != "anon_inode:[io_uring]"])
+        return len([link for link in links if link not in ("anon_inode:[io_uring]", "/dev/fuse")])
 
     def metric(self, name):
         with open(os.path.join(self.path, ".ipcfs", "metrics"), encoding="utf-8") as lines:

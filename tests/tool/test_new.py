@@ -49,7 +49,7 @@ def test_with_settings(ctl, path):
 
 
 @pytest.mark.parametrize("settings, said", [
-    (["mesages=3"], "mailbox 'orders' has no setting 'mesages' (did you mean 'messages'?); it has: messages bytes message_bytes overflow"),
+    (["mesages=3"], "mailbox 'orders' has no setting 'mesages' (did you mean 'messages'?); it has: messages bytes message_bytes overflow ttl attempts dead durable"),
     (["messages=3", "overflow=often"], "mailbox 'orders' does not take 'overflow=often': overflow is block, reject or drop-oldest; "
      "nothing was changed"),
 ])

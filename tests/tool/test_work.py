@@ -66,8 +66,9 @@ def test_a_signal_lets_it_finish_and_take_no_more(ctl, box, name, tmp_path, numb
 
 def test_killed_its_message_stays_with_the_command_and_then_returns(ctl, box, name, tmp_path):
     box.send(b"job")
-    worker = ctl.start("work", name, "--", "sh", "-c", f"while [ ! -e {tmp_path}/go ]; do sleep 0.05; done")
-    box.wait_for(leased=1)
+    worker = ctl.start("work", name, "--", "sh", "-c",
+                       f"touch {tmp_path}/runs; while [ ! -e {tmp_path}/go ]; do sleep 0.05; done")
+    wait_until((tmp_path / "runs").exists, "the command runs")
     worker.kill()
     worker.wait()
     assert box.counts("leased") == (1,)
