@@ -39,14 +39,18 @@ def cluster(network):
         broker.stop()
 
 
-def has_leader(broker):
-    """Nobody answers before."""
+def answers(broker, question):
+    """What @question(client) gives; False where nobody answers, for there is no leader now."""
     with connected(broker) as client:
         client.socket.settimeout(2)
         try:
-            return "error" not in client.api("STREAM.NAMES")
+            return question(client)
         except TimeoutError:
             return False
+
+
+def has_leader(broker):
+    return answers(broker, lambda client: "error" not in client.api("STREAM.NAMES"))
 
 
 def urls(cluster):
@@ -182,9 +186,11 @@ def test_slow_host_does_not_slow_another(mount, network, cluster, bridge):
         bridge(m.path, urls(cluster), "topic news t.slow", netns=network.hosts[i].netns, options=["--replicas", "3"])
     with open(topics[2] + "/sub/me/config", "w", encoding="utf-8") as config:
         config.write("messages=5\noverflow=block\n")
-    with connected(cluster[0]) as client:
-        wait_until(lambda: client.stream("t.slow") and
-                   client.api(f"STREAM.INFO.{client.stream('t.slow')}")["state"]["consumer_count"] == N, "all listen")
+
+    def all_listen(client):
+        stream = client.stream("t.slow")
+        return stream and client.api(f"STREAM.INFO.{stream}").get("state", {}).get("consumer_count") == N
+    wait_until(lambda: answers(cluster[0], all_listen), "all listen")
     receiver = Receiver(topics[1] + "/sub/me")
     receiver.start()
     with open(topics[0] + "/send.lines", "w", encoding="utf-8") as lines:
