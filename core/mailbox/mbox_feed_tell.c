@@ -55,7 +55,7 @@ static void wake(struct mbox *mbox, struct mbox_ready *ready)
 }
 
 /* So many are charged at once, so that not each message asks the quota. */
-#define CHARGED_AT_ONCE 32
+#define CHARGED_AT_ONCE 32U
 
 static int charge_more(struct mbox *mbox, uint64_t n)
 {
@@ -88,7 +88,7 @@ static void adjust_charge(struct mbox *mbox)
         if (quota_restore(quota, feed->uid,
                           (uint64_t)(n_wanted - feed->n_charged) * MBOX_ENTRY_CHARGE_BYTES) == 0)
             feed->n_charged = n_wanted;
-    } else if (n_wanted == 0 || feed->n_charged - n_wanted > 2 * CHARGED_AT_ONCE) {
+    } else if (n_wanted == 0 || feed->n_charged - n_wanted > UINT64_C(2) * CHARGED_AT_ONCE) {
         quota_release(quota, feed->uid,
                       (uint64_t)(feed->n_charged - n_wanted) * MBOX_ENTRY_CHARGE_BYTES);
         feed->n_charged = n_wanted;

@@ -18,7 +18,7 @@ static int dump_message(const struct dump *dump, const MDB_val *key, const MDB_v
 {
     struct store_message message;
     struct mbox_entry *entry;
-    struct msg *msg;
+    struct msg *msg = NULL;
     int r = store_message_decode(key->mv_data, key->mv_size, value->mv_data, value->mv_size,
                                  &message);
 

@@ -473,7 +473,7 @@ TOPIC_TEST(who_comes_late_begins_with_the_history)
 
 TOPIC_TEST(the_history_is_bounded_in_bytes)
 {
-    static char large[600];
+    static char large[1001];
     struct sub *a;
 
     cr_assert_eq(configure_topic("history=100\nbytes=1000"), 0);

@@ -171,7 +171,7 @@ static int give_answer(struct job *job)
     AUTO_FREE char *path = object_file(job->object, name);
     AUTO_FREE char *data = NULL;
     AUTO_CLOSE int fd = -1;
-    size_t n_bytes;
+    size_t n_bytes = 0;
     int r = lseek(job->answer, 0, SEEK_SET) < 0 ? -errno : 0;
 
     if (r == 0)

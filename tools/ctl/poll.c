@@ -186,9 +186,12 @@ static bool read_requests(struct poller *poller)
 
 static void tell_event(const struct poller *poller, const struct epoll_event *event)
 {
-    const struct watch *watch = &poller->watches[event->data.u64 - 1];
+    const struct watch *watch;
 
     /* It may have been dropped by what came just before. */
+    if (!poller->watches)
+        return;
+    watch = &poller->watches[event->data.u64 - 1];
     if (watch->fd >= 0)
         answer(json_pack("{s:I, s:b}", "id", watch->id, "event", 1));
 }

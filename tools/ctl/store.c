@@ -48,7 +48,7 @@ static const char *find_ipcfs(char path[PATH_MAX])
     slash = strrchr(path, '/');
     if (!slash)
         return "ipcfs";
-    strcpy(slash + 1, "ipcfs");
+    memcpy(slash + 1, "ipcfs", sizeof("ipcfs"));
     return access(path, X_OK) == 0 ? path : "ipcfs";
 }
 
