@@ -16,7 +16,7 @@ import time
 import pytest
 
 import harness
-from harness import IPCFS, Mount, fails_with, wait_until
+from harness import IPCFS, Handle, Mount, fails_with, wait_until
 
 root = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
 
@@ -195,6 +195,56 @@ def test_what_was_received_or_removed_does_not_come_again(store):
     os.unlink(os.path.join(box.file("queue"), f"{in_order(box)[0]:020}"))
     store.restart()
     assert [data for _, data in envelopes(box_again(store, box))] == [b"%d" % i for i in range(2, 9)]
+
+
+def lease(box, word=None):
+    """A handle that has the next message, and has said what became of it, if anything."""
+    work = Handle(box.file("work"), os.O_RDWR | os.O_NONBLOCK)
+    work.read()
+    if word:
+        work.write(word)
+    return work
+
+
+def test_what_is_on_lease_comes_back_and_what_is_done_does_not(store):
+    box = store.start().box()
+    for i in range(6):
+        box.send(b"%d" % i)
+    handles = [lease(box, b"done"), lease(box), lease(box, b"done"), lease(box)]
+    store.kill()
+    for handle in handles:
+        handle.close()
+    store.start()
+    assert [data for _, data in envelopes(box_again(store, box))] == [b"1", b"3", b"4", b"5"]
+
+
+def attempts(box):
+    with Handle(box.file("work"), os.O_RDWR | os.O_NONBLOCK) as work:
+        work.read()
+        return int(os.getxattr(f"/proc/self/fd/{work.fileno()}", "user.ipcfs.attempts"))
+
+
+def test_attempts_go_on(store):
+    box = store.start().box()
+    box.send(b"job")
+    for _ in range(2):
+        lease(box, b"again").close()
+    store.restart()
+    assert attempts(box_again(store, box)) == 2
+
+
+def test_the_dead_stay_where_they_went(store):
+    mount = store.start()
+    box, failed = mount.box(), mount.box()
+    box.write_config(f"dead={os.path.basename(failed.path)}\n")
+    box.send(b"job")
+    lease(box, b"dead").close()
+    store.restart()
+    assert envelopes(box_again(store, box)) == []
+    failed = box_again(store, failed)
+    assert [data for _, data in envelopes(failed)] == [b"job"]
+    name = os.path.join(failed.file("queue"), os.listdir(failed.file("queue"))[0])
+    assert os.getxattr(name, "user.ipcfs.h.dead-from").decode() == os.path.basename(box.path)
 
 
 def test_a_move_is_in_one_place(store):

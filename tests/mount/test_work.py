@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from harness import ALICE, BOB, SHELLS, Call, Handle, as_user, fails_with, start_sh, try_open, wait_until
+from harness import ALICE, BOB, SHELLS, Call, Command, Handle, as_user, fails_with, start_sh, try_open, wait_until
 
 
 def work_on(box, flags=os.O_NONBLOCK):
@@ -480,11 +480,11 @@ def test_ten_thousand_leases(mount):
 LOOP = 'while exec 3<> work && job=$(cat <&3); do [ "$job" = stop ] && exit 0; echo "$job" >> "$LOG" && echo done >&3; exec 3>&-; done'
 
 
-@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("shell", [*SHELLS.values(), ["zsh", "-f"]], ids=[*SHELLS, "zsh"])
 def test_shell_loop_does_each_job(box, shell, tmp_path):
     log = tmp_path / "log"
     box.send(*(b"%d" % i for i in range(20)), b"stop")
-    loop = start_sh(shell, LOOP, cwd=box.path, env={**os.environ, "LOG": str(log)})
+    loop = Command([*shell, "-c", LOOP], cwd=box.path, env={**os.environ, "LOG": str(log)})
     assert loop.wait() == 0
     assert log.read_text().split() == [str(i) for i in range(20)]
     returned(box)
