@@ -135,7 +135,8 @@ static int overtaken(struct ipcring *ring, uint32_t ahead)
     uint64_t oldest;
 
     head = later(load_head(ring), claimed + 1);
-    oldest = head - ring->n_slots + (run < ring->n_slots ? run : ring->n_slots);
+    /* Not past the half: the last message is not passed over, should producers stop just now. */
+    oldest = head - ring->n_slots + (run < ring->n_slots / 2 ? run : ring->n_slots / 2);
     ring->n_missed += oldest - ring->next_tail;
     ring->next_tail = oldest;
     return -EOVERFLOW;

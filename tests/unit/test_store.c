@@ -236,7 +236,6 @@ STORE_TEST(what_was_sent_is_there_after_a_kill)
     take(find("orders"), "urgent");
     take(find("orders"), "one");
     end();
-    cr_assert_eq(names_count(&names), 0);
     start();
     cr_assert_eq(count(find("orders")), 1);
     take(find("orders"), "two");
@@ -405,7 +404,6 @@ STORE_TEST(an_owned_mailbox_is_not_kept)
 {
     in_a_daemon(claim);
     start();
-    cr_assert_eq(names_count(&names), 0);
     end();
 }
 
@@ -559,6 +557,5 @@ STORE_TEST(a_mailbox_that_is_removed_ends_its_sends)
     cr_assert_eq(wait_for(sent), -EIDRM);
     end();
     start();
-    cr_assert_eq(names_count(&names), 0);
     end();
 }
