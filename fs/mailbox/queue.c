@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "box.h"
+#include "box_listing.h"
 #include "core/mailbox/mbox_cursor.h"
 #include "fs/kernel/kernel.h"
 #include "fs/kernel/listing.h"
@@ -252,61 +253,33 @@ int queue_opendir(struct node *dir, const struct caller *caller)
 /* An open directory's place in the queue. The offset of a message, as the kernel has it, is how many entries
  * there were up to it. */
 struct place {
-    struct listing_part part;
-    struct mbox *mbox; /* a reference */
+    struct box_listing listing;
     struct mbox_cursor cursor;
     uint64_t offset;           /* of the last entry before the cursor */
     size_t n_told;             /* messages from there on, the last time */
     uint64_t keys[LISTED_MAX]; /* theirs */
 };
 
-/* Its own offset, and its parent's. */
-#define OFFSET_SELF 1
-#define OFFSET_PARENT 2
-
 static void place_free(struct listing_part *part)
 {
     struct place *place = (struct place *)part;
 
-    mbox_cursor_end(place->mbox, &place->cursor);
-    mbox_unref(place->mbox);
-    free(place);
-}
-
-/* Return: 0 with the place that @listing has; -EDQUOT; -ENOSPC; -ENOMEM. */
-static int place_of(struct listing *listing, struct mbox *mbox, struct place **ret_place)
-{
-    struct place *place = (struct place *)listing->part;
-    int r;
-
-    if (!place) {
-        place = calloc(1, sizeof(*place));
-        if (!place)
-            return -ENOMEM;
-        /* It keeps the mailbox as well, also when that is removed. */
-        r = listing_keep(listing, &place->part, sizeof(*place) + sizeof(struct box));
-        if (r < 0) {
-            free(place);
-            return r;
-        }
-        place->part.free = place_free;
-        place->mbox = mbox_ref(mbox);
-    }
-    *ret_place = place;
-    return 0;
+    mbox_cursor_end(place->listing.mbox, &place->cursor);
+    box_listing_free(&place->listing);
 }
 
 /* Goes behind entry @after. Return: 0; -EINVAL: that is too far from where it was. */
 static int go_to(struct place *place, uint64_t after)
 {
     if (after > place->offset && after <= place->offset + place->n_told) {
-        mbox_cursor_pass(place->mbox, &place->cursor, place->keys[after - place->offset - 1]);
+        mbox_cursor_pass(place->listing.mbox, &place->cursor,
+                         place->keys[after - place->offset - 1]);
     } else if (after != place->offset || after <= OFFSET_PARENT) {
         if (after > SKIPPED_MAX)
             return -EINVAL;
-        mbox_cursor_rewind(place->mbox, &place->cursor);
+        mbox_cursor_rewind(place->listing.mbox, &place->cursor);
         if (after > OFFSET_PARENT)
-            mbox_cursor_skip(place->mbox, &place->cursor, after - OFFSET_PARENT);
+            mbox_cursor_skip(place->listing.mbox, &place->cursor, after - OFFSET_PARENT);
     }
     place->offset = after > OFFSET_PARENT ? after : OFFSET_PARENT;
     place->n_told = 0;
@@ -317,7 +290,7 @@ static void tell_messages(struct place *place, const struct node_listing *to)
 {
     struct mbox_place messages[LISTED_MAX];
     char name[ID_DIGITS + 1];
-    size_t n = mbox_cursor_look(place->mbox, &place->cursor, messages, LISTED_MAX);
+    size_t n = mbox_cursor_look(place->listing.mbox, &place->cursor, messages, LISTED_MAX);
 
     for (size_t i = 0; i < n; i++) {
         id_format(messages[i].id, name);
@@ -332,6 +305,7 @@ int queue_list(struct node *dir, struct listing *listing, uint64_t after,
                const struct node_listing *to)
 {
     box_auto *box = box_pass(dir->object);
+    struct box_listing *kept;
     struct place *place;
     int r;
 
@@ -342,9 +316,11 @@ int queue_list(struct node *dir, struct listing *listing, uint64_t after,
     /* A removed mailbox has no messages. */
     if (!box)
         return 0;
-    r = place_of(listing, &box->mbox, &place);
-    if (r == 0)
-        r = go_to(place, after);
+    r = box_listing_of(listing, &box->mbox, sizeof(*place), place_free, &kept);
+    if (r < 0)
+        return r;
+    place = (struct place *)kept;
+    r = go_to(place, after);
     if (r == 0)
         tell_messages(place, to);
     return r;

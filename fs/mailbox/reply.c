@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "box.h"
+#include "box_listing.h"
 #include "core/mailbox/call.h"
 #include "fs/kernel/caller.h"
 #include "fs/kernel/kernel.h"
@@ -361,14 +362,11 @@ void reply_create(struct node *dir, fuse_req_t req, const char *name, mode_t mod
 /* So many are told at once at most. */
 #define LISTED_MAX 256
 
-/* The offsets of the directory itself and of its parent; a question's is its key, and this more. */
-#define OFFSET_SELF 1
-#define OFFSET_PARENT 2
+/* A question's offset is its key, and OFFSET_PARENT more. */
 
 /* An open directory's place among the questions. */
 struct reply_place {
-    struct listing_part part;
-    struct mbox *mbox; /* a reference */
+    struct box_listing listing;
     struct call_cursor cursor;
     struct call_place next[LISTED_MAX]; /* read from there; */
     size_t n_next;
@@ -380,33 +378,8 @@ static void reply_place_free(struct listing_part *part)
 {
     struct reply_place *place = (struct reply_place *)part;
 
-    call_cursor_end(place->mbox, &place->cursor);
-    mbox_unref(place->mbox);
-    free(place);
-}
-
-/* Return: 0 with the place that @listing has; -EDQUOT; -ENOSPC; -ENOMEM. */
-static int reply_place_of(struct listing *listing, struct mbox *mbox,
-                          struct reply_place **ret_place)
-{
-    struct reply_place *place = (struct reply_place *)listing->part;
-    int r;
-
-    if (!place) {
-        place = calloc(1, sizeof(*place));
-        if (!place)
-            return -ENOMEM;
-        /* It keeps the mailbox as well, also when that is removed. */
-        r = listing_keep(listing, &place->part, sizeof(*place) + sizeof(struct box));
-        if (r < 0) {
-            free(place);
-            return r;
-        }
-        place->part.free = reply_place_free;
-        place->mbox = mbox_ref(mbox);
-    }
-    *ret_place = place;
-    return 0;
+    call_cursor_end(place->listing.mbox, &place->cursor);
+    box_listing_free(&place->listing);
 }
 
 /* Goes behind the entry of offset @after, if it is not there. */
@@ -414,7 +387,7 @@ static void reply_go_to(struct reply_place *place, uint64_t after)
 {
     if (after > OFFSET_PARENT && after == place->offset)
         return;
-    call_cursor_rewind(place->mbox, &place->cursor,
+    call_cursor_rewind(place->listing.mbox, &place->cursor,
                        after > OFFSET_PARENT ? after - OFFSET_PARENT : 0);
     place->n_next = place->n_told = 0;
     place->offset = after;
@@ -424,7 +397,8 @@ static void reply_go_to(struct reply_place *place, uint64_t after)
 static const struct call_place *reply_next_of(struct reply_place *place)
 {
     if (place->n_told == place->n_next) {
-        place->n_next = call_cursor_next(place->mbox, &place->cursor, place->next, LISTED_MAX);
+        place->n_next = call_cursor_next(place->listing.mbox, &place->cursor, place->next,
+                                         LISTED_MAX);
         place->n_told = 0;
     }
     return place->n_told < place->n_next ? &place->next[place->n_told] : NULL;
@@ -450,6 +424,7 @@ int reply_list(struct node *dir, struct listing *listing, uint64_t after,
                const struct node_listing *to)
 {
     box_auto *box = box_pass(dir->object);
+    struct box_listing *kept;
     struct reply_place *place;
     int r;
 
@@ -460,9 +435,10 @@ int reply_list(struct node *dir, struct listing *listing, uint64_t after,
     /* A removed mailbox has no questions. */
     if (!box)
         return 0;
-    r = reply_place_of(listing, &box->mbox, &place);
+    r = box_listing_of(listing, &box->mbox, sizeof(*place), reply_place_free, &kept);
     if (r < 0)
         return r;
+    place = (struct reply_place *)kept;
     reply_go_to(place, after);
     tell_questions(place, to);
     return 0;
