@@ -1,31 +1,10 @@
 """The fixtures of tests/mount (mnt, mount, ...), a nats-server, and bridges between the two."""
 
-import importlib.util
-import os
-import sys
-
 import pytest
 
-import harness
 from bridge import Bridge
 from broker import Broker, connected
-
-
-def _load(name, path):
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-_mount = _load("mount_conftest", os.path.join(os.path.dirname(harness.__file__), "conftest.py"))
-
-pytest_configure = _mount.pytest_configure
-shared_mounts = _mount.shared_mounts
-clean_up = _mount.clean_up
-mount = _mount.mount
-mnt = _mount.mnt
+from fixtures import clean_up, mnt, mount, pytest_configure, shared_mounts
 
 
 @pytest.fixture(scope="module")

@@ -1,32 +1,14 @@
 """The fixtures of tests/mount (mnt, box, ...), and ipcctl on the same mount."""
 
-import importlib.util
 import os
 import shutil
-import sys
 import tempfile
 
 import pytest
 
 import harness
 from ctl import Ctl, remove_if_there
-
-
-def _load(name, path):
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-_mount = _load("mount_conftest", os.path.join(os.path.dirname(harness.__file__), "conftest.py"))
-
-pytest_configure = _mount.pytest_configure
-shared_mounts = _mount.shared_mounts
-clean_up = _mount.clean_up
-mount = _mount.mount
-mnt = _mount.mnt
+from fixtures import clean_up, mnt, mount, pytest_configure, shared_mounts
 
 
 @pytest.fixture

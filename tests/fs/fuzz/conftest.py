@@ -1,22 +1,3 @@
 """The clean-up of tests/mount."""
 
-import importlib.util
-import os
-import sys
-
-import harness
-
-
-def _load(name, path):
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-_mount = _load("mount_conftest", os.path.join(os.path.dirname(harness.__file__), "conftest.py"))
-
-pytest_configure = _mount.pytest_configure
-shared_mounts = _mount.shared_mounts
-clean_up = _mount.clean_up
+from fixtures import clean_up, pytest_configure, shared_mounts
