@@ -39,7 +39,10 @@ class Bridge:
         """Ends it as a service manager does. Its status."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(PATIENCE)
+        status = self.process.wait(PATIENCE)
+        if status:
+            print(self.log())
+        return status
 
     def ends(self):
         """It ends by itself: its status, and what it has said."""

@@ -44,22 +44,35 @@ static struct {
     struct listener *listeners;
     struct source wake;
     pthread_mutex_t lock; /* for what follows */
+    bool is_closing;
     struct event *first;
     struct event **last;
 } server = { .lock = PTHREAD_MUTEX_INITIALIZER, .last = &server.first };
+
+static void event_free(struct event *event)
+{
+    natsMsg_Destroy(event->msg);
+    free(event);
+}
 
 static void server_hand_over(enum event_kind kind, struct inbox *inbox, natsMsg *msg)
 {
     struct event *event = xzalloc(sizeof(*event));
     bool was_empty;
+    bool is_closing;
 
     *event = (struct event){ .kind = kind, .inbox = inbox, .msg = msg };
     pthread_mutex_lock(&server.lock);
+    is_closing = server.is_closing;
     was_empty = !server.first;
-    *server.last = event;
-    server.last = &event->next;
+    if (!is_closing) {
+        *server.last = event;
+        server.last = &event->next;
+    }
     pthread_mutex_unlock(&server.lock);
-    if (was_empty)
+    if (is_closing)
+        event_free(event);
+    else if (was_empty)
         eventfd_write(server.wake.fd, 1);
 }
 
@@ -312,18 +325,25 @@ void server_flush(void)
         natsConnection_FlushTimeout(server.connection, FLUSH_MS);
 }
 
-void server_close(void)
+/* A message can't be given back once the library is closed: those that nobody takes any more go before. */
+static void server_drop_events(void)
 {
     struct event *event;
 
+    pthread_mutex_lock(&server.lock);
+    server.is_closing = true;
+    pthread_mutex_unlock(&server.lock);
+    while ((event = server_next_event()))
+        event_free(event);
+}
+
+void server_close(void)
+{
+    server_drop_events();
     jsCtx_Destroy(server.jetstream);
     natsConnection_Destroy(server.connection);
     natsOptions_Destroy(server.options);
     nats_CloseAndWait(CONNECT_MS);
-    while ((event = server_next_event())) {
-        natsMsg_Destroy(event->msg);
-        free(event);
-    }
     loop_unwatch(&server.wake);
     close(server.wake.fd);
     free(server.api);
