@@ -42,6 +42,7 @@ int fs_open_store(struct fs *fs, const char *path, char why[STORE_WHY_MAX])
 
     if (r < 0)
         return r;
+    fs->tree.info.store = fs->store;
     r = store_load(fs->store, &fs->domain, restore_found, fs);
     if (r < 0)
         snprintf(why, STORE_WHY_MAX, "what is kept there can't be made again: %s", strerror(-r));

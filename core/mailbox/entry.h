@@ -51,6 +51,7 @@ struct mbox_entry {
     struct headers *headers;        /* in place of the message's; NULL: they are the message's */
     uint64_t n_extra;               /* what these count for the sender */
     bool is_shared;                 /* the message may have other places */
+    bool counts_as_kept;            /* in msgq.n_kept */
 };
 
 /* Return: an entry for @msg, with a reference of its own, or for none yet, where @msg is NULL; NULL when memory is short. */

@@ -143,6 +143,11 @@ struct mbox_stat {
     uint64_t n_dead;     /* went to the mailbox that limits.dead names */
     uint64_t n_leased;   /* are on lease */
     uint64_t n_reserved; /* places that are taken but not filled yet */
+    uint64_t n_kept;     /* of those that wait: the journal has them */
+    uint64_t n_kept_bytes;
+    uint64_t n_storing; /* wait for the journal */
+    uint64_t durable;   /* enum mbox_durable */
+    bool is_kept;       /* the mailbox is in the journal; else these are 0 */
     uint64_t n_senders_waiting;
     uint64_t n_receivers_waiting;
     struct timespec last_send; /* CLOCK_REALTIME; zero: never */

@@ -33,6 +33,11 @@ int mbox_get_stat(struct mbox *mbox, struct mbox_stat *ret_stat)
         ret_stat->n_messages = mbox->queue.n_messages;
         ret_stat->n_bytes = mbox->queue.n_bytes;
         ret_stat->n_reserved = mbox->places.n;
+        ret_stat->n_kept = mbox->queue.n_kept;
+        ret_stat->n_kept_bytes = mbox->queue.n_kept_bytes;
+        ret_stat->n_storing = mbox->n_posting;
+        ret_stat->durable = mbox->limits.durable;
+        ret_stat->is_kept = mbox->kept;
     }
     pthread_mutex_unlock(&mbox->lock);
     return removed ? -EIDRM : 0;

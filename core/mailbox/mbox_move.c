@@ -49,7 +49,7 @@ int mbox_prepare_note_for(struct mbox *to, struct mbox_entry *entry)
     return entry->note ? 0 : -ENOMEM;
 }
 
-/* @entry is in @to now: so it is in the journal, if it is to be kept there. */
+/* @entry is about to be in @to: so it is in the journal, if it is to be kept there. */
 static void note_move(struct mbox *to, struct mbox_entry *entry, struct mbox_ready *ready)
 {
     if (!entry->note)
@@ -69,8 +69,8 @@ void mbox_move_in(struct mbox *to, struct mbox_entry *entry, struct mbox_ready *
     entry->n_attempts_before = entry->n_attempts;
     to->stat.n_sent++;
     to->stat.last_send = mbox_now();
-    mbox_queue_push(to, entry);
     note_move(to, entry, ready);
+    mbox_queue_push(to, entry);
 }
 
 static int move_locked(struct mbox *mbox, struct mbox *to, uint64_t id, struct mbox_ready *ready)

@@ -7,11 +7,16 @@ void msgq_init(struct msgq *q)
         TAILQ_INIT(&q->levels[i]);
 }
 
-static void count_in(struct msgq *q, const struct mbox_entry *entry)
+static void count_in(struct msgq *q, struct mbox_entry *entry)
 {
     q->occupied |= UINT32_C(1) << entry->msg->prio;
     q->n_messages++;
     q->n_bytes += entry->msg->size_bytes;
+    entry->counts_as_kept = entry->note;
+    if (entry->counts_as_kept) {
+        q->n_kept++;
+        q->n_kept_bytes += entry->msg->size_bytes;
+    }
 }
 
 void msgq_push(struct msgq *q, struct mbox_entry *entry)
@@ -62,6 +67,10 @@ void msgq_remove(struct msgq *q, struct mbox_entry *entry)
         q->occupied &= ~(UINT32_C(1) << entry->msg->prio);
     q->n_messages--;
     q->n_bytes -= entry->msg->size_bytes;
+    if (entry->counts_as_kept) {
+        q->n_kept--;
+        q->n_kept_bytes -= entry->msg->size_bytes;
+    }
 }
 
 /* Return: the first message of the highest priority among @levels. */

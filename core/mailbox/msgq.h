@@ -12,6 +12,8 @@ struct msgq {
     uint32_t occupied; /* bit P: levels[P] is not empty */
     uint64_t n_messages;
     uint64_t n_bytes;
+    uint64_t n_kept; /* those that the journal has, or is told of before anybody else is */
+    uint64_t n_kept_bytes;
 };
 
 void msgq_init(struct msgq *q);

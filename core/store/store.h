@@ -43,11 +43,15 @@ int store_load(struct store *store, struct mbox_domain *domain,
 int store_start(struct store *store);
 
 struct store_stat {
-    uint64_t n_used_bytes; /* of live.mdb */
+    uint64_t n_used_bytes; /* of live.mdb: what holds something */
+    uint64_t n_map_bytes;  /* of live.mdb: the file */
     uint64_t n_messages;
     uint64_t n_boxes;
-    uint64_t n_transactions;
-    uint64_t n_failures; /* transactions that could not be committed, of both databases */
+    uint64_t n_transactions; /* of live.mdb */
+    uint64_t n_syncs;        /* transactions of disk.mdb */
+    uint64_t n_failures;     /* transactions that could not be committed, of both databases */
+    int last_error;          /* of the last of these; 0: there was none */
+    struct timespec failed;  /* when that was; CLOCK_REALTIME */
 };
 
 void store_get_stat(struct store *store, struct store_stat *ret_stat);

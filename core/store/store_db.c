@@ -305,7 +305,10 @@ int store_db_sync(struct store_db *db)
 
 uint64_t store_db_used(struct store_db *db)
 {
-    return (last_page(db) + 1) * db->page_bytes;
+    MDB_stat stat = { 0 };
+
+    mdb_env_stat(db->env, &stat);
+    return (stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages) * db->page_bytes;
 }
 
 static MDB_val as_value(const struct store_key *key)

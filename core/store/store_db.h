@@ -70,7 +70,7 @@ void store_db_read_end(struct store_db *db, MDB_txn *txn);
 /* Puts all on the disk. Return: 0; a negative errno. */
 int store_db_sync(struct store_db *db);
 
-/* Return: how many bytes of the file hold something. */
+/* Return: how many bytes of the file the table takes. */
 uint64_t store_db_used(struct store_db *db);
 
 /* For @work, whose result they are: LMDB's. */

@@ -166,6 +166,13 @@ void store_drain(struct store *store);
 void store_tell(struct journal_note *note, enum store_what what, struct mbox *mbox,
                 struct mbox_entry *entry, int result, struct mbox_ready *ready);
 
+/* Under store->lock: a transaction failed with @error, negative. */
+void store_note_failure(struct store *store, int error);
+
+/* Under store->lock: how large live.mdb is now, for store_get_stat, which does not touch the map: a page of that may have to
+ * come from the disk. For who has the turn. */
+void store_note_size(struct store *store);
+
 /* Copies all that is to do to disk.mdb. Return: 0; a negative errno. */
 int store_sync_all(struct store *store);
 

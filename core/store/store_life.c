@@ -291,7 +291,6 @@ void store_get_stat(struct store *store, struct store_stat *ret_stat)
     pthread_mutex_lock(&store->lock);
     *ret_stat = store->stat;
     pthread_mutex_unlock(&store->lock);
-    ret_stat->n_used_bytes = store_db_used(&store->live);
 }
 
 int store_look(const char *path, struct store_census *ret_live, struct store_census *ret_disk,

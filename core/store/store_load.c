@@ -314,6 +314,7 @@ int store_load(struct store *store, struct mbox_domain *domain,
     store->is_loading = false;
     if (r == 0)
         r = begin_ids(store, load.last_id);
+    store_note_size(store);
     /* What the last daemon had no time to copy. */
     store->to_do_txn = 1;
     return r;

@@ -228,10 +228,11 @@ static void note_copied(struct store *store, const struct copies *copies, int re
 {
     pthread_mutex_lock(&store->lock);
     if (result < 0) {
-        store->stat.n_failures++;
+        store_note_failure(store, result);
     } else {
         store->done_txn = copies->txn;
         if (copies->n > 0) {
+            store->stat.n_syncs++;
             store->has_done = true;
             store->done = copies->last;
         }

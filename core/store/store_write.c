@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "store_internal.h"
 
@@ -315,10 +316,24 @@ static int reserve_for(struct store *store, const struct store_item *item)
                : 0;
 }
 
+void store_note_failure(struct store *store, int error)
+{
+    store->stat.n_failures++;
+    store->stat.last_error = error;
+    clock_gettime(CLOCK_REALTIME, &store->stat.failed);
+}
+
+void store_note_size(struct store *store)
+{
+    store->stat.n_used_bytes = store_db_used(&store->live);
+    store->stat.n_map_bytes = store->live.map_bytes;
+}
+
 /* Under store->lock. There is something to copy, by the transaction that was just committed. */
 static void note_transaction(struct store *store, const struct store_batch *batch)
 {
     store->stat.n_transactions++;
+    store_note_size(store);
     if (batch->n_to_do == 0)
         return;
     store->to_do_txn = batch->txn;
@@ -329,6 +344,13 @@ static void committed(struct store *store)
 {
     pthread_mutex_lock(&store->lock);
     note_transaction(store, store->batch);
+    pthread_mutex_unlock(&store->lock);
+}
+
+static void failed(struct store *store, int error)
+{
+    pthread_mutex_lock(&store->lock);
+    store_note_failure(store, error);
     pthread_mutex_unlock(&store->lock);
 }
 
@@ -362,6 +384,7 @@ static int write_batch(struct store *store, struct store_batch *batch)
             batch->items[i].result = 0;
         return 0;
     }
+    failed(store, r);
     r = store_db_write(&store->live, write_boxes, store);
     if (r == 0)
         committed(store);
@@ -513,8 +536,6 @@ static void end_batch(struct store *store, struct store_batch *batch, int result
     } else if (batch->ids) {
         store->needs_ids = true;
     }
-    if (result < 0)
-        store->stat.n_failures++;
     if (result < 0 && batch->has_done && !store->has_done) {
         store->has_done = true;
         store->done = batch->done;

@@ -10,6 +10,7 @@
 
 #include "fs/kernel/backing.h"
 #include "core/mailbox/names.h"
+#include "core/store/store.h"
 #include "fs/kernel/kernel.h"
 #include "fs/proc/processes.h"
 #include "fs/kernel/listing.h"
@@ -130,6 +131,13 @@ static const struct family {
       offsetof(struct mbox_stat, n_dropped) },
     { "ipcfs_mailbox_leased", "gauge", "Messages on lease (work).",
       offsetof(struct mbox_stat, n_leased) },
+    { "ipcfs_mailbox_durable", "gauge",
+      "What its messages survive: 0 nothing, 1 the daemon's end, 2 the machine's.",
+      offsetof(struct mbox_stat, durable) },
+    { "ipcfs_mailbox_kept", "gauge", "Messages that wait and are in the store.",
+      offsetof(struct mbox_stat, n_kept) },
+    { "ipcfs_mailbox_storing", "gauge", "Messages that are sent and wait for the store.",
+      offsetof(struct mbox_stat, n_storing) },
     { "ipcfs_mailbox_expired_total", "counter", "Messages that waited too long (ttl).",
       offsetof(struct mbox_stat, n_expired) },
     { "ipcfs_mailbox_dead_total", "counter",
@@ -217,6 +225,25 @@ static void print_single(FILE *out, const char *name, const char *help, uint64_t
     fprintf(out, "%s %" PRIu64 "\n", name, value);
 }
 
+static const struct family store_families[] = {
+    { "ipcfs_store_used_bytes", "gauge", "Bytes of the store that hold something.",
+      offsetof(struct store_stat, n_used_bytes) },
+    { "ipcfs_store_map_bytes", "gauge", "Bytes of the store's file, which grows by itself.",
+      offsetof(struct store_stat, n_map_bytes) },
+    { "ipcfs_store_messages", "gauge", "Messages in the store.",
+      offsetof(struct store_stat, n_messages) },
+    { "ipcfs_store_mailboxes", "gauge", "Mailboxes in the store.",
+      offsetof(struct store_stat, n_boxes) },
+    { "ipcfs_store_commits_total", "counter",
+      "Transactions of live.mdb, which survive the daemon's end.",
+      offsetof(struct store_stat, n_transactions) },
+    { "ipcfs_store_syncs_total", "counter",
+      "Transactions of disk.mdb, which survive the machine's end.",
+      offsetof(struct store_stat, n_syncs) },
+    { "ipcfs_store_failures_total", "counter", "Transactions that could not be committed.",
+      offsetof(struct store_stat, n_failures) },
+};
+
 /* A room whose things are told one by one. */
 struct room_metrics {
     const char *label;
@@ -267,6 +294,27 @@ static void print_totals(FILE *out, const struct info *info)
 
 #define N_FAMILIES(families) (sizeof(families) / sizeof((families)[0]))
 
+static void print_store(FILE *out, struct store *store)
+{
+    struct store_stat stat;
+
+    store_get_stat(store, &stat);
+    for (size_t i = 0; i < N_FAMILIES(store_families); i++) {
+        const struct family *family = &store_families[i];
+
+        print_header(out, family->name, family->type, family->help);
+        fprintf(out, "%s %" PRIu64 "\n", family->name,
+                *(const uint64_t *)(const void *)((const char *)&stat + family->value));
+    }
+    if (!stat.last_error)
+        return;
+    print_header(out, "ipcfs_store_last_failure_seconds", "gauge",
+                 "When a transaction last failed, and why; CLOCK_REALTIME.");
+    fprintf(out, "ipcfs_store_last_failure_seconds{error=\"%s\"} %lld.%03ld\n",
+            strerrordesc_np(-stat.last_error), (long long)stat.failed.tv_sec,
+            stat.failed.tv_nsec / 1000000);
+}
+
 static int print_metrics(const struct info *info, char **ret_text)
 {
     struct room_metrics mailboxes = {
@@ -292,6 +340,8 @@ static int print_metrics(const struct info *info, char **ret_text)
         out = open_memstream(&text, &size);
     if (out) {
         print_totals(out, info);
+        if (info->store)
+            print_store(out, info->store);
         print_room(out, &mailboxes);
         print_room(out, &topics);
         print_room(out, &rings);

@@ -8,6 +8,7 @@ struct kernel;
 struct mbox_domain;
 struct names;
 struct processes;
+struct store;
 
 struct info {
     struct room room;
@@ -18,6 +19,7 @@ struct info {
     struct names *topics;
     struct names *rings;
     struct processes *processes;
+    struct store *store; /* NULL: nothing is kept */
 };
 
 /* For the node whose object is info->room. */

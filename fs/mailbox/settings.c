@@ -58,24 +58,38 @@ static void settings_config_write(struct file *file, fuse_req_t req, const char 
     settings_write(file, req, data, size, settings_configure);
 }
 
+/* What only a store has something to say to. */
+#define KEPT_TEXT_MAX 100
+
+static void make_kept(const struct mbox_stat *stat, char text[KEPT_TEXT_MAX])
+{
+    text[0] = '\0';
+    if (stat->is_kept)
+        snprintf(text, KEPT_TEXT_MAX,
+                 "\nkept=%" PRIu64 "\nkept_bytes=%" PRIu64 "\nstoring=%" PRIu64, stat->n_kept,
+                 stat->n_kept_bytes, stat->n_storing);
+}
+
 static int settings_make_stat(struct file *file, char **ret_text)
 {
     char last_receive[TIMESTAMP_MAX];
     char last_send[TIMESTAMP_MAX];
+    char kept[KEPT_TEXT_MAX];
     struct mbox_stat stat;
     int r = mbox_get_stat(file->mbox, &stat);
 
     if (r < 0)
         return r;
+    make_kept(&stat, kept);
     timestamp_format(&stat.last_send, last_send);
     timestamp_format(&stat.last_receive, last_receive);
     r = asprintf(ret_text,
                  "messages=%" PRIu64 "\nbytes=%" PRIu64 "\nsent=%" PRIu64 "\nreceived=%" PRIu64
                  "\ndropped=%" PRIu64 "\nrejected=%" PRIu64 "\nexpired=%" PRIu64 "\ndead=%" PRIu64
-                 "\nleased=%" PRIu64 "\nreserved=%" PRIu64 "\nsenders_waiting=%" PRIu64
+                 "\nleased=%" PRIu64 "\nreserved=%" PRIu64 "%s\nsenders_waiting=%" PRIu64
                  "\nreceivers_waiting=%" PRIu64 "\nowner_pid=%d\nlast_send=%s\nlast_receive=%s\n",
                  stat.n_messages, stat.n_bytes, stat.n_sent, stat.n_received, stat.n_dropped,
-                 stat.n_rejected, stat.n_expired, stat.n_dead, stat.n_leased, stat.n_reserved,
+                 stat.n_rejected, stat.n_expired, stat.n_dead, stat.n_leased, stat.n_reserved, kept,
                  stat.n_senders_waiting, stat.n_receivers_waiting, (int)stat.owner_pid, last_send,
                  last_receive);
     return r < 0 ? -ENOMEM : 0;

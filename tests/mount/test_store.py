@@ -331,6 +331,64 @@ def test_lines_that_find_no_room_are_a_short_count(store):
     assert [data for _, data in envelopes(box)] == [b"1", b"2", b"3"]
 
 
+# --- what is told of it ---
+
+def kept(box):
+    stat = box.stat()
+    return int(stat["kept"]), int(stat["kept_bytes"]), int(stat["storing"])
+
+
+def test_stat_tells_what_is_kept(store):
+    mount = store.start()
+    box, other, light = (mount.mailbox(name).make() for name in ("box", "other", "light"))
+    light.configure(durable="no")
+    box.send(b"12", b"345", b"6789")
+    light.send(b"0")
+    assert (kept(box), kept(other), kept(light)) == ((3, 9, 0), (0, 0, 0), (0, 0, 0))
+    box.configure(durable="no")
+    box.send(b"memory")
+    assert kept(box) == (3, 9, 0)
+    ids = in_order(box)
+    for number, to in ((0, other), (1, light), (3, other)):
+        os.rename(os.path.join(box.file("queue"), f"{ids[number]:020}"), os.path.join(to.file("queue"), f"{ids[number]:020}"))
+    assert (kept(box), kept(other), kept(light)) == ((1, 4, 0), (2, 8, 0), (0, 0, 0))
+    assert box.receive() == b"6789"
+    assert kept(box) == (0, 0, 0)
+    store.restart()
+    assert (kept(box_again(store, box)), kept(box_again(store, other))) == ((0, 0, 0), (2, 8, 0))
+
+
+def store_metrics(mount):
+    with open(os.path.join(mount.path, ".ipcfs", "metrics"), encoding="utf-8") as file:
+        return {name: float(value) for name, value in re.findall(r"^ipcfs_store_(\w+) (\S+)$", file.read(), re.MULTILINE)}
+
+
+def test_metrics_tell_what_the_store_holds(store):
+    mount = store.start()
+    box = mount.box()
+    before = store_metrics(mount)
+    box.configure(durable="disk", messages="max", bytes="10M")
+    box.send(*[b"x" * 10000] * 300)
+    after = store_metrics(mount)
+    assert (after["messages"], after["mailboxes"], after["failures_total"]) == (300, 1, 0)
+    assert after["commits_total"] >= before["commits_total"] + 300
+    assert after["syncs_total"] > before["syncs_total"]
+    assert 300 * 10000 <= after["used_bytes"] - before["used_bytes"] <= 300 * 3 * 4096 + 65536
+    assert after["used_bytes"] <= after["map_bytes"] == os.stat(os.path.join(store.path, "live.mdb")).st_size
+    assert after["map_bytes"] > before["map_bytes"]
+    store.restart()
+    again = store_metrics(store.mount)
+    assert (again["messages"], again["mailboxes"], again["used_bytes"]) == (300, 1, after["used_bytes"])
+    with open(box_again(store, box).file("recv"), "rb") as file:
+        file.read()
+    wait_until(lambda: store_metrics(store.mount)["messages"] == 299, "what was received is out of the store")
+    plain = Mount()
+    try:
+        assert not store_metrics(plain)
+    finally:
+        plain.stop()
+
+
 # --- killed at whatever moment ---
 
 class Traffic:
