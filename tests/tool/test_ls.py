@@ -2,10 +2,11 @@
 
 import base64
 import os
+import re
 
 import pytest
 
-from ctl import ODD_NAMES, PLAIN, UTF8, odd_names, remove_if_there, words_of
+from ctl import Ctl, ODD_NAMES, PLAIN, UTF8, odd_names, remove_if_there, words_of
 from harness import Handle, ALICE, Mailbox, run, start
 
 
@@ -209,3 +210,39 @@ def test_what_is_on_lease_is_shown(ctl, orders):
         assert "0+0 (1 leased)" in ctl.ok("ls", "-l", "orders")
         work.write(b"done")
     assert "leased" not in ctl.ok("ls", "-l", "orders")
+
+
+# --- what is durable, and how much the store holds ---
+
+@pytest.fixture(name="kept")
+def fixture_kept(mount, ipcctl, tmp_path):
+    """A mount with a store."""
+    mnt = mount("-o", f"store={tmp_path / 'store'}")
+    try:
+        yield mnt, Ctl(ipcctl, mnt.path)
+    finally:
+        mnt.stop()
+
+
+def test_durable_is_a_column_where_something_is(kept, ctl, orders):
+    mnt, kept_ctl = kept
+    for name, durable in (("disk", "disk"), ("daemon", "daemon"), ("none", "no"), ("was", "daemon")):
+        box = mnt.mailbox(name).make()
+        box.configure(durable=durable)
+        box.send(b"1")
+    mnt.mailbox("was").configure(durable="no")
+    rows = {row["NAME"]: row["DURABLE"] for row in table(kept_ctl.ok("ls", "-l"))}
+    assert rows == {"disk": "disk", "daemon": "daemon", "none": "no", "was": "no,1"}
+    json = {entry["name"]: (entry["durable"], entry["kept"], entry["storing"]) for entry in kept_ctl.json("ls", "--json")}
+    assert json == {"disk": ("disk", 1, 0), "daemon": ("daemon", 1, 0), "none": ("no", 0, 0), "was": ("no", 1, 0)}
+    assert "DURABLE" not in ctl.ok("ls", "-l")
+
+
+def test_a_terminal_is_told_what_the_store_holds(kept, ctl, orders):
+    mnt, kept_ctl = kept
+    mnt.mailbox("one").make().send(b"1", b"2")
+    mnt.mailbox("other").make().send(b"3")
+    last = kept_ctl.on_terminal("ls", "-l").splitlines()[-1]
+    assert re.fullmatch(r"store: 3 messages kept in 2 mailboxes, [0-9.]+K of 1.0M used", last), last
+    assert "store:" not in kept_ctl.ok("ls", "-l")
+    assert "store:" not in ctl.on_terminal("ls", "-l")

@@ -8,6 +8,7 @@
 #include "ctl.h"
 #include "entry.h"
 #include "human.h"
+#include "kept.h"
 #include "process.h"
 #include "quote.h"
 #include "why.h"
@@ -24,7 +25,8 @@ struct options {
 enum { KEY_JSON = 0x100 };
 
 static const struct argp_option option_list[] = {
-    { "long", 'l', NULL, 0, "A table: mode, owner, messages, bytes, who waits, last send" },
+    { "long", 'l', NULL, 0,
+      "A table: mode, owner, messages, bytes, what is durable, who waits, last send" },
     { "json", KEY_JSON, NULL, 0, "A JSON array, with all that -l tells" },
     { "null", '0', NULL, 0, "End each name with a NUL byte, not a newline" },
     { 0 },
@@ -70,10 +72,10 @@ static const struct argp argp = {
 /* What can't be known. */
 #define UNKNOWN "-"
 
-enum column { MODE, OWNER, MESSAGES, BYTES, WAITING, LAST, NAME, N_COLUMNS };
+enum column { MODE, OWNER, MESSAGES, BYTES, DURABLE, WAITING, LAST, NAME, N_COLUMNS };
 
-static const char *const titles[N_COLUMNS] = { "MODE",    "OWNER",     "MESSAGES", "BYTES",
-                                               "WAITING", "LAST SEND", "NAME" };
+static const char *const titles[N_COLUMNS] = { "MODE",    "OWNER",   "MESSAGES",  "BYTES",
+                                               "DURABLE", "WAITING", "LAST SEND", "NAME" };
 static const bool is_right[N_COLUMNS] = { [MESSAGES] = true, [BYTES] = true, [WAITING] = true };
 
 struct row {
@@ -158,6 +160,27 @@ static char *show_last(const struct entry *entry, bool human)
                  : xasprintf("%s,%s,%d", age, user, (int)pid);
 }
 
+static bool is_durable(const struct entry *entry)
+{
+    const char *durable = settings_get(&entry->config, "durable");
+
+    return durable && strcmp(durable, "no") != 0;
+}
+
+/* What its messages survive, and how many of those that wait are in the store, where that is not all. */
+static char *show_durable(const struct entry *entry)
+{
+    const char *durable = settings_get(&entry->config, "durable");
+    const char *kept = settings_get(&entry->stat, "kept");
+    const char *messages = settings_get(&entry->stat, "messages");
+
+    if (!durable)
+        return xstrdup(UNKNOWN);
+    if (!kept || !messages || strcmp(kept, is_durable(entry) ? messages : "0") == 0)
+        return xstrdup(durable);
+    return xasprintf("%s,%s", durable, kept);
+}
+
 static struct row make_row(const struct entry *entry, bool human)
 {
     AUTO_FREE char *arg = object_arg(&entry->object);
@@ -171,6 +194,7 @@ static struct row make_row(const struct entry *entry, bool human)
         [OWNER] = show_owner(entry),
         [MESSAGES] = show_of(has_messages, n_messages, entry_max_messages(entry), 1000, human),
         [BYTES] = show_of(has_bytes, n_bytes, entry_max_bytes(entry), 1024, human),
+        [DURABLE] = show_durable(entry),
         [WAITING] = show_waiting(entry),
         [LAST] = show_last(entry, human),
         [NAME] = quote(arg, false),
@@ -187,10 +211,29 @@ static void print_cell(const char *text, size_t width, bool right, bool last)
         printf("%*s%s%*s  ", right ? padding : 0, "", text, right ? 0 : padding, "");
 }
 
+/* Where nothing is durable nobody asks. */
+static bool shows_durable(const struct entries *entries)
+{
+    for (size_t i = 0; i < entries->n; i++) {
+        if (is_durable(&entries->list[i]))
+            return true;
+    }
+    return false;
+}
+
+static void print_row(const struct row *row, bool shows_durable, const size_t widths[N_COLUMNS])
+{
+    for (int c = 0; c < N_COLUMNS; c++) {
+        if (c != DURABLE || shows_durable)
+            print_cell(row->cells[c], widths[c], is_right[c], c == N_COLUMNS - 1);
+    }
+}
+
 static void print_table(const struct entries *entries, bool human)
 {
     struct row *rows = xrealloc(NULL, entries->n + 1, sizeof(*rows));
     size_t widths[N_COLUMNS] = { 0 };
+    bool is_any_durable = shows_durable(entries);
 
     for (int c = 0; c < N_COLUMNS; c++)
         rows[0].cells[c] = xstrdup(titles[c]);
@@ -204,10 +247,9 @@ static void print_table(const struct entries *entries, bool human)
         }
     }
     for (size_t i = 0; i <= entries->n; i++) {
-        for (int c = 0; c < N_COLUMNS; c++) {
-            print_cell(rows[i].cells[c], widths[c], is_right[c], c == N_COLUMNS - 1);
+        print_row(&rows[i], is_any_durable, widths);
+        for (int c = 0; c < N_COLUMNS; c++)
             free(rows[i].cells[c]);
-        }
     }
     free(rows);
 }
@@ -263,8 +305,8 @@ static void set_counts(json_t *json, const struct entry *entry)
     static const char *const keys[] = { "senders_waiting", "receivers_waiting", "sent",
                                         "received",        "dropped",           "rejected" };
     /* Of those that have them. */
-    static const char *const own_keys[] = { "published", "subscriptions", "delivered",
-                                            "leased",    "expired",       "dead" };
+    static const char *const own_keys[] = { "published", "subscriptions", "delivered", "leased",
+                                            "expired",   "dead",          "kept",      "storing" };
     static const char *const roles[] = { "owner_pid", "producer_pid", "consumer_pid" };
     uint64_t n_messages;
     uint64_t n_bytes;
@@ -290,6 +332,8 @@ static void set_counts(json_t *json, const struct entry *entry)
             json_object_set_new(json, roles[i],
                                 strcmp(pid, "0") ? number_or_text(pid) : json_null());
     }
+    if (settings_get(&entry->stat, "kept"))
+        json_object_set_new(json, "durable", json_string(settings_get(&entry->config, "durable")));
     json_object_set_new(json, "last_send", text_or_null(settings_get(&entry->stat, "last_send")));
     json_object_set_new(json, "last_receive",
                         text_or_null(settings_get(&entry->stat, "last_receive")));
@@ -325,6 +369,14 @@ static void print_json(const struct entries *entries)
     json_dumpf(array, stdout, JSON_INDENT(2));
     putchar('\n');
     json_decref(array);
+}
+
+static void print_store(const char *mount)
+{
+    AUTO_FREE char *line = kept_line(mount);
+
+    if (line)
+        printf("%s\n", line);
 }
 
 /* --- the verb --- */
@@ -414,6 +466,8 @@ static enum exit_status run(const char *mount, int argc, char **argv)
     else
         print_names(&entries, options.null);
     entries_deinit(&entries);
+    if (options.is_long && options.n_args == 0 && isatty(STDOUT_FILENO))
+        print_store(mount);
     return r < 0 ? EXIT_STATUS_FAILED : EXIT_STATUS_OK;
 }
 

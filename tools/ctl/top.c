@@ -16,6 +16,7 @@
 
 #include "ctl.h"
 #include "human.h"
+#include "kept.h"
 #include "quote.h"
 #include "top_rows.h"
 #include "wait.h"
@@ -81,6 +82,7 @@ struct top {
     bool typing; /* the filter */
     bool utf8;
     char filter[FILTER_BYTES];
+    char *store;  /* what it holds; NULL: there is none */
     size_t first; /* row on the screen */
     bool quit;
     bool unmounted;
@@ -238,10 +240,10 @@ static void print_summary(const struct top *top)
 
 static void print_state(const struct top *top)
 {
-    AUTO_FREE char *line = xasprintf("sorted by %s%s%s%s%s%s", sortings[top->sort].name,
-                                     top->reversed ? ", reversed" : "", top->paused ? ", held" : "",
-                                     top->typing || *top->filter ? ", filter: " : "", top->filter,
-                                     top->typing ? "_" : "");
+    AUTO_FREE char *line = xasprintf(
+        "sorted by %s%s%s%s%s%s%s%s", sortings[top->sort].name, top->reversed ? ", reversed" : "",
+        top->paused ? ", held" : "", top->typing || *top->filter ? ", filter: " : "", top->filter,
+        top->typing ? "_" : "", top->store ? "; " : "", top->store ? top->store : "");
 
     print_line(1, line);
 }
@@ -392,6 +394,8 @@ static void look(struct top *top)
     if (!check_mount(top))
         return;
     r = rows_update(&top->rows, top->mount, now_ns());
+    free(top->store);
+    top->store = kept_line(top->mount);
     /* It may have gone in between. */
     if (r < 0 && check_mount(top)) {
         top->error = -r;
@@ -508,6 +512,7 @@ static enum exit_status run(const char *mount, int argc, char **argv)
     run_screen(&top, &signals);
     endwin();
     rows_deinit(&top.rows);
+    free(top.store);
     return say_end(&top);
 }
 
