@@ -253,7 +253,7 @@ static unsigned int poll_events(unsigned int ready_for)
 }
 
 /* Return: what @file is ready for. As with a socket, a link whose other end is gone can be written to:
- * the write fails at once. To a `call` that is told as it is of `send`. */
+ * the write fails at once. To a `call` that asks nothing it is told as it is of `send`. */
 static unsigned int poll_mailboxes(struct file *file, bool arm)
 {
     unsigned int ready_for = mbox_poll(file->mbox, arm ? &file->watch : NULL);
@@ -264,8 +264,8 @@ static unsigned int poll_mailboxes(struct file *file, bool arm)
         ready_for &= ~MBOX_WRITABLE;
         if (out & (MBOX_WRITABLE | MBOX_REMOVED))
             ready_for |= MBOX_WRITABLE;
-        if (file->ops->ends_with_out)
-            ready_for |= out & MBOX_REMOVED;
+        if (out & MBOX_REMOVED && file->ops->ends_with_out && file->ops->ends_with_out(file))
+            ready_for |= MBOX_REMOVED;
     }
     return ready_for & (file->ops->events | MBOX_REMOVED | MBOX_CLOSED);
 }

@@ -42,14 +42,15 @@ struct file_ops {
                   int flags);
     /* Return: whether a read would not wait whatever the mailbox says. May be NULL. */
     bool (*has_unread)(struct file *file);
+    /* The mailbox where writes go was removed. Return: whether pollers are to be told as if reads were from there. NULL:
+     * never. */
+    bool (*ends_with_out)(struct file *file);
     /* Answers a close of one of the file's descriptors. NULL: there is nothing to do. */
     void (*flush)(struct file *file, fuse_req_t req);
     /* The kernel has let go of the file; requests may still be parked. May be NULL. */
     void (*release)(struct file *file);
     /* The last reference is gone: gives back what the kind of file holds. May be NULL. */
     void (*close)(struct file *file);
-    bool
-        ends_with_out; /* the removal of where writes go is told to pollers as that of where reads are from */
     /* A read for the kernel's page cache, where it would stay for ever, is EINVAL. */
     bool keeps_from_cache;
     size_t size; /* of the kind's struct, which starts with a struct file */

@@ -82,6 +82,12 @@ static bool call_has_unread(struct file *file)
     return recv_has_unread(file) || check_read((struct recv_file *)file) != RECV_GOES_ON;
 }
 
+/* A question that was moved before its mailbox went is answered elsewhere: its asker has something to wait for. */
+static bool call_ends_with_mailbox(struct file *file)
+{
+    return !asker_waits(asker_of(file));
+}
+
 /* The question did not come to be. Who waits for its answer is told. */
 static void take_back(struct file *file, struct mbox_ready *ready)
 {
@@ -172,7 +178,7 @@ static const struct file_ops call_ops = {
     .open_flags = FOPEN_DIRECT_IO | FOPEN_STREAM | FOPEN_NOFLUSH | FOPEN_PARALLEL_DIRECT_WRITES,
     .keeps_from_cache = true,
     .events = MBOX_READABLE | MBOX_WRITABLE,
-    .ends_with_out = true,
+    .ends_with_out = call_ends_with_mailbox,
     .read = recv_read,
     .write = call_write,
     .has_unread = call_has_unread,

@@ -680,6 +680,28 @@ def test_a_moved_question_is_answered_where_it_is(box, mnt):
         assert read_all(asker) == b"!"
 
 
+def test_poll_waits_for_the_answer_of_a_moved_question_whose_mailbox_goes(mnt):
+    """An epoll loop would spin, if it were told of an end where a read finds nothing yet."""
+    first, other = mnt.box(), mnt.box()
+    with open_call(first) as asker:
+        asker.write(b"?")
+        name, = os.listdir(first.file("queue"))
+        os.rename(os.path.join(first.file("queue"), name), os.path.join(other.file("queue"), name))
+        waiter = Call(lambda: select.select([asker], [], [])[0] == [asker])
+        expect_asleep(waiter)
+        os.rmdir(first.path)
+        assert not ready_for(asker) & (select.POLLIN | select.POLLERR | select.POLLHUP)
+        with fails_with(errno.EAGAIN):
+            asker.read()
+        answer(other, name, b"!")
+        assert waiter.result()
+        assert ready_for(asker) & select.POLLIN
+        assert read_all(asker) == b"!"
+        with fails_with(errno.EIDRM):
+            asker.read()
+        assert ready_for(asker) & (select.POLLERR | select.POLLHUP) == select.POLLERR | select.POLLHUP
+
+
 # --- what it counts ---
 
 def test_an_asker_that_does_not_read_leaves_the_server_its_quota(mount):
