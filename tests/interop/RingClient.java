@@ -37,6 +37,7 @@ public final class RingClient implements AutoCloseable {
     private static final long MAGIC = 0x474e495246435049L;
     private static final int ONE_PRODUCER = 1;
     private static final int ONE_CONSUMER = 2;
+    private static final int EACH_CONSUMER = 4;
 
     private static final int HEAD = 4096;
     private static final int PRODUCER = 4104;
@@ -58,6 +59,8 @@ public final class RingClient implements AutoCloseable {
     private static final long LOOK_NS = 20_000;
     private static final long NAP_NS = 1_000_000;
     private static final long NAP_NS_MAX = 10_000_000;
+    private static final int LOOK_BACK = 65536;
+
     private static final long JUDGE_AFTER_NS = 1_000_000;
     private static final long JUDGE_AGAIN_NS = 5_000_000;
 
@@ -66,6 +69,7 @@ public final class RingClient implements AutoCloseable {
     private final OutputStream bell;
     private final InputStream bellToRead;
     private final int flags;
+    private final boolean toEach;
     private final int slots;
     private final int order;
     private final int slotBytes;
@@ -73,8 +77,10 @@ public final class RingClient implements AutoCloseable {
 
     /** The offset of the role's word, once it is ours. */
     private int role;
-    /** The next position, where we are the one producer or consumer. */
+    /** The next position, where we are the one producer or consumer, or one of those who each see everything. */
     private long pos;
+    /** Whether pos is where we consume, one of those. */
+    private boolean hasBegun;
 
     private boolean claimed;
     private long claimPos;
@@ -83,13 +89,16 @@ public final class RingClient implements AutoCloseable {
 
     public RingClient(Path path) throws IOException {
         map = mapWhole(path);
-        if (map.capacity() < SLOTS_OFFSET || (long) U64.getAcquire(map, 0) != MAGIC || u32(8) != 1) {
+        if (map.capacity() < SLOTS_OFFSET || (long) U64.getAcquire(map, 0) != MAGIC) {
             throw new IOException("Protocol error");
         }
+        int version = u32(8);
         flags = u32(12);
         slots = u32(16);
         slotBytes = u32(20);
-        if ((flags & ~(ONE_PRODUCER | ONE_CONSUMER)) != 0
+        toEach = version == 2;
+        if (version != 1 && version != 2
+                || (toEach ? (flags & ~ONE_PRODUCER) != EACH_CONSUMER : (flags & ~(ONE_PRODUCER | ONE_CONSUMER)) != 0)
                 || slots < 2 || slots > 1 << 24 || Integer.bitCount(slots) != 1
                 || slotBytes < 16 || slotBytes > 1 << 20 || slotBytes % 8 != 0
                 || u64(24) != SLOTS_OFFSET
@@ -248,12 +257,20 @@ public final class RingClient implements AutoCloseable {
 
     private void becomeProducer() throws IOException {
         if (takeRole(PRODUCER)) {
-            pos = u64(HEAD);
-            // A predecessor may have died between publishing and storing head.
-            for (int i = 0; i < slots && u64(slot(pos)) >>> 32 == ((long) lap(pos) << 2 | FULL); i++) {
-                pos++;
-            }
+            pos = findUnpublished(u64(HEAD));
         }
+    }
+
+    /**
+     * Returns the one producer's first position from there on that is not published. A predecessor may have died
+     * between publishing and storing head.
+     */
+    private long findUnpublished(long from) {
+        long at = from;
+        for (int i = 0; i < slots && (long) U64.getAcquire(map, slot(at)) >>> 32 == ((long) lap(at) << 2 | FULL); i++) {
+            at++;
+        }
+        return at;
     }
 
     private void becomeConsumer() throws IOException {
@@ -273,6 +290,9 @@ public final class RingClient implements AutoCloseable {
         boolean done = (flags & ONE_PRODUCER) != 0 ? produceAlone(message) : produceAmongMany(message);
         if (done) {
             wake(WAIT_DATA);
+            if (toEach) {
+                wake(WAIT_SPACE);
+            }
         }
         return done;
     }
@@ -287,7 +307,11 @@ public final class RingClient implements AutoCloseable {
 
     private boolean produceAlone(byte[] message) throws IOException {
         becomeProducer();
-        if (!hasRoom(pos)) {
+        if (toEach) {
+            // Who still reads the message a lap ago finds out.
+            U64.setOpaque(map, slot(pos), word(lap(pos), CLAIMED, id));
+            VarHandle.releaseFence();
+        } else if (!hasRoom(pos)) {
             return false;
         }
         map.put(slot(pos) + 8, message);
@@ -308,10 +332,17 @@ public final class RingClient implements AutoCloseable {
                 U64.compareAndSet(map, HEAD, pos, pos + 1);
                 continue;
             }
-            long used = pos - (long) U64.getAcquire(map, TAIL);
+            boolean isBehind = lapOf(seen) == (lap - 1 & MASK_LAP);
+            claimed = toEach && isBehind && stateOf(seen) == CLAIMED;
+            if (claimed) {
+                judge(pos - slots, seen);
+                return false;
+            }
+            // Where each sees everything nobody is waited for.
+            long used = toEach ? 0 : pos - (long) U64.getAcquire(map, TAIL);
             // Tail has passed a claim: it was loaded before it was published.
             boolean early = stateOf(seen) == CLAIMED && used < slots;
-            if (lapOf(seen) != (lap - 1 & MASK_LAP) || used < 0 || used > slots || early) {
+            if (!isBehind || used < 0 || used > slots || early) {
                 if (u64(HEAD) == pos && u64(at) == seen) {
                     throw new IOException("Protocol error");
                 }
@@ -329,6 +360,7 @@ public final class RingClient implements AutoCloseable {
                 U64.compareAndSet(map, at, claim, seen); // we slept for 2^30 laps
                 continue;
             }
+            VarHandle.releaseFence(); // for those who read there a lap behind
             map.put(at + 8, message);
             if (!U64.compareAndSet(map, at, claim, word(lap, FULL, message.length))) {
                 throw new IOException("Stale file handle"); // somebody took us for dead
@@ -341,6 +373,9 @@ public final class RingClient implements AutoCloseable {
 
     /** Returns the message, or null. */
     public byte[] tryConsume() throws IOException {
+        if (toEach) {
+            return consumeAsOneOfAll();
+        }
         boolean one = (flags & ONE_CONSUMER) != 0;
         checkOpen(WAIT_SPACE);
         if (one) {
@@ -378,6 +413,84 @@ public final class RingClient implements AutoCloseable {
                 return message;
             }
         }
+    }
+
+    /** Returns the later of two positions that are not far from each other. */
+    private static long later(long a, long b) {
+        return a - b >= 0 ? a : b;
+    }
+
+    /** Where each sees everything: begins with what is published from now on. */
+    private void begin() {
+        long head = (long) U64.getAcquire(map, HEAD);
+        if ((flags & ONE_PRODUCER) != 0) {
+            long found = findUnpublished(head);
+            pos = later((long) U64.getAcquire(map, HEAD), found);
+            return;
+        }
+        pos = head;
+        for (int n = 1; n <= LOOK_BACK && n < slots; n++) {
+            long seen = (long) U64.getAcquire(map, slot(head - n));
+            if (lapOf(seen) != lap(head - n)) {
+                return;
+            }
+            if (stateOf(seen) == CLAIMED) {
+                pos = head - n;
+            }
+        }
+    }
+
+    private byte[] consumeAsOneOfAll() throws IOException {
+        checkOpen(WAIT_DATA);
+        if (!hasBegun) {
+            begin();
+            hasBegun = true;
+        }
+        while (true) {
+            int at = slot(pos);
+            long seen = (long) U64.getAcquire(map, at);
+            int ahead = lapOf(seen) - lap(pos) & MASK_LAP;
+            if (ahead == MASK_LAP) {
+                claimed = false;
+                return null;
+            }
+            if (ahead > 0 && ahead < 1 << 29) {
+                goToOldest(ahead);
+                continue;
+            }
+            int state = stateOf(seen);
+            if (ahead > 0 || state > CLAIMED
+                    || state == FULL && Integer.compareUnsigned((int) seen, slotBytes - 8) > 0) {
+                throw new IOException("Protocol error");
+            }
+            // The one producer's successor writes over its claim.
+            claimed = state == CLAIMED && (flags & ONE_PRODUCER) == 0;
+            if (claimed) {
+                judge(pos, seen);
+            }
+            if (state == CLAIMED) {
+                return null;
+            }
+            byte[] message = null;
+            if (state == FULL) {
+                message = new byte[(int) seen];
+                map.get(at + 8, message);
+            }
+            VarHandle.acquireFence();
+            if (u64(at) != seen) {
+                continue; // what was copied may be half another message
+            }
+            pos++;
+            if (message != null) {
+                return message;
+            }
+        }
+    }
+
+    /** Producers have come round, by so many laps. */
+    private void goToOldest(int ahead) {
+        long last = pos + (long) ahead * slots;
+        pos = later((long) U64.getAcquire(map, HEAD), last + 1) - slots;
     }
 
     private boolean take(boolean one, long pos) {

@@ -20,9 +20,6 @@ CLIENTS = {name[12:].lower(): command.split("\n")
 # Those that can compare and swap, so that they need not be the only producer or consumer.
 SWAPPING = sorted({"c", "rust", "java"} & CLIENTS.keys())
 
-# Those that know rings whose consumers each see everything.
-TO_EACH = sorted({"c", "python", "perl"} & CLIENTS.keys())
-
 MANY_MANY, ONE_PRODUCER, ONE_CONSUMER, ONE_ONE = range(4)
 EACH = 4
 WRAPS = range(4)

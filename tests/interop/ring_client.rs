@@ -56,6 +56,7 @@ mod sys {
 const MAGIC: u64 = u64::from_le_bytes(*b"IPCFRING");
 const ONE_PRODUCER: u32 = 1;
 const ONE_CONSUMER: u32 = 2;
+const EACH_CONSUMER: u32 = 4;
 
 const HEAD: usize = 4096;
 const PRODUCER: usize = 4104;
@@ -77,6 +78,8 @@ const CLOSED: u32 = 1 << 31;
 const LOOK: Duration = Duration::from_micros(20);
 const SLEEP: Duration = Duration::from_millis(200);
 const SLEEP_UNFENCED: Duration = Duration::from_millis(10);
+const LOOK_BACK: u64 = 65536;
+
 const JUDGE_AFTER: Duration = Duration::from_millis(1);
 const JUDGE_AGAIN: Duration = Duration::from_millis(5);
 
@@ -95,6 +98,11 @@ fn lap_of(word: u64) -> u64 {
 
 fn state_of(word: u64) -> u64 {
     word >> 32 & 3
+}
+
+/// Of two positions that are not far from each other.
+fn later(a: u64, b: u64) -> u64 {
+    if a.wrapping_sub(b) < 1 << 63 { a } else { b }
 }
 
 /// What /proc says of a process.
@@ -191,13 +199,18 @@ struct Geometry {
 
 impl Geometry {
     fn read(map: &Map) -> io::Result<Geometry> {
-        if map.u64(0).load(Acquire) != MAGIC || map.u32(8).load(Relaxed) != 1 {
+        let version = map.u32(8).load(Relaxed);
+        if map.u64(0).load(Acquire) != MAGIC || !(1..=2).contains(&version) {
             return error(sys::EPROTO);
         }
         let flags = map.u32(12).load(Relaxed);
         let slots = map.u32(16).load(Relaxed) as usize;
         let slot_bytes = map.u32(20).load(Relaxed) as usize;
-        if flags & !(ONE_PRODUCER | ONE_CONSUMER) != 0
+        let flags_are_known = match version {
+            2 => flags & !ONE_PRODUCER == EACH_CONSUMER,
+            _ => flags & !(ONE_PRODUCER | ONE_CONSUMER) == 0,
+        };
+        if !flags_are_known
             || !slots.is_power_of_two()
             || !(2..=1 << 24).contains(&slots)
             || slot_bytes % 8 != 0
@@ -229,15 +242,21 @@ struct Ring {
     id: u32,
     /// The offset of the role's word, once it is ours.
     role: Option<usize>,
-    /// The next position, where we are the one producer or consumer.
+    /// The next position, where we are the one producer or consumer, or one of those who each see everything.
     pos: u64,
+    /// Whether pos is where we consume, one of those.
+    has_begun: bool,
 }
 
 impl Ring {
     fn open(path: &str) -> io::Result<Ring> {
         let map = Map::open(path)?;
         let Geometry { flags, slots, slot_bytes, pid_namespace } = Geometry::read(&map)?;
-        Ok(Ring { map, flags, slots, slot_bytes, id: own_id(pid_namespace), role: None, pos: 0 })
+        Ok(Ring { map, flags, slots, slot_bytes, id: own_id(pid_namespace), role: None, pos: 0, has_begun: false })
+    }
+
+    fn to_each(&self) -> bool {
+        self.flags & EACH_CONSUMER != 0
     }
 
     fn lap(&self, pos: u64) -> u64 {
@@ -330,16 +349,21 @@ impl Ring {
 
     fn become_producer(&mut self) -> io::Result<()> {
         if self.take_role(PRODUCER)? {
-            self.pos = self.map.u64(HEAD).load(Relaxed);
-            // A predecessor may have died between publishing and storing head.
-            for _ in 0..self.slots {
-                if self.word(self.pos).load(Relaxed) >> 32 != self.lap(self.pos) << 2 | FULL {
-                    break;
-                }
-                self.pos = self.pos.wrapping_add(1);
-            }
+            self.pos = self.find_unpublished(self.map.u64(HEAD).load(Relaxed));
         }
         Ok(())
+    }
+
+    /// Returns the one producer's first position from there on that is not published. A predecessor may have died
+    /// between publishing and storing head.
+    fn find_unpublished(&self, mut pos: u64) -> u64 {
+        for _ in 0..self.slots {
+            if self.word(pos).load(Acquire) >> 32 != self.lap(pos) << 2 | FULL {
+                break;
+            }
+            pos = pos.wrapping_add(1);
+        }
+        pos
     }
 
     fn become_consumer(&mut self) -> io::Result<()> {
@@ -360,12 +384,18 @@ impl Ring {
             return self.produce_as_one_of_many(message);
         }
         self.become_producer()?;
-        let used = self.pos.wrapping_sub(self.map.u64(TAIL).load(Acquire));
-        if used == self.slots {
-            return Ok(Look::Full);
-        }
-        if used > self.slots {
-            return error(sys::EPROTO);
+        if self.to_each() {
+            // Who still reads the message a lap ago finds out.
+            self.word(self.pos).store(word(self.lap(self.pos), CLAIMED, self.id), Relaxed);
+            fence(Release);
+        } else {
+            let used = self.pos.wrapping_sub(self.map.u64(TAIL).load(Acquire));
+            if used == self.slots {
+                return Ok(Look::Full);
+            }
+            if used > self.slots {
+                return error(sys::EPROTO);
+            }
         }
         self.write_message(self.pos, message);
         self.word(self.pos).store(word(self.lap(self.pos), FULL, message.len() as u32), Release);
@@ -379,8 +409,10 @@ impl Ring {
     fn produce_as_one_of_many(&self, message: &[u8]) -> io::Result<Look<()>> {
         let pos = match self.claim()? {
             Look::Done(pos) => pos,
+            Look::Claim { pos, word } => return Ok(Look::Claim { pos, word }),
             _ => return Ok(Look::Full),
         };
+        fence(Release); // for those who read there a lap behind
         self.write_message(pos, message);
         let claim = word(self.lap(pos), CLAIMED, self.id);
         let full = word(self.lap(pos), FULL, message.len() as u32);
@@ -388,6 +420,9 @@ impl Ring {
             return error(sys::ESTALE); // somebody took us for dead
         }
         self.wake(WAIT_DATA);
+        if self.to_each() {
+            self.wake(WAIT_SPACE);
+        }
         Ok(Look::Done(()))
     }
 
@@ -401,10 +436,15 @@ impl Ring {
                 let _ = self.advance_head(pos);
                 continue;
             }
-            let used = pos.wrapping_sub(self.map.u64(TAIL).load(Acquire));
+            let is_behind = lap_of(seen) == lap.wrapping_sub(1) & MASK_LAP;
+            if self.to_each() && is_behind && state_of(seen) == CLAIMED {
+                return Ok(Look::Claim { pos: pos.wrapping_sub(self.slots), word: seen });
+            }
+            // Where each sees everything nobody is waited for.
+            let used = if self.to_each() { 0 } else { pos.wrapping_sub(self.map.u64(TAIL).load(Acquire)) };
             // Tail has passed a claim: it was loaded before it was published.
             let early = state_of(seen) == CLAIMED && used < self.slots;
-            if lap_of(seen) != lap.wrapping_sub(1) & MASK_LAP || used > self.slots || early {
+            if !is_behind || used > self.slots || early {
                 if self.map.u64(HEAD).load(Relaxed) != pos || self.word(pos).load(Relaxed) != seen {
                     continue;
                 }
@@ -430,6 +470,9 @@ impl Ring {
     // --- consuming ---
 
     fn try_consume(&mut self) -> io::Result<Look<Vec<u8>>> {
+        if self.to_each() {
+            return self.consume_as_one_of_all();
+        }
         self.check_open(WAIT_SPACE)?;
         let one = self.flags & ONE_CONSUMER != 0;
         if one {
@@ -466,6 +509,71 @@ impl Ring {
                 return Ok(Look::Done(message));
             }
         }
+    }
+
+    /// Where each sees everything: begins with what is published from now on.
+    fn begin(&mut self) {
+        let head = self.map.u64(HEAD).load(Acquire);
+        if self.flags & ONE_PRODUCER != 0 {
+            let found = self.find_unpublished(head);
+            self.pos = later(self.map.u64(HEAD).load(Acquire), found);
+            return;
+        }
+        self.pos = head;
+        for n in 1..self.slots.min(LOOK_BACK + 1) {
+            let before = head.wrapping_sub(n);
+            let seen = self.word(before).load(Acquire);
+            if lap_of(seen) != self.lap(before) {
+                break;
+            }
+            if state_of(seen) == CLAIMED {
+                self.pos = before;
+            }
+        }
+    }
+
+    fn consume_as_one_of_all(&mut self) -> io::Result<Look<Vec<u8>>> {
+        self.check_open(WAIT_DATA)?;
+        if !self.has_begun {
+            self.begin();
+            self.has_begun = true;
+        }
+        loop {
+            let pos = self.pos;
+            let seen = self.word(pos).load(Acquire);
+            match lap_of(seen).wrapping_sub(self.lap(pos)) & MASK_LAP {
+                0 => (),
+                MASK_LAP => return Ok(Look::Empty),
+                ahead if ahead < 1 << 29 => {
+                    self.go_to_oldest(ahead);
+                    continue;
+                }
+                _ => return error(sys::EPROTO),
+            }
+            let message = match state_of(seen) {
+                FULL => Some(self.read_message(pos, seen)?),
+                SKIP => None,
+                // The one producer's successor writes over its claim.
+                CLAIMED if self.flags & ONE_PRODUCER != 0 => return Ok(Look::Empty),
+                CLAIMED => return Ok(Look::Claim { pos, word: seen }),
+                _ => return error(sys::EPROTO),
+            };
+            fence(Acquire);
+            if self.word(pos).load(Relaxed) != seen {
+                continue; // what was copied may be half another message
+            }
+            self.pos = pos.wrapping_add(1);
+            if let Some(message) = message {
+                return Ok(Look::Done(message));
+            }
+        }
+    }
+
+    /// Producers have come round, by so many laps.
+    fn go_to_oldest(&mut self, ahead: u64) {
+        let claimed = self.pos.wrapping_add(ahead.wrapping_mul(self.slots));
+        let head = later(self.map.u64(HEAD).load(Acquire), claimed.wrapping_add(1));
+        self.pos = head.wrapping_sub(self.slots);
     }
 
     fn advance_tail(&mut self, one: bool, pos: u64) -> bool {
