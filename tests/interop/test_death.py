@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from peers import (CLIENTS, MANY_MANY, ONE_CONSUMER, ONE_PRODUCER, PATIENCE, SWAPPING, WRAPS, Ring, consumers, finish, kill,
+from peers import (CLIENTS, EACH, MANY_MANY, ONE_CONSUMER, ONE_PRODUCER, PATIENCE, SWAPPING, WRAPS, Ring, consumers, finish, kill,
                    lines, output, resume, stop, wait_until)
 
 BODY = b" " + b"x" * ((1 << 20) - 64)
@@ -72,6 +72,43 @@ def test_claim_of_the_dead_is_skipped(victim, consumer, flags, reaped):
         assert n >= 0 and all(line.endswith(BODY) for line in got[:n])
         assert [line.removesuffix(BODY) for line in got] == [
             *itertools.islice(numbers(b"before"), n), *(b"after %d" % i for i in range(10))]
+
+
+@pytest.mark.parametrize("heir", SWAPPING)
+def test_a_producer_comes_to_the_claim_of_the_dead_a_lap_later(heir):
+    """Where each sees everything, and nobody does: no consumer has skipped it."""
+    with Ring(slots=4, slot_bytes=1 << 20, flags=EACH) as ring:
+        giver = ring.start("c", "produce", stdin=subprocess.PIPE, bufsize=0)
+        feeder = Feeder(giver)
+        kill_claiming(ring, giver)
+        feeder.join()
+        finish(ring.produce(heir, lines(b"after %d" % i for i in range(10))))
+        assert not ring.is_claimed_by(giver.pid)
+
+
+@pytest.mark.parametrize("victim, heir", zip(SWAPPING, SWAPPING[1:] + SWAPPING[:1]))
+def test_claim_of_the_dead_is_in_nobodys_way_where_each_sees_everything(victim, heir):
+    """Consumers of all languages pass it, and a producer that comes to the same place a lap later does. They may be
+    overtaken, but see nothing in halves or twice."""
+    with Ring(slots=4, slot_bytes=1 << 20, flags=EACH) as ring:
+        takers = [ring.consume(language) for language in CLIENTS]
+        giver = ring.start(victim, "produce", stdin=subprocess.PIPE, bufsize=0)
+        feeder = Feeder(giver)
+        for taker in takers:
+            wait_until(lambda t=taker: output(t), "a message")
+        kill_claiming(ring, giver)
+        feeder.join()
+        for i in range(10):
+            finish(ring.produce(heir, b"after %d\n" % i))
+        for taker in takers:
+            wait_until(lambda t=taker: output(t).endswith(b"after 9\n"), "what came after")
+            got = output(taker).split(b"\n")[:-1]
+            n_before = sum(line.endswith(BODY) for line in got)
+            assert all(line.startswith(b"before ") for line in got[:n_before])
+            assert all(line.startswith(b"after ") for line in got[n_before:])
+            for part in got[:n_before], got[n_before:]:
+                numbers_seen = [int(line.split()[1]) for line in part]
+                assert numbers_seen == sorted(set(numbers_seen))
 
 
 @pytest.mark.parametrize("victim", CLIENTS)

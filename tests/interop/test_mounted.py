@@ -9,7 +9,7 @@ import time
 import pytest
 
 import harness
-from peers import (CLIENTS, MANY_MANY, ONE_CONSUMER, ONE_ONE, ONE_PRODUCER, SWAPPING, Peers, after, complaint_of,
+from peers import (CLIENTS, EACH, MANY_MANY, ONE_CONSUMER, ONE_ONE, ONE_PRODUCER, SWAPPING, Peers, after, complaint_of,
                    expect_woken, finish, lines, messages, output)
 
 N = 1000
@@ -36,7 +36,7 @@ class MountedRing(Peers):
         with open(os.path.join(self.directory, "config"), "w", encoding="ascii") as config:
             config.write(f"slots={slots}\nslot_bytes={slot_bytes}\n"
                          f"producers={'one' if flags & ONE_PRODUCER else 'many'}\n"
-                         f"consumers={'one' if flags & ONE_CONSUMER else 'many'}\n")
+                         f"consumers={'each' if flags & EACH else 'one' if flags & ONE_CONSUMER else 'many'}\n")
 
     def __exit__(self, *exception):
         super().__exit__(*exception)
@@ -65,6 +65,27 @@ def test_messages_arrive(mount, producer, consumer, flags):
         giver = ring.produce(producer, lines(messages(N)))
         finish(giver, taker)
         assert output(taker).split(b"\n")[:-1] == messages(N)
+
+
+@pytest.mark.parametrize("producers", [EACH, EACH | ONE_PRODUCER], ids=["many", "one"])
+def test_each_sees_everything(mount, producers):
+    """One of each language and the shell: what is published by all of them, one after the other."""
+    givers = ["shell", *(CLIENTS if producers & ONE_PRODUCER else SWAPPING)]
+    with MountedRing(mount, slots=4096, flags=producers) as ring:
+        takers = [ring.consume(peer) for peer in ALL]
+        def all_are_there():
+            finish(ring.produce("shell", b"hello\n"))
+            time.sleep(0.01)
+            return all(output(taker) for taker in takers)
+        harness.wait_until(all_are_there, "all consumers")
+        expected = b""
+        for giver in givers:
+            text = b"".join(b"%s %d\n" % (giver.encode(), i) for i in range(200))
+            finish(ring.produce(giver, text))
+            expected += text
+        for taker in takers:
+            harness.wait_until(lambda t=taker: output(t).endswith(expected), "all messages")
+            assert set(output(taker).removesuffix(expected).split()) == {b"hello"}
 
 
 @pytest.mark.parametrize("mount, producer, consumer", pairs(ALL), indirect=["mount"])
