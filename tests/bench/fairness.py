@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """fairness.py [-n ROUNDS] [ATTACK...]: how long user A's send and receive take on its own mailbox while user B does something
-hateful on the same mount, as a ratio to B doing nothing. Needs root, IPCFS (the program) and PYTHONPATH with tests/mount.
+hateful on the same mount, as a ratio to B doing nothing. Needs root, IPCFS (the program) and PYTHONPATH with tests/fs.
 
 Each round measures three times: B stopped, on a mount of its own that B has never touched (idle); two processes that only burn
 the processors, there too (spin: what any neighbour costs on this machine, for there are few processors); and B at it, on the

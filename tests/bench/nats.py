@@ -2,7 +2,7 @@
 """nats.py [-n MESSAGES] [-r ROUNDS]: how many messages a second ipcfs-nats exports and imports, and how long one takes from mailbox to
 mailbox, beside a loop of cnats on the same server. The contenders take turns at going first; what arrives is counted.
 
-Needs IPCFS, IPCFS_NATS, NATS_LOOP (the programs) and PYTHONPATH with tests/mount, tests/interop and tests/nats."""
+Needs IPCFS, IPCFS_NATS, NATS_LOOP (the programs) and PYTHONPATH with tests/fs, tests/lib/interop and tests/nats."""
 
 import argparse
 import os

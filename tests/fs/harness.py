@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 
@@ -311,6 +312,26 @@ def interruptible(function, *args):
     if n < 0:
         raise OSError(ctypes.get_errno(), function)
     return n
+
+
+# A thread that waits in a system call needs hardly any.
+STACK_BYTES = 64 << 10
+
+
+def in_threads(function, numbers):
+    """Calls function(i) for all numbers at once; the results in their order."""
+    results = {}
+
+    def call(i):
+        results[i] = function(i)
+
+    threading.stack_size(STACK_BYTES)
+    threads = [threading.Thread(target=call, args=(i,)) for i in numbers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [results[i] for i in numbers]
 
 
 # --- files ---

@@ -1,4 +1,4 @@
-#include "fixture.h"
+#include "tests/lib/fixture.h"
 
 #include <string.h>
 #include <sys/mman.h>

@@ -1,4 +1,4 @@
-"""The fixtures of tests/mount (mnt, mount, ...), a nats-server, and bridges between the two."""
+"""The fixtures of tests/fs (mnt, mount, ...), a nats-server, and bridges between the two."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The fixtures of tests/mount (mnt, box, ...), and ipcctl on the same mount."""
+"""The fixtures of tests/fs (mnt, box, ...), and ipcctl on the same mount."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ import pytest
 
 import harness
 from ctl import Ctl, remove_if_there
-from fixtures import clean_up, mnt, mount, pytest_configure, shared_mounts
+from fixtures import clean_up, mnt, mount, pytest_configure, shared_mounts, users_may_mount
 
 
 @pytest.fixture

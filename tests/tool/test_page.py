@@ -1,4 +1,4 @@
-"""ipcctl(1) knows all verbs and options. Its examples run in tests/docs."""
+"""ipcctl(1) knows all verbs and options. Its examples run in tests/dist/docs."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-#include "tests/contract/contract.h"
+#include "tests/core/contract/contract.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* The cases on the engine itself. */
-#include "tests/contract/contract.h"
+#include "tests/core/contract/contract.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* The cases through a mount: each gets a daemon of its own, and each call a thread. */
-#include "tests/contract/contract.h"
+#include "tests/core/contract/contract.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>

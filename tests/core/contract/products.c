@@ -16,7 +16,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "tests/contract/contract.h"
+#include "tests/core/contract/contract.h"
 
 #define SHORT_BYTES 2
 #define LONG_BYTES 5

@@ -1,5 +1,5 @@
 /* What only the engine's users see: messages in flight, watches, cancels. What every mailbox
- * promises is in tests/contract. */
+ * promises is in tests/core/contract. */
 #include "core/mailbox/mbox_cursor.h"
 
 #include <criterion/criterion.h>

@@ -4,38 +4,18 @@ import errno
 import os
 import resource
 import signal
-import threading
 
 import pytest
 
-from harness import SLOW, Call, fails_with, run, wait_until
+from harness import SLOW, Call, fails_with, in_threads, run, wait_until
 
 # Python's threads slow each other down when many wake at once, so there are many processes of few.
 N_PROCESSES = 50
 N_THREADS = 200
 N = N_PROCESSES * N_THREADS
 
-# A thread that waits in a system call needs hardly any.
-STACK_BYTES = 64 << 10
-
 # For what takes the whole crowd a while.
 PATIENCE = 30 * SLOW
-
-
-def in_threads(function, numbers):
-    """Calls function(i) for all numbers at once; the results in their order."""
-    results = {}
-
-    def call(i):
-        results[i] = function(i)
-
-    threading.stack_size(STACK_BYTES)
-    threads = [threading.Thread(target=call, args=(i,)) for i in numbers]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return [results[i] for i in numbers]
 
 
 class Crowd:

@@ -7,9 +7,8 @@ import time
 
 import pytest
 
-from harness import SLOW, Call, start, wait_until
+from harness import SLOW, Call, in_threads, start, wait_until
 from modes import PASSTHROUGH, new_ring, only
-from test_crowd import in_threads
 
 PATIENCE = 30 * SLOW
 

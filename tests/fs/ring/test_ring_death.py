@@ -13,7 +13,7 @@ import pytest
 
 from harness import (SLOW, WHILE, Call, Handle, expect_asleep, fails_with, process_state, run, start, wait_until)
 from modes import MAP_HEADER_BYTES, ROOTS, is_closed, new_ring, reserving
-from test_poll import IN, OUT, poll_now, start_wait, wait_poll
+from polling import IN, OUT, poll_now, start_wait, wait_poll
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from harness import (PATIENCE, SHELLS, WHILE, Call, Command, Handle, expect_asleep, fails_with, interruptible, run, sh,
                      start, start_sh, wait_until)
 from modes import SLOT_BYTES, is_closed, new_ring
-from test_poll import ERR, HUP, IN, OUT, WAITS, poll_now, start_wait, wait_poll
+from polling import ERR, HUP, IN, OUT, WAITS, poll_now, start_wait, wait_poll
 
 ROLES = pytest.mark.parametrize("roles", ["many", "one"])
 FULL_BYTES = SLOT_BYTES - 8

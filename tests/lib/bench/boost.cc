@@ -10,7 +10,7 @@
 
 #include <unistd.h>
 
-#include "tests/ring/bench/transport.h"
+#include "tests/lib/bench/transport.h"
 
 namespace
 {

@@ -2,7 +2,7 @@
 #include <ck_ring.h>
 #include <stdlib.h>
 
-#include "tests/ring/bench/transport.h"
+#include "tests/lib/bench/transport.h"
 
 #define FOR_SIZES(make) make(8) make(64) make(1024) make(65536)
 

@@ -7,7 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "tests/ring/bench/transport.h"
+#include "tests/lib/bench/transport.h"
 
 struct kernel_channel {
     int fds[2]; /* to receive from, to send to */

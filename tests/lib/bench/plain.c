@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/ring/bench/transport.h"
+#include "tests/lib/bench/transport.h"
 
 struct plain {
     _Alignas(128) _Atomic uint64_t head;

@@ -2,7 +2,7 @@
 #define NDEBUG // as its own benchmark has it
 #include <rigtorp/SPSCQueue.h>
 
-#include "tests/ring/bench/transport.h"
+#include "tests/lib/bench/transport.h"
 
 namespace
 {

@@ -19,8 +19,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "tests/ring/fixture.h"
-#include "tests/ring/bench/transport.h"
+#include "tests/lib/fixture.h"
+#include "tests/lib/bench/transport.h"
 
 #define ROUNDS_MAX 201
 #define TRANSPORTS_MAX 24
@@ -721,7 +721,7 @@ int main(int argc, char **argv)
     printf("without Boost: its headers or a C++ compiler were not there (libboost-dev)\n");
 #endif
 #ifndef HAVE_RIGTORP
-    printf("without rigtorp's SPSCQueue: see tests/ring/bench/with_rigtorp\n");
+    printf("without rigtorp's SPSCQueue: see tests/lib/bench/with_rigtorp\n");
 #endif
     fflush(stdout);
     verify_all();

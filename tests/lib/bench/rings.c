@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "core/lib/ipcring_daemon.h"
-#include "tests/ring/fixture.h"
-#include "tests/ring/bench/transport.h"
+#include "tests/lib/fixture.h"
+#include "tests/lib/bench/transport.h"
 
 /* How far the receiver has come tells a store in so many of the ring's parts. */
 #define PARTS 8

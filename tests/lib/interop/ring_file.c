@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "tests/ring/fixture.h"
+#include "tests/lib/fixture.h"
 
 static void *map_file(const char *path, size_t n_bytes)
 {

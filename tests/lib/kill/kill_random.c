@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "fixture.h"
+#include "tests/lib/fixture.h"
 
 #define N_PRODUCERS 3
 #define N_CONSUMERS 3

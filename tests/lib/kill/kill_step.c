@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #include "core/lib/ring_os.h"
-#include "fixture.h"
+#include "tests/lib/fixture.h"
 
 #define SLOTS UINT64_C(4)
 #define SLOT_BYTES 16

@@ -25,7 +25,7 @@
 #include "letters.h"
 #include "memory.h"
 #include "search.h"
-#include "tests/ring/fixture.h"
+#include "tests/lib/fixture.h"
 #include "threads.h"
 
 #define ORDER 1U

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/ring/fixture.h"
+#include "tests/lib/fixture.h"
 
 #define N_CHOICES_MAX 65536
 

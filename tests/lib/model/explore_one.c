@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fixture.h"
+#include "tests/lib/fixture.h"
 #include "visited.h"
 
 #define ORDER 1U

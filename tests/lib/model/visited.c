@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fixture.h"
+#include "tests/lib/fixture.h"
 
 struct key {
     uint64_t a;

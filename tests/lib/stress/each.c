@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #include "core/lib/ring_os.h"
-#include "fixture.h"
+#include "tests/lib/fixture.h"
 
 #define SLOTS UINT64_C(4)
 #define ORDER 2U

@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "fixture.h"
+#include "tests/lib/fixture.h"
 
 /* From the last message to the flag that says that it sleeps. */
 #define DELAY_NS_MAX 400

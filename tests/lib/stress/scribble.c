@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "core/lib/ring_os.h"
-#include "fixture.h"
+#include "tests/lib/fixture.h"
 
 #define SLOT_BYTES 32
 #define SLOTS 8

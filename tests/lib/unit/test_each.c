@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "core/lib/ring_os.h"
-#include "fixture.h"
+#include "tests/lib/fixture.h"
 
 #define SLOTS 8U
 #define SLOT_BYTES 24U

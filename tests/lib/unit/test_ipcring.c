@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "core/lib/ring_os.h"
-#include "fixture.h"
+#include "tests/lib/fixture.h"
 
 static const uint32_t all_flags[] = { 0, IPCRING_ONE_PRODUCER, IPCRING_ONE_CONSUMER, ONE_ONE };
 

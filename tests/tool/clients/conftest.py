@@ -1,4 +1,4 @@
-"""The fixtures of tests/mount (mnt, box, ...), for programs that use a mount by a client of their language."""
+"""The fixtures of tests/fs (mnt, box, ...), for programs that use a mount by a client of their language."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The Node package: tests/clients/node, run by node's own runner on a mount."""
+"""The Node package: tests/tool/clients/node, run by node's own runner on a mount."""
 
 import os
 import re
