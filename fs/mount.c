@@ -9,8 +9,8 @@
 #include "fs/mailbox/box_kept.h"
 #include "fs/mailbox/mailbox.h"
 
-static struct mbox *find_dead(struct mbox *mbox, const char *name,
-                              char ret_from[MBOX_NAME_BYTES_MAX + 1])
+static struct mbox *mount_find_dead(struct mbox *mbox, const char *name,
+                                    char ret_from[MBOX_NAME_BYTES_MAX + 1])
 {
     struct fs *fs = (struct fs *)((char *)mbox->domain - offsetof(struct fs, domain));
 
@@ -23,7 +23,7 @@ int fs_init(struct fs *fs, const struct fs_options *options)
 
     *fs = (struct fs){ 0 };
     mbox_domain_init(&fs->domain, options->max_bytes, options->uid_bytes);
-    fs->domain.find_dead = find_dead;
+    fs->domain.find_dead = mount_find_dead;
     kernel_init(&fs->kernel, &fs->domain.quota, options->max_bytes);
     fs->kernel.backing.is_wanted = !options->no_passthrough;
     return tree_init(&fs->tree, &fs->kernel, &fs->domain, &owner);

@@ -43,7 +43,7 @@ static const struct fuse_opt flags[] = {
     FLAG("--help", help),   FLAG("-V", version), FLAG("--version", version), FUSE_OPT_END,
 };
 
-static const struct fuse_opt settings[] = {
+static const struct fuse_opt options_settings[] = {
     { "max_bytes=%s", offsetof(struct raw, max_bytes), 0 },
     { "uid_bytes=%s", offsetof(struct raw, uid_bytes), 0 },
     { "transport=%s", offsetof(struct raw, transport), 0 },
@@ -232,7 +232,7 @@ static enum exit_status parse(struct raw *raw, struct options *options)
     struct fuse_args *args = &options->session_args;
 
     if (fuse_opt_parse(args, options, flags, NULL) < 0 ||
-        fuse_opt_parse(args, raw, settings, sort_out) < 0) {
+        fuse_opt_parse(args, raw, options_settings, sort_out) < 0) {
         say_fuse("bad option");
         return EXIT_STATUS_USAGE;
     }

@@ -10,7 +10,7 @@
 #include "fs/mailbox/envelope.h"
 #include "say.h"
 
-static int refuse(const char *path, const char *why, int error)
+static int store_tool_refuse(const char *path, const char *why, int error)
 {
     say("store '%s': %s", path, why);
     return error;
@@ -24,7 +24,7 @@ int store_tool_check(const char *path)
     int r = store_look(path, &live, &disk, why);
 
     if (r < 0)
-        return refuse(path, why, r);
+        return store_tool_refuse(path, why, r);
     printf("mailboxes=%" PRIu64 "\nmessages=%" PRIu64 "\nbytes=%" PRIu64 "\nused_bytes=%" PRIu64
            "\non_disk_messages=%" PRIu64 "\non_disk_bytes=%" PRIu64 "\n",
            live.n_boxes ? live.n_boxes : disk.n_boxes,
@@ -56,5 +56,5 @@ int store_tool_dump(const char *path)
 
     if (r == 0 && fflush(stdout) != 0)
         r = -EIO;
-    return r < 0 ? refuse(path, why, r) : 0;
+    return r < 0 ? store_tool_refuse(path, why, r) : 0;
 }

@@ -2,7 +2,7 @@
  * for sleepers (H).
  *
  * The commonest case comes first and by itself: one consumer, with a message at hand in its run. All else is
- * slow_consume's. With one consumer, the role is the handle's and next_tail is the true tail. With many, tail
+ * consume_slow's. With one consumer, the role is the handle's and next_tail is the true tail. With many, tail
  * moves by compare-and-swap, and a copy counts only once that has succeeded. Whoever dies before C has taken
  * nothing.
  *
@@ -120,7 +120,7 @@ static inline int take_once(struct ipcring *ring, struct ipcring_msg *msgs, unsi
     return (int)count;
 }
 
-static inline int take(struct ipcring *ring, struct ipcring_msg *msgs, unsigned int n)
+static inline int consume_take(struct ipcring *ring, struct ipcring_msg *msgs, unsigned int n)
 {
     int r = begin_to_consume(ring);
 
@@ -138,7 +138,7 @@ static inline int take(struct ipcring *ring, struct ipcring_msg *msgs, unsigned 
 static inline int take_one(struct ipcring *ring, void *data, size_t max_bytes)
 {
     struct ipcring_msg msg = { data, max_bytes };
-    int r = take(ring, &msg, 1);
+    int r = consume_take(ring, &msg, 1);
 
     return r < 0 ? r : (int)msg.n_bytes;
 }
@@ -155,7 +155,7 @@ static inline int tell_producers(struct ipcring *ring, int r)
 }
 
 /* Return: the length of the message in @slot of the run; more than any has: look closer. */
-static inline uint64_t length_in(const struct ipcring *ring, _Atomic uint64_t *slot)
+static inline uint64_t consume_length_in(const struct ipcring *ring, _Atomic uint64_t *slot)
 {
     /* In any other state or lap a bit of the high half is left. */
     return atomic_load_explicit(slot, memory_order_acquire) ^ ring->get.word; /* B */
@@ -164,7 +164,7 @@ static inline uint64_t length_in(const struct ipcring *ring, _Atomic uint64_t *s
 /* Return: whether @slot of the run holds a message. */
 static inline bool is_full(const struct ipcring *ring, _Atomic uint64_t *slot)
 {
-    return length_in(ring, slot) <= ring->message_bytes;
+    return consume_length_in(ring, slot) <= ring->message_bytes;
 }
 
 /* One consumer has come to its run's end, or found nothing. Return: whether a message is there now, in
@@ -194,11 +194,11 @@ static __attribute__((noinline)) int consume_at_tail(struct ipcring *ring, void 
     return tell_producers(ring, (int)n);
 }
 
-static __attribute__((noinline)) int slow_consume(struct ipcring *ring, void *data,
+static __attribute__((noinline)) int consume_slow(struct ipcring *ring, void *data,
                                                   size_t max_bytes, int64_t timeout_ns)
 {
     if (timeout_ns != 0 && wait_in_run(ring)) {
-        uint64_t n = length_in(ring, slot_word(ring, ring->next_tail));
+        uint64_t n = consume_length_in(ring, slot_word(ring, ring->next_tail));
 
         if (n <= ring->message_bytes && n <= max_bytes && !is_closed(ring))
             return consume_at_tail(ring, data, n);
@@ -213,10 +213,10 @@ static inline int consume(struct ipcring *ring, void *data, size_t max_bytes, in
     uint64_t n;
 
     if (__builtin_expect(pos == ring->get.end || is_closed(ring), 0))
-        return slow_consume(ring, data, max_bytes, timeout_ns);
-    n = length_in(ring, slot);
+        return consume_slow(ring, data, max_bytes, timeout_ns);
+    n = consume_length_in(ring, slot);
     if (__builtin_expect(n > ring->message_bytes || n > max_bytes, 0))
-        return slow_consume(ring, data, max_bytes, timeout_ns);
+        return consume_slow(ring, data, max_bytes, timeout_ns);
     if (n > SMALL_BYTES)
         return consume_at_tail(ring, data, n);
     copy_out(data, (char *)slot + IPCRING_WORD_BYTES, n);
@@ -234,7 +234,7 @@ static unsigned int consume_at_hand(struct ipcring *ring, struct ipcring_msg *ms
         return 0;
     while (count < n) {
         _Atomic uint64_t *slot = slot_word(ring, pos);
-        uint64_t n_bytes = length_in(ring, slot);
+        uint64_t n_bytes = consume_length_in(ring, slot);
 
         if (n_bytes > ring->message_bytes || n_bytes > msgs[count].n_bytes)
             break;
@@ -284,7 +284,7 @@ int ipcring_consume_batch(struct ipcring *ring, struct ipcring_msg *msgs, unsign
         if (count > 0)
             return (int)count;
     }
-    return TRY_UNTIL(ring, IPCRING_READABLE, timeout_ns, take(ring, msgs, n));
+    return TRY_UNTIL(ring, IPCRING_READABLE, timeout_ns, consume_take(ring, msgs, n));
 }
 
 /* Return: the length of the message at tail; -EAGAIN and the like. */

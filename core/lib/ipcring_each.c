@@ -51,7 +51,7 @@ static uint64_t later(uint64_t a, uint64_t b)
 /* --- Where one begins --- */
 
 /* Return: whether the one producer has published @pos. */
-static bool is_published(const struct ipcring *ring, uint64_t pos)
+static bool each_is_published(const struct ipcring *ring, uint64_t pos)
 {
     uint64_t word = atomic_load_explicit(slot_word(ring, pos), memory_order_acquire); /* B */
 
@@ -66,7 +66,7 @@ static uint64_t find_first(const struct ipcring *ring, uint64_t head)
     while (n > 0) {
         uint64_t half = n / 2;
 
-        if (is_published(ring, head + half)) {
+        if (each_is_published(ring, head + half)) {
             head += half + 1;
             n -= half + 1;
         } else {
@@ -168,7 +168,7 @@ static int pass(struct ipcring *ring)
 }
 
 /* Return: the word's low half if it is FULL in the lap of @pos; more than any message has: it is something else. */
-static inline uint64_t length_in(const struct ipcring *ring, uint64_t pos, uint64_t word)
+static inline uint64_t each_length_in(const struct ipcring *ring, uint64_t pos, uint64_t word)
 {
     return word ^ ipcring_word(ipcring_lap(pos, ring->order), IPCRING_FULL, 0);
 }
@@ -179,7 +179,7 @@ static inline int take_at_hand(struct ipcring *ring, void *data, size_t max_byte
     uint64_t pos = ring->next_tail;
     _Atomic uint64_t *slot = slot_word(ring, pos);
     uint64_t word = atomic_load_explicit(slot, memory_order_acquire); /* B */
-    uint64_t n = length_in(ring, pos, word);
+    uint64_t n = each_length_in(ring, pos, word);
 
     if (__builtin_expect(n > ring->message_bytes, 0))
         return n <= UINT32_MAX ? -EPROTO : -ENOMSG;
@@ -192,7 +192,7 @@ static inline int take_at_hand(struct ipcring *ring, void *data, size_t max_byte
     return (int)n;
 }
 
-static int take(struct ipcring *ring, void *data, size_t max_bytes)
+static int each_take(struct ipcring *ring, void *data, size_t max_bytes)
 {
     int r = -ENOMSG;
 
@@ -210,7 +210,7 @@ static int take(struct ipcring *ring, void *data, size_t max_bytes)
 }
 
 /* Spins a little where nothing is at hand, as one consumer does. Return: whether something is. */
-static bool spin(struct ipcring *ring)
+static bool each_spin(struct ipcring *ring)
 {
     uint64_t pos = ring->next_tail;
 
@@ -221,25 +221,25 @@ static bool spin(struct ipcring *ring)
         /* Relaxed: what is found is looked at again. */
         uint64_t word = atomic_load_explicit(slot_word(ring, pos), memory_order_relaxed);
 
-        if (length_in(ring, pos, word) <= ring->message_bytes)
+        if (each_length_in(ring, pos, word) <= ring->message_bytes)
             return true;
     }
     return false;
 }
 
-static __attribute__((noinline)) int slow_consume(struct ipcring *ring, void *data,
+static __attribute__((noinline)) int each_slow_consume(struct ipcring *ring, void *data,
                                                   size_t max_bytes, int64_t timeout_ns)
 {
     if (timeout_ns != 0)
-        spin(ring);
-    return TRY_UNTIL(ring, IPCRING_READABLE, timeout_ns, take(ring, data, max_bytes));
+        each_spin(ring);
+    return TRY_UNTIL(ring, IPCRING_READABLE, timeout_ns, each_take(ring, data, max_bytes));
 }
 
 int ipcring_each_consume(struct ipcring *ring, void *data, size_t max_bytes, int64_t timeout_ns)
 {
     int r = __builtin_expect(is_closed(ring), 0) ? -EIDRM : take_at_hand(ring, data, max_bytes);
 
-    return __builtin_expect(r == -ENOMSG, 0) ? slow_consume(ring, data, max_bytes, timeout_ns) : r;
+    return __builtin_expect(r == -ENOMSG, 0) ? each_slow_consume(ring, data, max_bytes, timeout_ns) : r;
 }
 
 int ipcring_each_consume_batch(struct ipcring *ring, struct ipcring_msg *msgs, unsigned int n,

@@ -38,7 +38,7 @@ static __attribute__((noinline)) void aim_put(struct ipcring *ring)
 /* --- The one producer --- */
 
 /* Whether the one producer, whose positions from head on are filled in order, has published @pos. */
-static bool is_published(const struct ipcring *ring, uint64_t pos)
+static bool produce_is_published(const struct ipcring *ring, uint64_t pos)
 {
     uint64_t word = atomic_load_explicit(slot_word(ring, pos), memory_order_relaxed);
 
@@ -55,7 +55,7 @@ static void find_head(struct ipcring *ring)
     while (n > 0) {
         uint64_t half = n / 2;
 
-        if (is_published(ring, head + half)) {
+        if (produce_is_published(ring, head + half)) {
             head += half + 1;
             n -= half + 1;
         } else {
@@ -194,7 +194,7 @@ static inline void claim_alone(const struct ipcring *ring, _Atomic uint64_t *slo
 }
 
 /* Return: 0: position reserved_pos is this process's to fill; -EAGAIN; -EIDRM; -EBUSY; -EPROTO. */
-static inline int begin(struct ipcring *ring)
+static inline int begin_put(struct ipcring *ring)
 {
     int r;
 
@@ -255,7 +255,7 @@ static inline int publish(struct ipcring *ring, size_t n_bytes)
 
 static inline int produce_now(struct ipcring *ring, const void *data, size_t n_bytes)
 {
-    int r = begin(ring);
+    int r = begin_put(ring);
 
     if (r < 0)
         return r;
@@ -361,7 +361,7 @@ int ipcring_produce_batch(struct ipcring *ring, const struct ipcring_msg *msgs, 
 
 int ipcring_reserve(struct ipcring *ring, void **ret_data, int64_t timeout_ns)
 {
-    int r = TRY_UNTIL(ring, IPCRING_WRITABLE, timeout_ns, begin(ring));
+    int r = TRY_UNTIL(ring, IPCRING_WRITABLE, timeout_ns, begin_put(ring));
 
     if (r < 0)
         return r;

@@ -57,7 +57,7 @@ void ipcring_wake(struct ipcring *ring)
 /* --- Readiness --- */
 
 /* Return: whether a consume would have something to say. */
-static bool is_readable(struct ipcring *ring, uint64_t *ret_sleep_ns)
+static bool wait_is_readable(struct ipcring *ring, uint64_t *ret_sleep_ns)
 {
     uint64_t pos = load_tail(ring);
     uint64_t word;
@@ -96,7 +96,7 @@ static bool is_passable(struct ipcring *ring, uint64_t *ret_sleep_ns)
 }
 
 /* Return: whether a produce would have something to say. */
-static bool is_writable(struct ipcring *ring, uint64_t *ret_sleep_ns)
+static bool wait_is_writable(struct ipcring *ring, uint64_t *ret_sleep_ns)
 {
     uint64_t pos;
     uint64_t word;
@@ -119,8 +119,8 @@ static bool is_writable(struct ipcring *ring, uint64_t *ret_sleep_ns)
 
 static bool is_ready(struct ipcring *ring, unsigned int event, uint64_t *ret_sleep_ns)
 {
-    return event == IPCRING_READABLE ? is_readable(ring, ret_sleep_ns)
-                                     : is_writable(ring, ret_sleep_ns);
+    return event == IPCRING_READABLE ? wait_is_readable(ring, ret_sleep_ns)
+                                     : wait_is_writable(ring, ret_sleep_ns);
 }
 
 /* --- Sleeping --- */
@@ -195,7 +195,7 @@ static int sleep_once(struct ipcring *ring, unsigned int event, uint64_t left_ns
 /* --- Spinning --- */
 
 /* Return: whether it became ready before it was time to sleep. */
-static bool spin(struct ipcring *ring, unsigned int event, uint64_t until_ns)
+static bool wait_spin(struct ipcring *ring, unsigned int event, uint64_t until_ns)
 {
     uint64_t sleep_ns;
 
@@ -253,7 +253,7 @@ static bool spin_first(struct ipcring *ring)
 
     ipcring_slip(ring);
     for (int i = 0; i < SPINS_PER_LOOK_AT_CLOCK; i++) {
-        if (is_readable(ring, &sleep_ns))
+        if (wait_is_readable(ring, &sleep_ns))
             return true;
         relax();
     }
@@ -292,7 +292,7 @@ int ipcring_wait_for(struct ipcring *ring, unsigned int event, uint64_t deadline
     if (now >= deadline_ns)
         return -ETIMEDOUT;
     if (ring->spin_ns > 0) {
-        if (spin(ring, event, until_ns < deadline_ns ? until_ns : deadline_ns))
+        if (wait_spin(ring, event, until_ns < deadline_ns ? until_ns : deadline_ns))
             return 0;
         now = now_ns();
         if (now >= deadline_ns)

@@ -31,7 +31,7 @@ static void clear_inbox(struct asker *asker)
     pthread_mutex_unlock(&inbox->lock);
 }
 
-static void fail(struct asker *asker, int result, struct mbox_ready *ready)
+static void call_fail(struct asker *asker, int result, struct mbox_ready *ready)
 {
     pthread_mutex_lock(&asker->inbox.lock);
     mbox_fail(&asker->inbox, result, ready);
@@ -54,14 +54,14 @@ static void inbox_release(struct mbox *inbox)
 void asker_init(struct asker *asker, struct mbox_domain *domain,
                 void (*release)(struct asker *asker))
 {
-    *asker = (struct asker){ .release = release, .clear = clear_inbox, .fail = fail };
+    *asker = (struct asker){ .release = release, .clear = clear_inbox, .fail = call_fail };
     mbox_init(&asker->inbox, domain, inbox_release);
     pthread_mutex_init(&asker->lock, NULL);
 }
 
 /* The functions from here on are under the mailbox's lock, up to the next such line. */
 
-static int enter(struct asker *asker, struct mbox *mbox, struct msg *msg, uid_t uid)
+static int call_enter(struct asker *asker, struct mbox *mbox, struct msg *msg, uid_t uid)
 {
     if (mbox->removed)
         return -EIDRM;
@@ -87,7 +87,7 @@ static void give(struct asker *asker, struct mbox_entry *entry, struct mbox_read
     r = quota_charge_move(&entry->msg->charge, asker->uid);
     if (r < 0) {
         mbox_entry_free(entry);
-        fail(asker, r, ready);
+        call_fail(asker, r, ready);
         return;
     }
     pthread_mutex_lock(&inbox->lock);
@@ -115,7 +115,7 @@ int asker_ask(struct asker *asker, struct mbox *mbox, struct msg *msg, uid_t uid
     int r;
 
     pthread_mutex_lock(&mbox->lock);
-    r = enter(asker, mbox, msg, uid);
+    r = call_enter(asker, mbox, msg, uid);
     pthread_mutex_unlock(&mbox->lock);
     if (r < 0)
         return r;

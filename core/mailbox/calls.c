@@ -21,7 +21,7 @@ void asker_set_asked(struct asker *asker, struct mbox *mbox)
     pthread_mutex_unlock(&asker->lock);
 }
 
-static struct asker *find(struct mbox *mbox, uint64_t id)
+static struct asker *calls_find(struct mbox *mbox, uint64_t id)
 {
     struct asker *asker;
 
@@ -32,12 +32,12 @@ static struct asker *find(struct mbox *mbox, uint64_t id)
 /* Return: the asker of @id, which can be answered; NULL. */
 struct asker *calls_find_sent(struct mbox *mbox, uint64_t id)
 {
-    struct asker *asker = find(mbox, id);
+    struct asker *asker = calls_find(mbox, id);
 
     return asker && asker->is_sent ? asker : NULL;
 }
 
-static void stand_at(struct call_cursor *cursor, struct asker *asker)
+static void calls_stand_at(struct call_cursor *cursor, struct asker *asker)
 {
     if (cursor->at)
         LIST_REMOVE(cursor, link);
@@ -65,7 +65,7 @@ static void list_remove(struct mbox *mbox, struct asker *asker)
     struct call_cursor *cursor;
 
     while ((cursor = LIST_FIRST(&asker->cursors)))
-        stand_at(cursor, TAILQ_NEXT(asker, link));
+        calls_stand_at(cursor, TAILQ_NEXT(asker, link));
     TAILQ_REMOVE(&mbox->calls.list, asker, link);
     asker->is_sent = false;
 }
@@ -79,7 +79,7 @@ void calls_take_out(struct mbox *mbox, struct asker *asker)
 
 void calls_note_sent(struct mbox *mbox, const struct msg *msg)
 {
-    struct asker *asker = msg->is_call ? find(mbox, msg->id) : NULL;
+    struct asker *asker = msg->is_call ? calls_find(mbox, msg->id) : NULL;
 
     if (!asker || asker->is_sent)
         return;
@@ -87,7 +87,7 @@ void calls_note_sent(struct mbox *mbox, const struct msg *msg)
     list_add(mbox, asker);
 }
 
-static void end(struct mbox *mbox, struct asker *asker, int result)
+static void calls_end_of(struct mbox *mbox, struct asker *asker, int result)
 {
     bool was_sent = asker->is_sent;
 
@@ -102,16 +102,16 @@ static void end(struct mbox *mbox, struct asker *asker, int result)
 
 void calls_end(struct mbox *mbox, const struct msg *msg, int result)
 {
-    struct asker *asker = msg->is_call ? find(mbox, msg->id) : NULL;
+    struct asker *asker = msg->is_call ? calls_find(mbox, msg->id) : NULL;
 
     if (asker)
-        end(mbox, asker, result);
+        calls_end_of(mbox, asker, result);
 }
 
 void calls_end_all(struct mbox *mbox, int result)
 {
     while (mbox->calls.by_id)
-        end(mbox, mbox->calls.by_id, result);
+        calls_end_of(mbox, mbox->calls.by_id, result);
 }
 
 void calls_tell(struct mbox *mbox, struct mbox_ready *ready)
@@ -126,7 +126,7 @@ void calls_tell(struct mbox *mbox, struct mbox_ready *ready)
 
 int calls_move(struct mbox *mbox, struct mbox *to, const struct msg *msg)
 {
-    struct asker *asker = msg->is_call ? find(mbox, msg->id) : NULL;
+    struct asker *asker = msg->is_call ? calls_find(mbox, msg->id) : NULL;
 
     if (!asker)
         return 0;
@@ -153,7 +153,7 @@ void call_cursor_rewind(struct mbox *mbox, struct call_cursor *cursor, uint64_t 
     asker = TAILQ_FIRST(&mbox->calls.list);
     while (asker && asker->seq <= key)
         asker = TAILQ_NEXT(asker, link);
-    stand_at(cursor, asker);
+    calls_stand_at(cursor, asker);
     pthread_mutex_unlock(&mbox->lock);
 }
 
@@ -169,7 +169,7 @@ size_t call_cursor_next(struct mbox *mbox, struct call_cursor *cursor, struct ca
         places[n++] = (struct call_place){ .key = asker->seq, .id = asker->id };
         asker = TAILQ_NEXT(asker, link);
     }
-    stand_at(cursor, asker);
+    calls_stand_at(cursor, asker);
     pthread_mutex_unlock(&mbox->lock);
     return n;
 }
@@ -177,6 +177,6 @@ size_t call_cursor_next(struct mbox *mbox, struct call_cursor *cursor, struct ca
 void call_cursor_end(struct mbox *mbox, struct call_cursor *cursor)
 {
     pthread_mutex_lock(&mbox->lock);
-    stand_at(cursor, NULL);
+    calls_stand_at(cursor, NULL);
     pthread_mutex_unlock(&mbox->lock);
 }

@@ -140,7 +140,7 @@ static bool is_stopping(struct expiry *expiry)
     return stopping;
 }
 
-static void *run(void *arg)
+static void *expiry_run(void *arg)
 {
     struct expiry *expiry = arg;
     uint64_t n_times;
@@ -190,13 +190,13 @@ static int start(struct expiry *expiry)
             return r;
         expiry->timer_fd = r;
     }
-    r = pthread_create(&expiry->thread, NULL, run, expiry);
+    r = pthread_create(&expiry->thread, NULL, expiry_run, expiry);
     expiry->has_thread = r == 0;
     return -r;
 }
 
 /* Under the lock. Return: 0 with room for one more; -ENOMEM. */
-static int grow(struct expiry *expiry)
+static int expiry_grow(struct expiry *expiry)
 {
     size_t n = expiry->n_allocated ? 2 * expiry->n_allocated : 16;
     struct expiry_place **heap;
@@ -220,7 +220,7 @@ int expiry_join(struct expiry *expiry, struct expiry_place *place)
     pthread_mutex_lock(&expiry->lock);
     r = start(expiry);
     if (r == 0)
-        r = grow(expiry);
+        r = expiry_grow(expiry);
     if (r == 0) {
         expiry->n_joined++;
         place->has_joined = true;

@@ -33,8 +33,8 @@ static size_t data_bytes(const struct headers *headers)
     return headers ? headers->size_bytes : 0;
 }
 
-static void put(unsigned char *to, const char *name, size_t n_name, const char *value,
-                size_t n_value)
+static void headers_put(unsigned char *to, const char *name, size_t n_name, const char *value,
+                        size_t n_value)
 {
     to[0] = (unsigned char)n_name;
     to[1] = (unsigned char)(n_value >> 8);
@@ -57,7 +57,7 @@ int headers_add(struct headers **headers, const char *name, size_t n_name, const
     grown = realloc(*headers, sizeof(*grown) + n_data + LENGTHS_BYTES + n_name + n_value);
     if (!grown)
         return -ENOMEM;
-    put(grown->data + n_data, name, n_name, value, n_value);
+    headers_put(grown->data + n_data, name, n_name, value, n_value);
     grown->size_bytes = n_data + LENGTHS_BYTES + n_name + n_value;
     grown->n_text_bytes = n_text + n_name + n_value;
     *headers = grown;

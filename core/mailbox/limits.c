@@ -127,7 +127,7 @@ static int set_dead(void *object, const char *value, size_t n)
     return 0;
 }
 
-static const struct setting settings[] = {
+static const struct setting limits_settings[] = {
     { "messages", set_messages },
     { "bytes", mbox_limits_set_bytes },
     { "message_bytes", mbox_limits_set_message_bytes },
@@ -141,7 +141,7 @@ static const struct setting settings[] = {
 int mbox_limits_parse(struct mbox_limits *limits, const char *text, size_t n)
 {
     struct mbox_limits parsed = *limits;
-    int r = settings_parse(settings, ARRAY_SIZE(settings), &parsed, text, n);
+    int r = settings_parse(limits_settings, ARRAY_SIZE(limits_settings), &parsed, text, n);
 
     if (r == 0)
         *limits = parsed;

@@ -18,8 +18,8 @@
 #define N_BURIED_AT_ONCE 256
 
 /* Return: the mailbox @name, which is to have what @mbox gives up, with a reference; NULL: there is none but @mbox. */
-static struct mbox *find_dead(struct mbox *mbox, const char *name,
-                              char ret_from[MBOX_NAME_BYTES_MAX + 1])
+static struct mbox *bury_find_dead(struct mbox *mbox, const char *name,
+                                   char ret_from[MBOX_NAME_BYTES_MAX + 1])
 {
     struct mbox *dead = NULL;
 
@@ -36,7 +36,7 @@ struct mbox *mbox_find_dead(struct mbox *mbox, const char *name, const struct mb
                             struct headers **ret_headers)
 {
     char from[MBOX_NAME_BYTES_MAX + 1];
-    struct mbox *dead = find_dead(mbox, name, from);
+    struct mbox *dead = bury_find_dead(mbox, name, from);
 
     *ret_headers = NULL;
     if (dead)
@@ -113,7 +113,7 @@ void mbox_bury_expired(struct mbox_op *op, struct mbox_ready *ready)
         struct mbox *dead = NULL;
 
         if (mbox_get_limits(mbox, &limits) == 0)
-            dead = find_dead(mbox, limits.dead, from);
+            dead = bury_find_dead(mbox, limits.dead, from);
         is_done = bury_some(mbox, dead, from, ready);
         if (dead)
             mbox_unref(dead);

@@ -3,14 +3,14 @@
 /* How many bits of a key tell the place within a priority. */
 #define SEQ_BITS 58
 
-static uint64_t key_of(const struct mbox_entry *entry)
+static uint64_t cursor_key_of(const struct mbox_entry *entry)
 {
     return (uint64_t)(MSG_N_PRIOS - 1 - entry->msg->prio) << SEQ_BITS | entry->seq;
 }
 
 /* The functions up to mbox_cursors_move_to_end are under the mailbox's lock. */
 
-static void stand_at(struct mbox_cursor *cursor, struct mbox_entry *entry)
+static void cursor_stand_at(struct mbox_cursor *cursor, struct mbox_entry *entry)
 {
     if (cursor->at)
         LIST_REMOVE(cursor, link);
@@ -39,7 +39,7 @@ void mbox_cursors_move_on(struct mbox *mbox, struct mbox_entry *entry)
     struct mbox_cursor *cursor;
 
     while ((cursor = LIST_FIRST(&entry->cursors)))
-        stand_at(cursor, next_of(mbox, cursor, entry));
+        cursor_stand_at(cursor, next_of(mbox, cursor, entry));
 }
 
 void mbox_cursors_move_to_end(struct mbox_entry *entry)
@@ -47,7 +47,7 @@ void mbox_cursors_move_to_end(struct mbox_entry *entry)
     struct mbox_cursor *cursor;
 
     while ((cursor = LIST_FIRST(&entry->cursors)))
-        stand_at(cursor, NULL);
+        cursor_stand_at(cursor, NULL);
 }
 
 /* Those below take it. */
@@ -56,7 +56,7 @@ void mbox_cursor_rewind(struct mbox *mbox, struct mbox_cursor *cursor)
 {
     pthread_mutex_lock(&mbox->lock);
     cursor->last_seq = mbox->last_seq;
-    stand_at(cursor, msgq_first(&mbox->queue));
+    cursor_stand_at(cursor, msgq_first(&mbox->queue));
     pthread_mutex_unlock(&mbox->lock);
 }
 
@@ -68,7 +68,7 @@ size_t mbox_cursor_look(struct mbox *mbox, struct mbox_cursor *cursor, struct mb
 
     pthread_mutex_lock(&mbox->lock);
     for (entry = cursor->at; entry && n < n_max; entry = next_of(mbox, cursor, entry))
-        places[n++] = (struct mbox_place){ .key = key_of(entry), .id = entry->msg->id };
+        places[n++] = (struct mbox_place){ .key = cursor_key_of(entry), .id = entry->msg->id };
     pthread_mutex_unlock(&mbox->lock);
     return n;
 }
@@ -79,9 +79,9 @@ void mbox_cursor_pass(struct mbox *mbox, struct mbox_cursor *cursor, uint64_t ke
 
     pthread_mutex_lock(&mbox->lock);
     entry = cursor->at;
-    while (entry && key_of(entry) <= key)
+    while (entry && cursor_key_of(entry) <= key)
         entry = next_of(mbox, cursor, entry);
-    stand_at(cursor, entry);
+    cursor_stand_at(cursor, entry);
     pthread_mutex_unlock(&mbox->lock);
 }
 
@@ -93,13 +93,13 @@ void mbox_cursor_skip(struct mbox *mbox, struct mbox_cursor *cursor, size_t n)
     entry = cursor->at;
     while (entry && n-- > 0)
         entry = next_of(mbox, cursor, entry);
-    stand_at(cursor, entry);
+    cursor_stand_at(cursor, entry);
     pthread_mutex_unlock(&mbox->lock);
 }
 
 void mbox_cursor_end(struct mbox *mbox, struct mbox_cursor *cursor)
 {
     pthread_mutex_lock(&mbox->lock);
-    stand_at(cursor, NULL);
+    cursor_stand_at(cursor, NULL);
     pthread_mutex_unlock(&mbox->lock);
 }

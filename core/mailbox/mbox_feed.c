@@ -50,7 +50,7 @@ static void count_refused(struct mbox *mbox)
 }
 
 /* Return: an entry for @msg that is charged; NULL: who has the mailbox may not have more, or memory is short. */
-static struct mbox_entry *new_entry(struct mbox *mbox, struct msg *msg)
+static struct mbox_entry *feed_new_entry(struct mbox *mbox, struct msg *msg)
 {
     struct mbox_entry *entry;
 
@@ -66,7 +66,7 @@ static struct mbox_entry *new_entry(struct mbox *mbox, struct msg *msg)
 static bool put_locked(struct mbox *mbox, struct msg *msg, uint64_t now_ns,
                        struct mbox_ready *ready)
 {
-    struct mbox_entry *entry = new_entry(mbox, msg);
+    struct mbox_entry *entry = feed_new_entry(mbox, msg);
     bool goes_in = entry && make_room(mbox, entry);
 
     if (goes_in) {

@@ -3,22 +3,13 @@
  * none. */
 #include "mbox_feed_tell.h"
 
+#include "mbox_op.h"
 #include "mbox_queue.h"
-
-static bool has_taker_for(const struct mbox *mbox, size_t size_bytes)
-{
-    const struct mbox_op *op;
-
-    TAILQ_FOREACH(op, &mbox->takers, link) {
-        if (op->max_bytes >= size_bytes)
-            return true;
-    }
-    return false;
-}
 
 bool mbox_feed_fits(const struct mbox *mbox, size_t size_bytes)
 {
-    return mbox_is_rendezvous(mbox) ? has_taker_for(mbox, size_bytes) : mbox_fits(mbox, size_bytes);
+    return mbox_is_rendezvous(mbox) ? mbox_has_taker_for(mbox, size_bytes)
+                                    : mbox_fits(mbox, size_bytes);
 }
 
 static bool blocks(const struct mbox *mbox)

@@ -49,7 +49,7 @@ void mbox_note_attributes(struct mbox *mbox)
     journal->ops->flush(journal);
 }
 
-static void end(struct mbox *mbox, struct mbox_entry *entry)
+static void keep_end(struct mbox *mbox, struct mbox_entry *entry)
 {
     TAILQ_REMOVE(&mbox->storing, entry, link);
     if (entry->storing == MBOX_STORING_POST) {
@@ -89,7 +89,7 @@ void mbox_stored(struct mbox *mbox, struct mbox_entry *entry, int result, struct
     enum mbox_storing what = entry->storing;
 
     pthread_mutex_lock(&mbox->lock);
-    end(mbox, entry);
+    keep_end(mbox, entry);
     if (!settle_stored(mbox, entry, what, result, ready)) {
         mbox_poster_finish(entry, mbox->removed ? -EIDRM : result, ready);
         mbox_entry_free(entry);

@@ -11,17 +11,6 @@
 #include "mbox_settle.h"
 
 /* Return: whether one who waits for a message has room for @msg. */
-static bool has_taker_for(const struct mbox *mbox, const struct msg *msg)
-{
-    const struct mbox_op *op;
-
-    TAILQ_FOREACH(op, &mbox->takers, link) {
-        if (op->max_bytes >= msg->size_bytes)
-            return true;
-    }
-    return false;
-}
-
 int mbox_make_room_for_move(struct mbox *to, const struct mbox_entry *entry)
 {
     if (to->removed)
@@ -31,7 +20,7 @@ int mbox_make_room_for_move(struct mbox *to, const struct mbox_entry *entry)
     if (entry->msg->size_bytes > to->limits.bytes)
         return -EMSGSIZE;
     if (mbox_is_rendezvous(to))
-        return has_taker_for(to, entry->msg) ? 0 : -EAGAIN;
+        return mbox_has_taker_for(to, entry->msg->size_bytes) ? 0 : -EAGAIN;
     if (mbox_is_behind_others(to, entry->msg->prio))
         return -EAGAIN;
     /* A message of a topic may be in both. */
@@ -73,7 +62,8 @@ void mbox_move_in(struct mbox *to, struct mbox_entry *entry, struct mbox_ready *
     mbox_queue_push(to, entry);
 }
 
-static int move_locked(struct mbox *mbox, struct mbox *to, uint64_t id, struct mbox_ready *ready)
+static int mbox_move_locked(struct mbox *mbox, struct mbox *to, uint64_t id,
+                            struct mbox_ready *ready)
 {
     struct mbox_entry *entry = mbox_find_locked(mbox, id);
     int r;
@@ -116,7 +106,7 @@ int mbox_move(struct mbox *mbox, struct mbox *to, uint64_t id, struct mbox_ready
         return msg ? 0 : -ENOENT;
     }
     mbox_lock_two(mbox, to);
-    r = move_locked(mbox, to, id, ready);
+    r = mbox_move_locked(mbox, to, id, ready);
     mbox_unlock_two(mbox, to);
     return r;
 }

@@ -21,6 +21,17 @@ void mbox_op_move(struct mbox_op *op, enum mbox_op_state to)
     op->state = to;
 }
 
+bool mbox_has_taker_for(const struct mbox *mbox, size_t size_bytes)
+{
+    const struct mbox_op *op;
+
+    TAILQ_FOREACH(op, &mbox->takers, link) {
+        if (op->max_bytes >= size_bytes)
+            return true;
+    }
+    return false;
+}
+
 void mbox_op_finish(struct mbox_op *op, int result, struct mbox_ready *ready)
 {
     mbox_op_move(op, MBOX_OP_DONE);

@@ -9,6 +9,9 @@
 /* Moves @op to state @to, which is one of the moves at enum mbox_op_state. */
 void mbox_op_move(struct mbox_op *op, enum mbox_op_state to);
 
+/* Return: whether a receiver waits that takes a message of @size_bytes whole. */
+bool mbox_has_taker_for(const struct mbox *mbox, size_t size_bytes);
+
 /* Completes @op. */
 void mbox_op_finish(struct mbox_op *op, int result, struct mbox_ready *ready);
 

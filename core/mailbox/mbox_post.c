@@ -125,7 +125,7 @@ static int post_charged(struct mbox *mbox, struct mbox_entry *entry, struct mbox
 }
 
 /* Gives @entry's message to the backend, if nobody waits. Return: 0: @entry is gone; as mbox_backend_ops.put. */
-static int put(struct mbox *mbox, struct mbox_entry *entry, struct mbox_ready *ready)
+static int post_put(struct mbox *mbox, struct mbox_entry *entry, struct mbox_ready *ready)
 {
     int r = -EAGAIN;
 
@@ -140,7 +140,7 @@ static int put(struct mbox *mbox, struct mbox_entry *entry, struct mbox_ready *r
 static int post_to_backend(struct mbox *mbox, struct mbox_entry *entry, struct mbox_op *op,
                            struct mbox_ready *ready)
 {
-    int r = put(mbox, entry, ready);
+    int r = post_put(mbox, entry, ready);
 
     return r == -EAGAIN && op && !op->nonblock ? post_charged(mbox, entry, op, ready) : r;
 }
@@ -231,7 +231,7 @@ static int post_reserved_locked(struct mbox *mbox, struct mbox_entry *entry, str
     if (mbox->closed)
         return -EPIPE;
     if (mbox->backend) {
-        r = put(mbox, entry, ready);
+        r = post_put(mbox, entry, ready);
         if (r != -EAGAIN)
             return r;
     }

@@ -253,13 +253,13 @@ static void admit_pending(struct mbox *mbox, struct mbox_ready *ready)
     }
 }
 
-static bool is_readable(struct mbox *mbox)
+static bool settle_is_readable(struct mbox *mbox)
 {
     return source(mbox)->occupied || mbox->failure ||
            (mbox->backend && mbox->backend->ops->readiness(mbox->backend) & MBOX_READABLE);
 }
 
-static bool is_writable(const struct mbox *mbox)
+static bool settle_is_writable(const struct mbox *mbox)
 {
     if (mbox->backend)
         return !mbox->pending.occupied &&
@@ -279,7 +279,8 @@ unsigned int mbox_readiness(struct mbox *mbox)
         return MBOX_REMOVED;
     if (mbox->closed)
         return MBOX_CLOSED | MBOX_READABLE | MBOX_WRITABLE;
-    return (is_readable(mbox) ? MBOX_READABLE : 0) | (is_writable(mbox) ? MBOX_WRITABLE : 0);
+    return (settle_is_readable(mbox) ? MBOX_READABLE : 0) |
+           (settle_is_writable(mbox) ? MBOX_WRITABLE : 0);
 }
 
 void mbox_settle_locked(struct mbox *mbox, unsigned int events, struct mbox_ready *ready)

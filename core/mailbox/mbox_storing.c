@@ -16,7 +16,7 @@
 #include "mbox_op.h"
 #include "mbox_queue.h"
 
-static void begin(struct mbox *mbox, struct mbox_entry *entry, enum mbox_storing what)
+static void storing_begin(struct mbox *mbox, struct mbox_entry *entry, enum mbox_storing what)
 {
     struct mbox_op *op = entry->poster;
 
@@ -53,7 +53,7 @@ void mbox_admit(struct mbox *mbox, struct mbox_entry *entry, int room, struct mb
         return;
     }
     mbox_stamp(mbox, entry);
-    begin(mbox, entry, MBOX_STORING_POST);
+    storing_begin(mbox, entry, MBOX_STORING_POST);
     mbox->n_posting++;
     mbox->n_posting_bytes += entry->msg->size_bytes;
     journal->ops->post(journal, mbox, entry, ready);
@@ -69,7 +69,7 @@ int mbox_remove_entry(struct mbox *mbox, struct mbox_entry *entry, struct mbox_o
         return 0;
     }
     entry->poster = op;
-    begin(mbox, entry, MBOX_STORING_REMOVE);
+    storing_begin(mbox, entry, MBOX_STORING_REMOVE);
     journal->ops->remove(journal, mbox, entry, ready);
     return MBOX_PARKED;
 }

@@ -93,7 +93,7 @@ static struct msg *grow_mapping(struct msg *msg, size_t *n_allocated)
 }
 
 /* Return: 0 with room for @n_allocated bytes, all that are new being zero; -ENOMEM. */
-static int grow(struct msg **msg, size_t n_allocated)
+static int msg_grow(struct msg **msg, size_t n_allocated)
 {
     struct msg *grown;
 
@@ -133,9 +133,9 @@ int msg_resize(struct msg **msg, size_t size_bytes)
         cut(*msg, size_bytes);
     /* More than it takes, so that what grows byte by byte seldom moves; where there is memory for that. */
     if (size_bytes > n && size_bytes < n + n / 2)
-        r = grow(msg, n + n / 2);
+        r = msg_grow(msg, n + n / 2);
     if (size_bytes > (*msg)->n_allocated)
-        r = grow(msg, size_bytes);
+        r = msg_grow(msg, size_bytes);
     if (r == 0)
         (*msg)->size_bytes = size_bytes;
     return r;

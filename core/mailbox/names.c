@@ -31,7 +31,7 @@ static struct name *lookup(struct names *names, const char *text)
 }
 
 /* Enters a name that stands for nothing yet and has no place. Return: 0; -ENAMETOOLONG; -ENOMEM. */
-static int enter(struct names *names, const char *text, struct name **ret_name)
+static int names_enter(struct names *names, const char *text, struct name **ret_name)
 {
     size_t length = strlen(text);
     unsigned int hash = hash_of(text, length);
@@ -53,7 +53,7 @@ static int enter(struct names *names, const char *text, struct name **ret_name)
     return 0;
 }
 
-/* Undoes enter(). */
+/* Undoes names_enter(). */
 static void unenter(struct names *names, struct name *name)
 {
     HASH_DELETE(hh, names->table[hash_part(name->hh.hashv)], name);
@@ -92,7 +92,7 @@ static int add_locked(struct names *names, const char *text, struct mbox *mbox)
 
     if (lookup(names, text))
         return -EEXIST;
-    r = enter(names, text, &name);
+    r = names_enter(names, text, &name);
     if (r < 0)
         return r;
     r = note_names(mbox, text, NULL, NULL, NULL);
@@ -147,7 +147,7 @@ static int make_way(struct names *names, const char *to, struct name **ret_targe
     int r;
 
     if (!target)
-        return enter(names, to, ret_target);
+        return names_enter(names, to, ret_target);
     r = mbox_remove(target->place.mbox, false, ready);
     if (r < 0)
         return r;

@@ -10,7 +10,7 @@ struct places_user {
     UT_hash_handle hh;
 };
 
-static struct places_user *find(const struct places *places, uid_t uid)
+static struct places_user *places_find(const struct places *places, uid_t uid)
 {
     struct places_user *user;
 
@@ -41,7 +41,7 @@ void places_init(struct places *places)
 void places_take(struct places *places, struct mbox_entry *entry)
 {
     uid_t uid = entry->msg->sender.uid;
-    struct places_user *user = find(places, uid);
+    struct places_user *user = places_find(places, uid);
 
     TAILQ_INSERT_TAIL(&places->entries, entry, link);
     places->n++;
@@ -54,7 +54,7 @@ void places_take(struct places *places, struct mbox_entry *entry)
 struct mbox_entry *places_give_back(struct places *places, uid_t uid)
 {
     struct mbox_entry *entry = TAILQ_FIRST(&places->entries);
-    struct places_user *user = find(places, uid);
+    struct places_user *user = places_find(places, uid);
 
     TAILQ_REMOVE(&places->entries, entry, link);
     places->n--;
@@ -76,5 +76,5 @@ uint64_t places_count_for(const struct places *places, uint64_t n_messages, uid_
 {
     uint64_t n = places_count(places, n_messages);
 
-    return n < places->n && find(places, uid) ? places->n : n;
+    return n < places->n && places_find(places, uid) ? places->n : n;
 }

@@ -169,7 +169,7 @@ void quota_release(struct quota *q, uid_t uid, uint64_t bytes)
 }
 
 /* Under lock. Return: as quota_move. */
-static int move_locked(struct quota *q, uid_t from, uid_t to, uint64_t bytes)
+static int quota_move_locked(struct quota *q, uid_t from, uid_t to, uint64_t bytes)
 {
     int r;
 
@@ -186,7 +186,7 @@ int quota_move(struct quota *q, uid_t from, uid_t to, uint64_t bytes)
     int r;
 
     pthread_mutex_lock(&q->lock);
-    r = move_locked(q, from, to, bytes);
+    r = quota_move_locked(q, from, to, bytes);
     pthread_mutex_unlock(&q->lock);
     return r;
 }
@@ -252,7 +252,7 @@ static bool drop_locked(struct quota_charge *charge)
 /* Under lock. Return: as quota_move. */
 static int move_charge_locked(struct quota_charge *charge, uid_t uid)
 {
-    int r = move_locked(charge->quota, charge->uid, uid, charge->bytes);
+    int r = quota_move_locked(charge->quota, charge->uid, uid, charge->bytes);
 
     if (r == 0)
         charge->uid = uid;

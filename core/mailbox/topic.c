@@ -58,7 +58,7 @@ static void trim_history(struct topic *topic, uint64_t n, uint64_t n_bytes)
 }
 
 /* Where the owner may not have more, or memory is short, @msg is not in the history. */
-static void remember(struct topic *topic, struct msg *msg)
+static void topic_remember(struct topic *topic, struct msg *msg)
 {
     struct topic_history_item *item;
 
@@ -123,7 +123,7 @@ static int topic_put(struct mbox_backend *backend, struct msg *msg, struct mbox_
         return r;
     msg->id = mbox_new_id(topic->mbox);
     put_into_all(topic, msg, ready);
-    remember(topic, msg);
+    topic_remember(topic, msg);
     quota_charge_hand_on(&msg->charge);
     return 0;
 }
@@ -215,7 +215,7 @@ static int set_history(void *object, const char *value, size_t n)
     return count_parse(value, n, &((struct topic_config *)object)->history);
 }
 
-static const struct setting settings[] = {
+static const struct setting topic_settings[] = {
     { "history", set_history },
     { "message_bytes", mbox_limits_set_message_bytes },
     { "bytes", mbox_limits_set_bytes },
@@ -224,7 +224,8 @@ static const struct setting settings[] = {
 static int configure_locked(struct topic *topic, const char *text, size_t n)
 {
     struct topic_config config = { topic->mbox->limits, topic->history };
-    int r = settings_parse(settings, sizeof(settings) / sizeof(settings[0]), &config, text, n);
+    int r = settings_parse(topic_settings, sizeof(topic_settings) / sizeof(topic_settings[0]),
+                           &config, text, n);
 
     if (r < 0)
         return r;

@@ -669,7 +669,7 @@ static int set_consumers(void *geometry, const char *value, size_t n)
     return r;
 }
 
-static const struct setting settings[] = {
+static const struct setting ring_mbox_settings[] = {
     { "slots", set_slots },
     { "slot_bytes", set_slot_bytes },
     { "producers", set_producers },
@@ -726,7 +726,9 @@ static int ring_mbox_try_configure(struct ring_mbox *ring, const char *text, siz
     if (!ring->memory)
         return -EIDRM;
     geometry = ring->memory->geometry;
-    r = settings_parse(settings, sizeof(settings) / sizeof(settings[0]), &geometry, text, n);
+    r = settings_parse(ring_mbox_settings,
+                       sizeof(ring_mbox_settings) / sizeof(ring_mbox_settings[0]), &geometry, text,
+                       n);
     if (r == 0)
         r = ring_geometry_check(&geometry);
     if (r < 0 || is_same(&geometry, &ring->memory->geometry))

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t truncated_mutex = PTHREAD_MUTEX_INITIALIZER;
 static bool is_installed;                     /* under lock */
 static _Atomic(struct truncated_guard *) all; /* written under lock; the handler reads it */
 
@@ -64,7 +64,7 @@ struct truncated_guard *truncated_guard(void *map, size_t n_bytes)
     struct truncated_guard *guard;
     bool is_new = false;
 
-    pthread_mutex_lock(&lock);
+    pthread_mutex_lock(&truncated_mutex);
     install();
     guard = find_unused();
     if (!guard) {
@@ -80,7 +80,7 @@ struct truncated_guard *truncated_guard(void *map, size_t n_bytes)
         guard->next = atomic_load(&all);
         atomic_store(&all, guard);
     }
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(&truncated_mutex);
     return guard;
 }
 

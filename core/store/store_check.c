@@ -135,7 +135,8 @@ static int check_free_pages(struct finding *finding, const MDB_val *value, uint6
 
 #define CHECK_FREE_DBI 0
 
-static int count_free(struct finding *finding, MDB_txn *txn, uint64_t last_page, uint64_t *ret_n)
+static int check_count_free(struct finding *finding, MDB_txn *txn, uint64_t last_page,
+                            uint64_t *ret_n)
 {
     MDB_cursor *cursor;
     MDB_val value;
@@ -173,7 +174,7 @@ static int check_pages(struct finding *finding, struct store_db *db, MDB_txn *tx
     if (mdb_env_info(db->env, &info) != 0 || mdb_stat(txn, STORE_DBI, &records) != 0 ||
         mdb_stat(txn, CHECK_FREE_DBI, &free_table) != 0)
         return damaged(finding, "its heads can't be read");
-    r = count_free(finding, txn, info.me_last_pgno, &n_free);
+    r = check_count_free(finding, txn, info.me_last_pgno, &n_free);
     if (r < 0)
         return r;
     n_used = N_HEAD_PAGES + n_pages_of(&records) + n_pages_of(&free_table);
@@ -183,7 +184,7 @@ static int check_pages(struct finding *finding, struct store_db *db, MDB_txn *tx
     return 0;
 }
 
-static int look(const char *path, struct finding *finding)
+static int check_look(const char *path, struct finding *finding)
 {
     struct store_db db;
     MDB_txn *txn = NULL;
@@ -223,11 +224,11 @@ __attribute__((noreturn)) static void run_child(const char *path, int fd)
     struct finding finding = { 0 };
 
     be_silent_when_killed();
-    finding.result = look(path, &finding);
+    finding.result = check_look(path, &finding);
     _exit(write(fd, &finding, sizeof(finding)) == sizeof(finding) ? 0 : 1);
 }
 
-static int fail(char why[STORE_WHY_MAX])
+static int check_fail(char why[STORE_WHY_MAX])
 {
     int error = errno;
 
@@ -244,14 +245,14 @@ int store_check(const char *path, struct store_census *ret_census, char why[STOR
     int status;
 
     if (pipe2(fds, O_CLOEXEC) < 0)
-        return fail(why);
+        return check_fail(why);
     pid = fork();
     if (pid == 0)
         run_child(path, fds[1]);
     close(fds[1]);
     if (pid < 0) {
         close(fds[0]);
-        return fail(why);
+        return check_fail(why);
     }
     n = read(fds[0], &finding, sizeof(finding));
     close(fds[0]);

@@ -161,7 +161,7 @@ void store_db_close(struct store_db *db)
 }
 
 /* Makes the map @n_bytes larger at least. Return: 0; -ENOSPC; a negative errno. */
-static int grow(struct store_db *db, uint64_t n_bytes)
+static int db_grow(struct store_db *db, uint64_t n_bytes)
 {
     uint64_t step = db->map_bytes < MAP_STEP_BYTES_MAX ? db->map_bytes : MAP_STEP_BYTES_MAX;
     uint64_t map_bytes;
@@ -201,7 +201,7 @@ static uint64_t last_page(struct store_db *db)
 #define FREE_DBI 0
 
 /* Return: 0 with how many pages are free again; a negative errno. */
-static int count_free(struct store_db *db, uint64_t *ret_n)
+static int db_count_free(struct store_db *db, uint64_t *ret_n)
 {
     MDB_cursor *cursor;
     MDB_val key;
@@ -229,7 +229,7 @@ static int count_free(struct store_db *db, uint64_t *ret_n)
 static int reserve_tight(struct store_db *db, uint64_t n_rest, uint64_t n_pages)
 {
     uint64_t n_free = 0;
-    int r = count_free(db, &n_free);
+    int r = db_count_free(db, &n_free);
 
     if (r == 0 && n_rest + n_free < n_pages)
         r = -ENOSPC;
@@ -249,7 +249,7 @@ int store_db_reserve(struct store_db *db, uint64_t n_bytes, uint64_t n)
 
     if (n_rest >= n_pages)
         return 0;
-    r = grow(db, (n_pages - n_rest) * db->page_bytes);
+    r = db_grow(db, (n_pages - n_rest) * db->page_bytes);
     db->is_tight = r == -ENOSPC;
     return db->is_tight ? reserve_tight(db, n_rest, n_pages) : r;
 }
@@ -273,7 +273,7 @@ int store_db_write(struct store_db *db, int (*work)(MDB_txn *txn, void *arg), vo
     int r;
 
     while ((r = try_write(db, work, arg)) == MDB_MAP_FULL) {
-        int grown = grow(db, db->page_bytes);
+        int grown = db_grow(db, db->page_bytes);
 
         if (grown < 0)
             return grown;

@@ -172,7 +172,7 @@ static long read_pid(int fd)
     return strtol(text, NULL, 10);
 }
 
-static int lock(struct store_dir *dir, bool makes, char why[STORE_WHY_MAX])
+static int dir_lock(struct store_dir *dir, bool makes, char why[STORE_WHY_MAX])
 {
     long pid;
 
@@ -271,7 +271,8 @@ static void check_new(struct store_dir *dir, unsigned int n_files)
                                    fstatat(dir->fd, "disk.mdb", &attr, AT_SYMLINK_NOFOLLOW) < 0);
 }
 
-static int open_locked(struct store_dir *dir, const char *path, bool makes, char why[STORE_WHY_MAX])
+static int dir_open_locked(struct store_dir *dir, const char *path, bool makes,
+                           char why[STORE_WHY_MAX])
 {
     unsigned int n_files = 0;
     int r;
@@ -283,7 +284,7 @@ static int open_locked(struct store_dir *dir, const char *path, bool makes, char
     if (r == 0)
         r = check_contents(dir->fd, &n_files, why);
     if (r == 0)
-        r = lock(dir, makes, why);
+        r = dir_lock(dir, makes, why);
     if (r == 0) {
         check_new(dir, n_files);
         r = check_state(dir, why);
@@ -301,12 +302,12 @@ static int open_locked(struct store_dir *dir, const char *path, bool makes, char
 
 int store_dir_open(struct store_dir *dir, const char *path, char why[STORE_WHY_MAX])
 {
-    return open_locked(dir, path, true, why);
+    return dir_open_locked(dir, path, true, why);
 }
 
 int store_dir_look(struct store_dir *dir, const char *path, char why[STORE_WHY_MAX])
 {
-    return open_locked(dir, path, false, why);
+    return dir_open_locked(dir, path, false, why);
 }
 
 /* Replaces `state` at one moment, on the disk when this returns. */

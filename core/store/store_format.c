@@ -57,7 +57,7 @@ struct store_key store_key_info(enum store_info info)
     return (struct store_key){ .n_bytes = 2, .bytes = { STORE_INFO, (unsigned char)info } };
 }
 
-static struct store_key key_of(enum store_table table, const uint64_t *numbers, size_t n)
+static struct store_key format_key_of(enum store_table table, const uint64_t *numbers, size_t n)
 {
     struct store_key key = { .n_bytes = 1 + 8 * n, .bytes = { (unsigned char)table } };
 
@@ -68,17 +68,17 @@ static struct store_key key_of(enum store_table table, const uint64_t *numbers, 
 
 struct store_key store_key_box(enum store_table table, uint64_t box)
 {
-    return key_of(table, &box, 1);
+    return format_key_of(table, &box, 1);
 }
 
 struct store_key store_key_message(uint64_t box, uint64_t seq)
 {
-    return key_of(STORE_MESSAGE, (uint64_t[]){ box, seq }, 2);
+    return format_key_of(STORE_MESSAGE, (uint64_t[]){ box, seq }, 2);
 }
 
 struct store_key store_key_to_do(uint64_t txn, uint64_t n)
 {
-    return key_of(STORE_TO_DO, (uint64_t[]){ txn, n }, 2);
+    return format_key_of(STORE_TO_DO, (uint64_t[]){ txn, n }, 2);
 }
 
 int store_key_parse(const void *bytes, size_t n_bytes, uint64_t *ret_first, uint64_t *ret_second)

@@ -145,7 +145,7 @@ static void box_destroy(struct mbox_journal *journal, struct mbox *mbox, struct 
         mbox_unref(mbox);
 }
 
-static void box_release(struct mbox_journal *journal, struct mbox *mbox)
+static void journal_release(struct mbox_journal *journal, struct mbox *mbox)
 {
     (void)journal;
     free(mbox->kept->new_name);
@@ -333,7 +333,7 @@ const struct journal_ops store_journal_ops = {
     .rename = box_rename,
     .configure = box_configure,
     .destroy = box_destroy,
-    .release = box_release,
+    .release = journal_release,
     .need_ids = need_ids,
     .flush = flush,
 };

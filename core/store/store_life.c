@@ -104,7 +104,7 @@ static int open_databases(struct store *store, char why[STORE_WHY_MAX])
     return r < 0 ? store_says(why, "disk.mdb", r) : 0;
 }
 
-static int open_locked(struct store *store, const char *path, char why[STORE_WHY_MAX])
+static int life_open_locked(struct store *store, const char *path, char why[STORE_WHY_MAX])
 {
     int r = store_dir_open(&store->dir, path, why);
 
@@ -152,7 +152,7 @@ int store_open(const char *path, size_t (*describe)(struct mbox *mbox, char *tex
     store_init(store);
     store->batch = batch;
     store->journal.describe = describe;
-    r = open_locked(store, path, why);
+    r = life_open_locked(store, path, why);
     if (r < 0) {
         store_free(store);
         return r;

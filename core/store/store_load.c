@@ -49,7 +49,7 @@ static int load_text(struct load *load, enum store_table table, uint64_t box, co
     return r;
 }
 
-static int remember(struct load *load, struct mbox *mbox)
+static int load_remember(struct load *load, struct mbox *mbox)
 {
     size_t n = load->n_mboxes;
 
@@ -85,7 +85,7 @@ static int load_box(struct load *load, uint64_t box, const MDB_val *key, const M
     if (r < 0)
         return r;
     load->store->stat.n_boxes++;
-    r = remember(load, mbox);
+    r = load_remember(load, mbox);
     if (r < 0)
         mbox_unref(mbox);
     return r;

@@ -308,7 +308,7 @@ static bool wait_for_work(struct store *store)
 }
 
 /* After a failure nothing is tried for a moment, but for those who wait. */
-static void rest(struct store *store)
+static void sync_rest(struct store *store)
 {
     uint64_t deadline = store_now() + DELAY_NS;
 
@@ -330,7 +330,7 @@ void *store_sync_run(void *arg)
         mbox_ready_run(&ready);
         store->journal.ops->flush(&store->journal);
         if (r < 0)
-            rest(store);
+            sync_rest(store);
     }
     return NULL;
 }

@@ -142,7 +142,8 @@ static int put_message(struct store_batch *batch, MDB_txn *txn, const struct sto
     return r == 0 && item->is_on_disk ? note_to_do(batch, txn, &key) : r;
 }
 
-static int remove_message(struct store_batch *batch, MDB_txn *txn, const struct store_item *item)
+static int write_remove_message(struct store_batch *batch, MDB_txn *txn,
+                                const struct store_item *item)
 {
     struct store_key key = store_place_key(item->at);
     int r;
@@ -165,9 +166,9 @@ static int write_item(struct store_batch *batch, MDB_txn *txn, const struct stor
     if (item->is_void && item->what == STORE_POST)
         return 0;
     if (item->what == STORE_REMOVE || item->what == STORE_FORGET || item->is_void)
-        return remove_message(batch, txn, item);
+        return write_remove_message(batch, txn, item);
     if (item->is_kept && is_elsewhere(item))
-        r = remove_message(batch, txn, item);
+        r = write_remove_message(batch, txn, item);
     return r == 0 ? put_message(batch, txn, item) : r;
 }
 
@@ -523,8 +524,8 @@ static void end_item(struct store *store, const struct store_batch *batch, struc
         free(note);
 }
 
-static void end_batch(struct store *store, struct store_batch *batch, int result,
-                      struct mbox_ready *ready)
+static void write_end_batch(struct store *store, struct store_batch *batch, int result,
+                            struct mbox_ready *ready)
 {
     end_boxes(store, batch, result);
     for (size_t i = 0; i < batch->n_items; i++)
@@ -607,7 +608,7 @@ void store_take_turn(struct mbox_op *op, struct mbox_ready *ready)
             refuse_batch(batch);
         else
             r = write_in_time(store, batch);
-        end_batch(store, batch, is_ended ? 0 : r, ready);
+        write_end_batch(store, batch, is_ended ? 0 : r, ready);
     }
     if (pass_turn(store))
         TAILQ_INSERT_TAIL(ready, op, link);

@@ -38,7 +38,7 @@ struct status {
 };
 
 /* Reads one line, by its key: there are many, and few of them matter. */
-static void read_line(const char *line, struct status *ret)
+static void caller_read_line(const char *line, struct status *ret)
 {
     if (strncmp(line, "Tgid:", 5) == 0)
         sscanf(line + 5, "%d", &ret->pid);
@@ -67,7 +67,7 @@ static bool read_status(pid_t tid, struct status *ret)
         return false;
     /* Behind the last of them. */
     while (fgets(line, sizeof(line), file) && strncmp(line, "Threads:", 8) != 0)
-        read_line(line, ret);
+        caller_read_line(line, ret);
     fclose(file);
     return ret->pid > 0;
 }

@@ -13,6 +13,7 @@
 
 #include <fuse_lowlevel.h>
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <sys/queue.h>
@@ -154,5 +155,11 @@ void file_reply_create(struct file *file, fuse_req_t req, const struct node *dir
 
 /* Answers a poll. Takes @ph over, which may be NULL. */
 void file_poll(struct file *file, fuse_req_t req, struct fuse_pollhandle *ph);
+
+/* Return: whether open(2) with @flags is for @access: O_RDONLY, O_WRONLY or O_RDWR. */
+static inline bool file_is_for(int flags, int access)
+{
+    return (flags & O_ACCMODE) == access;
+}
 
 #endif

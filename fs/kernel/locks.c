@@ -320,7 +320,7 @@ static void finish_request(struct lock_request *request)
 }
 
 /* Under lock: it waits no more. */
-static void end_wait(struct locks *locks, struct lock_request *request, int result)
+static void locks_end_wait(struct locks *locks, struct lock_request *request, int result)
 {
     struct locked_inode *inode = request->inode;
 
@@ -352,7 +352,7 @@ static void retry(struct locks *locks, struct locked_inode *inode, struct reques
         struct lock_request *next = TAILQ_NEXT(request, link);
 
         if (!find_conflict(inode, &request->wanted)) {
-            end_wait(locks, request, 0);
+            locks_end_wait(locks, request, 0);
             grant(inode, &request->wanted, &request->spares);
             TAILQ_INSERT_TAIL(ended, request, link);
         }
@@ -377,7 +377,7 @@ static void locks_on_interrupt(fuse_req_t req, void *data)
     pthread_mutex_lock(&locks->lock);
     is_ended = request->is_waiting;
     if (is_ended) {
-        end_wait(locks, request, -EINTR);
+        locks_end_wait(locks, request, -EINTR);
         drop_unused_inode(locks, request->inode);
     } else {
         request->is_cancelled = true;
@@ -699,7 +699,7 @@ void locks_end_waiting(struct locks *locks)
         struct lock_request *request;
 
         while ((request = TAILQ_FIRST(&inode->waiting))) {
-            end_wait(locks, request, -EINTR);
+            locks_end_wait(locks, request, -EINTR);
             TAILQ_INSERT_TAIL(&ended, request, link);
         }
         drop_unused_inode(locks, inode);

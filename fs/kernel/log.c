@@ -119,7 +119,7 @@ static void quote(const char *name, char quoted[QUOTED_BYTES])
 }
 
 /* Under lock: there is room. */
-static void add_line(struct log *log, const char *text)
+static void log_add_line(struct log *log, const char *text)
 {
     size_t at = (log->first_line + log->n_lines) % LOG_LINES_MAX;
 
@@ -140,7 +140,7 @@ static void begin_period(struct log *log, time_t now)
         n += log->failures[i].n_untold;
     if (n > 0) {
         snprintf(text, sizeof(text), "%lu more requests failed for such reasons", n);
-        add_line(log, text);
+        log_add_line(log, text);
     }
     log->period_start = now;
     log->n_failures = 0;
@@ -187,7 +187,7 @@ void log_failed(struct log *log, const char *operation, const char *name, int er
             quote(name, quoted);
         snprintf(text, sizeof(text), "%s%s for uid %u, pid %d: %s", operation, quoted,
                  (unsigned int)uid, (int)pid, strerrordesc_np(error));
-        add_line(log, text);
+        log_add_line(log, text);
     }
     pthread_mutex_unlock(&log->lock);
 }

@@ -131,7 +131,7 @@ static void inspect(void *arg, struct fuse_buf *request)
 
 /* --- Life --- */
 
-static void end(struct transport *transport, int result)
+static void transport_end_with(struct transport *transport, int result)
 {
     pthread_mutex_lock(&transport->lock);
     if (!transport->is_ended)
@@ -143,12 +143,12 @@ static void end(struct transport *transport, int result)
 
 static void on_dev_ended(void *arg, int result)
 {
-    end(arg, result);
+    transport_end_with(arg, result);
 }
 
 void transport_end(struct transport *transport)
 {
-    end(transport, 0);
+    transport_end_with(transport, 0);
 }
 
 int transport_new(struct fuse_session *session, enum transport_choice choice,
@@ -179,7 +179,7 @@ int transport_new(struct fuse_session *session, enum transport_choice choice,
 }
 
 /* Return: a positive number: the first request is answered; 0: the connection has ended; a negative errno. */
-static int begin(struct transport *transport)
+static int transport_begin(struct transport *transport)
 {
     struct fuse_buf buf = { 0 };
     int r;
@@ -248,7 +248,7 @@ static int wait_for_end(struct transport *transport)
 
 int transport_run(struct transport *transport)
 {
-    int r = begin(transport);
+    int r = transport_begin(transport);
 
     if (r <= 0)
         return r;

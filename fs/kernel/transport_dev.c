@@ -54,7 +54,7 @@ static int receive(struct dev_loop *loop, struct fuse_buf *buf)
     return r;
 }
 
-static void handle(struct dev_loop *loop, struct fuse_buf *buf)
+static void dev_handle(struct dev_loop *loop, struct fuse_buf *buf)
 {
     if (loop->inspect)
         loop->inspect(loop->arg, buf);
@@ -66,7 +66,7 @@ int dev_serve_one(struct dev_loop *loop, struct fuse_buf *buf)
     int r = receive(loop, buf);
 
     if (r > 0)
-        handle(loop, buf);
+        dev_handle(loop, buf);
     return r;
 }
 
@@ -86,7 +86,7 @@ static void call_another(struct dev_loop *loop)
 }
 
 /* Rests until it is called, unless nobody would read then. */
-static void rest(struct dev_loop *loop)
+static void dev_rest(struct dev_loop *loop)
 {
     pthread_mutex_lock(&loop->lock);
     if (loop->n_reading > 1) {
@@ -102,7 +102,7 @@ static void rest(struct dev_loop *loop)
     pthread_mutex_unlock(&loop->lock);
 }
 
-static uint64_t now_ns(void)
+static uint64_t dev_now_ns(void)
 {
     struct timespec ts;
 
@@ -126,27 +126,27 @@ static void note(struct dev_thread *thread, uint64_t ns)
 static int serve_one(struct dev_thread *thread)
 {
     struct dev_loop *loop = thread->loop;
-    uint64_t start = now_ns();
+    uint64_t start = dev_now_ns();
     int r = receive(loop, &thread->buf);
 
     if (r <= 0)
         return r;
-    note(thread, now_ns() - start);
+    note(thread, dev_now_ns() - start);
     if (thread->n_found >= N_FOUND_MAX || thread->buf.size >= LONG_BYTES) {
         thread->n_found = 0;
         call_another(loop);
     }
-    handle(loop, &thread->buf);
+    dev_handle(loop, &thread->buf);
     if (thread->n_waited >= N_WAITED_MAX) {
         thread->n_waited = 0;
-        rest(loop);
+        dev_rest(loop);
     }
     return r;
 }
 
 /* --- Life --- */
 
-static void *run(void *arg)
+static void *dev_run(void *arg)
 {
     struct dev_thread *thread = arg;
     int r;
@@ -168,7 +168,7 @@ static int start_one(struct dev_loop *loop)
         return -ENOMEM;
     thread->loop = loop;
     pthread_mutex_lock(&loop->lock);
-    r = pthread_create(&thread->thread, NULL, run, thread);
+    r = pthread_create(&thread->thread, NULL, dev_run, thread);
     loop->n_reading += r == 0;
     pthread_mutex_unlock(&loop->lock);
     if (r != 0) {

@@ -72,7 +72,7 @@ static unsigned int count_queues(void)
     return n;
 }
 
-static void free_parts(struct uring *uring)
+static void uring_free_parts(struct uring *uring)
 {
     pthread_cond_destroy(&uring->watch);
     pthread_cond_destroy(&uring->progressed);
@@ -84,7 +84,7 @@ static void free_parts(struct uring *uring)
 }
 
 /* Return: one without workers; NULL when memory is short. */
-static struct uring *make(struct fuse_session *session, unsigned int n_queues)
+static struct uring *uring_make(struct fuse_session *session, unsigned int n_queues)
 {
     struct uring *uring = calloc(1, sizeof(*uring));
 
@@ -100,7 +100,7 @@ static struct uring *make(struct fuse_session *session, unsigned int n_queues)
     uring->cpus = CPU_ALLOC(n_queues);
     uring->cpus_bytes = CPU_ALLOC_SIZE(n_queues);
     if (!uring->queues || !uring->cpus) {
-        free_parts(uring);
+        uring_free_parts(uring);
         return NULL;
     }
     /* Where it can't be told, the shared worker has all. */
@@ -138,7 +138,8 @@ static const char *advise(int error)
 int uring_new(struct fuse_session *session, struct uring **ret_uring, const char **ret_reason)
 {
     unsigned int n_queues = count_queues();
-    struct uring *uring = n_queues > 0 && n_queues <= UINT16_MAX ? make(session, n_queues) : NULL;
+    struct uring *uring = n_queues > 0 && n_queues <= UINT16_MAX ? uring_make(session, n_queues)
+                                                                 : NULL;
     int r;
 
     if (!uring) {
@@ -149,7 +150,7 @@ int uring_new(struct fuse_session *session, struct uring **ret_uring, const char
     r = worker_start(uring, -1, &uring->shared);
     if (r < 0) {
         *ret_reason = advise(r);
-        free_parts(uring);
+        uring_free_parts(uring);
         return r;
     }
     r = watcher_start(uring);
@@ -224,5 +225,5 @@ void uring_free(struct uring *uring)
         uring->workers = worker->next;
         worker_free(worker);
     }
-    free_parts(uring);
+    uring_free_parts(uring);
 }

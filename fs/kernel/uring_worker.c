@@ -218,7 +218,7 @@ static void take_kick(struct uring_worker *worker, struct entry *entry)
     io_uring_submit(&worker->ring);
 }
 
-static void handle(struct uring_worker *worker, struct entry *entry)
+static void worker_handle(struct uring_worker *worker, struct entry *entry)
 {
     struct fuse_in_header *in = entry_request(entry);
     struct fuse_buf buf = { .mem = in, .size = in->len };
@@ -304,7 +304,7 @@ static int make_ring(struct uring_worker *worker)
     return 0;
 }
 
-static void free_parts(struct uring_worker *worker)
+static void worker_free_parts(struct uring_worker *worker)
 {
     entries_deinit(&worker->entries);
     pthread_mutex_destroy(&worker->lock);
@@ -314,7 +314,7 @@ static void free_parts(struct uring_worker *worker)
 void worker_free(struct uring_worker *worker)
 {
     pthread_join(worker->thread, NULL);
-    free_parts(worker);
+    worker_free_parts(worker);
 }
 
 static void *run_worker(void *arg);
@@ -347,7 +347,7 @@ int worker_start(struct uring *uring, int cpu, struct uring_worker **ret_worker)
         return -ENOMEM;
     r = -pthread_create(&worker->thread, NULL, run_worker, worker);
     if (r < 0) {
-        free_parts(worker);
+        worker_free_parts(worker);
         return r;
     }
     r = worker_wait_for(worker, cpu < 0 ? WORKER_HAS_RING : WORKER_RUNS);
@@ -394,7 +394,7 @@ static int submit_entries(struct uring_worker *worker)
 }
 
 /* An entry that can't be: the kernel gives up waiting for all queues to have one, and uses /dev/fuse. */
-static void refuse(struct uring_worker *worker)
+static void worker_refuse(struct uring_worker *worker)
 {
     get_sqe(worker, URING_CMD_REGISTER, NULL, 0, UINT16_MAX);
     io_uring_submit(&worker->ring);
@@ -432,7 +432,7 @@ static int begin_all(struct uring_worker *worker)
     if (r == 0)
         r = submit_entries(worker);
     if (r < 0)
-        refuse(worker);
+        worker_refuse(worker);
     return r;
 }
 
@@ -480,7 +480,7 @@ static void replenish(struct uring_worker *worker, struct uring_queue *queue)
 
 /* No entry of @queue is free and there is no memory for another: were @entry to wait, all who call from that
  * processor would. Its wait ends as by a signal. */
-static void end_wait(struct uring_worker *worker, struct entry *entry)
+static void worker_end_wait(struct uring_worker *worker, struct entry *entry)
 {
     uint64_t id = 0;
 
@@ -514,9 +514,9 @@ static void take_entry(struct uring_worker *worker, struct entry *entry, int err
         replenish(worker, queue);
     if (atomic_load_explicit(&worker->uring->is_quiesced, memory_order_acquire))
         return;
-    handle(worker, entry);
+    worker_handle(worker, entry);
     if (queue->worker == worker && queue->n_free == 0)
-        end_wait(worker, entry);
+        worker_end_wait(worker, entry);
     /* It may have wanted to kick for those that came with this one, and known no file. */
     if (queue->worker != worker)
         worker_wake(queue->worker);

@@ -26,16 +26,11 @@
 #define ALL_WRITE 0222
 #define ALL_SEARCH 0111
 
-static bool is_for(int flags, int access)
-{
-    return (flags & O_ACCMODE) == access;
-}
-
 static int open_send(struct node *node, struct box *box, int flags, const struct caller *caller,
                      struct file **ret_file)
 {
     (void)caller;
-    if (!is_for(flags, O_WRONLY))
+    if (!file_is_for(flags, O_WRONLY))
         return -EACCES;
     return send_open(node->kernel, &box->mbox, node->prio, ret_file);
 }
@@ -43,7 +38,7 @@ static int open_send(struct node *node, struct box *box, int flags, const struct
 static int open_send_lines(struct node *node, struct box *box, int flags,
                            const struct caller *caller, struct file **ret_file)
 {
-    if (!is_for(flags, O_WRONLY))
+    if (!file_is_for(flags, O_WRONLY))
         return -EACCES;
     return lines_open(node->kernel, &box->mbox, box_file_kept(box, box_file_of(node))->ino, caller,
                       ret_file);
@@ -52,7 +47,7 @@ static int open_send_lines(struct node *node, struct box *box, int flags,
 static int open_send_json(struct node *node, struct box *box, int flags,
                           const struct caller *caller, struct file **ret_file)
 {
-    if (!is_for(flags, O_WRONLY))
+    if (!file_is_for(flags, O_WRONLY))
         return -EACCES;
     return lines_open_json(node->kernel, &box->mbox, box_file_kept(box, box_file_of(node))->ino,
                            caller, ret_file);
@@ -61,29 +56,29 @@ static int open_send_json(struct node *node, struct box *box, int flags,
 /* Return: 0: @caller may receive with @flags; -EACCES; or as box_admit. */
 static int check_receive(struct box *box, int flags, const struct caller *caller)
 {
-    if (!is_for(flags, O_RDONLY))
+    if (!file_is_for(flags, O_RDONLY))
         return -EACCES;
     return box_admit(box, caller);
 }
 
-static int open_recv(struct node *node, struct box *box, int flags, const struct caller *caller,
-                     struct file **ret_file)
+static int box_open_recv(struct node *node, struct box *box, int flags, const struct caller *caller,
+                         struct file **ret_file)
 {
     int r = check_receive(box, flags, caller);
 
     return r < 0 ? r : recv_open(node->kernel, &box->mbox, ret_file);
 }
 
-static int open_recv_lines(struct node *node, struct box *box, int flags,
-                           const struct caller *caller, struct file **ret_file)
+static int box_open_recv_lines(struct node *node, struct box *box, int flags,
+                               const struct caller *caller, struct file **ret_file)
 {
     int r = check_receive(box, flags, caller);
 
     return r < 0 ? r : stream_open_lines(node->kernel, &box->mbox, ret_file);
 }
 
-static int open_recv_json(struct node *node, struct box *box, int flags,
-                          const struct caller *caller, struct file **ret_file)
+static int box_open_recv_json(struct node *node, struct box *box, int flags,
+                              const struct caller *caller, struct file **ret_file)
 {
     int r = check_receive(box, flags, caller);
 
@@ -93,7 +88,7 @@ static int open_recv_json(struct node *node, struct box *box, int flags,
 static int open_call(struct node *node, struct box *box, int flags, const struct caller *caller,
                      struct file **ret_file)
 {
-    if (!is_for(flags, O_RDWR))
+    if (!file_is_for(flags, O_RDWR))
         return -EACCES;
     return call_open(node->kernel, &box->mbox, caller->uid, ret_file);
 }
@@ -103,7 +98,7 @@ static int open_work(struct node *node, struct box *box, int flags, const struct
 {
     int r;
 
-    if (!is_for(flags, O_RDWR))
+    if (!file_is_for(flags, O_RDWR))
         return -EACCES;
     r = box_admit(box, caller);
     return r < 0 ? r : work_open(node, box, ret_file);
@@ -112,7 +107,7 @@ static int open_work(struct node *node, struct box *box, int flags, const struct
 static int open_owner(struct node *node, struct box *box, int flags, const struct caller *caller,
                       struct file **ret_file)
 {
-    if (is_for(flags, O_RDONLY))
+    if (file_is_for(flags, O_RDONLY))
         return owner_open(node->kernel, &box->mbox, ret_file);
     return owner_claim(box, caller, ret_file);
 }
@@ -129,7 +124,7 @@ static int files_open_stat(struct node *node, struct box *box, int flags,
                            const struct caller *caller, struct file **ret_file)
 {
     (void)caller;
-    if (!is_for(flags, O_RDONLY))
+    if (!file_is_for(flags, O_RDONLY))
         return -EACCES;
     return stat_open(node->kernel, &box->mbox, ret_file);
 }
@@ -172,19 +167,19 @@ static const struct box_file list[] = {
       .classes = BOX_RECEIVED_FROM,
       .shows = BOX_SHOWS_RECEIVING,
       .ops = BOX_FILE_OPS,
-      .open = open_recv },
+      .open = box_open_recv },
     { .name = "recv.lines",
       .mode = S_IFREG | 0400,
       .classes = BOX_RECEIVED_FROM,
       .shows = BOX_SHOWS_RECEIVING,
       .ops = BOX_FILE_OPS,
-      .open = open_recv_lines },
+      .open = box_open_recv_lines },
     { .name = "recv.json",
       .mode = S_IFREG | 0400,
       .classes = BOX_QUEUES,
       .shows = BOX_SHOWS_RECEIVING,
       .ops = BOX_FILE_OPS,
-      .open = open_recv_json },
+      .open = box_open_recv_json },
     { .name = "call",
       .mode = S_IFREG,
       .searchers = ALL_READ | ALL_WRITE,

@@ -14,7 +14,8 @@ struct line {
 };
 
 /* Appends a line at *@n. Return: whether there was room. */
-static bool add_line(char *text, size_t size, size_t *n, const char *name, const struct attr *attr)
+static bool kept_add_line(char *text, size_t size, size_t *n, const char *name,
+                          const struct attr *attr)
 {
     int length = snprintf(text + *n, size - *n, "%s %04o %u %u\n", name,
                           (unsigned int)(attr->mode & 07777), (unsigned int)attr->uid,
@@ -33,19 +34,19 @@ size_t box_describe(struct mbox *mbox, char *text, size_t size)
     bool fits;
 
     pthread_mutex_lock(&box->lock);
-    fits = add_line(text, size, &n, DIR_NAME, &box->dir);
+    fits = kept_add_line(text, size, &n, DIR_NAME, &box->dir);
     for (unsigned int i = 0; fits && i < box_n_files(box->kind); i++) {
         const struct box_file *file = box_file_at(box->kind, i);
 
         if (file)
-            fits = add_line(text, size, &n, file->name, &box->files[i]);
+            fits = kept_add_line(text, size, &n, file->name, &box->files[i]);
     }
     pthread_mutex_unlock(&box->lock);
     return n;
 }
 
 /* Reads the line at *@at and goes behind it. Return: whether there was one that can be understood. */
-static bool read_line(const char *text, size_t n, size_t *at, struct line *ret_line)
+static bool kept_read_line(const char *text, size_t n, size_t *at, struct line *ret_line)
 {
     unsigned int mode;
     unsigned int uid;
@@ -70,7 +71,7 @@ bool box_read_kept(const char *text, size_t n, struct box_kept *ret_kept)
     struct line line;
     size_t at = 0;
 
-    while (read_line(text, n, &at, &line)) {
+    while (kept_read_line(text, n, &at, &line)) {
         if (strcmp(line.name, DIR_NAME) != 0)
             continue;
         *ret_kept = line.kept;
@@ -99,7 +100,7 @@ void box_restore_files(struct box *box, const char *text, size_t n)
     size_t at = 0;
 
     pthread_mutex_lock(&box->lock);
-    while (read_line(text, n, &at, &line))
+    while (kept_read_line(text, n, &at, &line))
         restore_file(box, &line);
     pthread_mutex_unlock(&box->lock);
 }

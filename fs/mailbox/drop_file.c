@@ -493,7 +493,7 @@ static void drop_close(struct file *file)
     set_charge(drop, 0);
 }
 
-static const struct file_ops file_ops = {
+static const struct file_ops drop_file_ops = {
     .open_flags = FOPEN_DIRECT_IO,
     .read = drop_read,
     .write = drop_write,
@@ -527,7 +527,7 @@ int drop_file_new(const struct drop_creation *creation, fuse_req_t req, struct d
     uint64_t ino;
     int r;
 
-    r = file_new(&kernel->files, &file_ops, creation->mbox, &file);
+    r = file_new(&kernel->files, &drop_file_ops, creation->mbox, &file);
     if (r < 0)
         return r;
     box_add_file(box_of(creation->mbox), file);

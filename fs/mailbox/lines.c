@@ -464,7 +464,7 @@ static int post_batch(struct lines_write *write, struct mbox_ready *ready)
 }
 
 /* A batch is over. Return: what came of it and of the line behind it; what is not stored is not done. */
-static int end_batch(struct lines_write *write)
+static int lines_end_batch(struct lines_write *write)
 {
     const struct mbox_op *op = &write->parked->op;
 
@@ -491,7 +491,7 @@ static int post_durable_lines(struct lines_write *write, struct mbox_ready *read
         if (r != 0)
             return r;
         /* Each was stored before the batch was at its end; or there was none. */
-        r = end_batch(write);
+        r = lines_end_batch(write);
         if (r == -EAGAIN && write->done == write->batch_start)
             r = post_line(write, newline, &write->parked->op, ready);
         else if (r == -EAGAIN || r == 0)
@@ -545,7 +545,7 @@ static void lines_complete(struct mbox_op *op, struct mbox_ready *ready)
     int result = op->result;
 
     if (write->is_batch) {
-        result = end_batch(write);
+        result = lines_end_batch(write);
         /* The next one waits for room, if it may. */
         if (result == -EAGAIN)
             result = 0;

@@ -44,8 +44,8 @@ static const struct box_kind mailbox_kind = {
 };
 
 /* Makes one whose charge is the caller's to see to. Return: 0; -ENOMEM. */
-static int make(struct mboxes *mboxes, mode_t mode, const struct caller *owner,
-                struct box **ret_box)
+static int mailbox_make_for(struct mboxes *mboxes, mode_t mode, const struct caller *owner,
+                            struct box **ret_box)
 {
     struct mbox_ready nobody = TAILQ_HEAD_INITIALIZER(nobody);
     struct box *box = box_new(mboxes->boxes, &mailbox_kind, mode, mode, owner, 0);
@@ -72,7 +72,7 @@ int mailbox_make(struct mboxes *mboxes, mode_t mode, const struct caller *caller
 
     if (r < 0)
         return r;
-    r = make(mboxes, mode, caller, ret_box);
+    r = mailbox_make_for(mboxes, mode, caller, ret_box);
     if (r < 0)
         quota_release_kept(quota, caller->uid, BOX_KEPT_BYTES, QUOTA_MADE);
     else
@@ -105,7 +105,7 @@ int mailbox_restore(struct mboxes *mboxes, const struct store_found *found, stru
     box_read_kept(found->attributes, found->n_attributes, &kept);
     owner.uid = kept.uid;
     owner.gid = kept.gid;
-    r = make(mboxes, kept.mode, &owner, &box);
+    r = mailbox_make(mboxes, kept.mode, &owner, &box);
     if (r < 0)
         return r;
     if (quota_charge_kept(quota, owner.uid, BOX_KEPT_BYTES, QUOTA_MADE) == 0)

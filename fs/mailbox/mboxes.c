@@ -55,14 +55,14 @@ static int mboxes_lookup(struct node *dir, const char *name, struct node **ret_n
     return mboxes_lookup_in(&mboxes_of(dir)->names, name, ret_node);
 }
 
-static int add_to_listing(const char *name, struct mbox *mbox, void *listing)
+static int mboxes_add_to_listing(const char *name, struct mbox *mbox, void *listing)
 {
     return listing_add(listing, name, box_of(mbox)->dir.ino, S_IFDIR);
 }
 
 int mboxes_list_in(struct names *names, struct listing *listing)
 {
-    return names_each(names, add_to_listing, listing);
+    return names_each(names, mboxes_add_to_listing, listing);
 }
 
 static int mboxes_list(struct node *dir, struct listing *listing)
@@ -77,7 +77,8 @@ static void mboxes_getattr(struct node *dir, struct stat *ret_attr)
 }
 
 /* Enters @box under @name and gets its node. Return: 0; a negative errno. */
-static int enter(struct names *names, const char *name, struct box *box, struct node **ret_node)
+static int mboxes_enter(struct names *names, const char *name, struct box *box,
+                        struct node **ret_node)
 {
     struct node *node;
     int r = box_dir_node(box, &node);
@@ -96,7 +97,7 @@ static int enter(struct names *names, const char *name, struct box *box, struct 
 int mboxes_enter_in(struct names *names, const char *name, struct box *box, struct node **ret_node)
 {
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
-    int r = enter(names, name, box, ret_node);
+    int r = mboxes_enter(names, name, box, ret_node);
 
     if (r < 0)
         mbox_remove(&box->mbox, true, &ready);

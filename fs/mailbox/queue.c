@@ -186,7 +186,8 @@ static const struct node_ops entry_ops = {
     .xattr_list = entry_xattr_list,
 };
 
-static struct entry *new_entry(struct box *box, const struct box_file *dir, const struct msg *msg)
+static struct entry *queue_new_entry(struct box *box, const struct box_file *dir,
+                                     const struct msg *msg)
 {
     struct entry *entry = malloc(sizeof(*entry));
     struct door *door;
@@ -226,7 +227,7 @@ int queue_lookup(struct node *dir, const char *name, struct node **ret_node)
     if (!msg)
         return -ENOENT;
     r = -ENOMEM;
-    entry = new_entry(box, box_file_of(dir), msg);
+    entry = queue_new_entry(box, box_file_of(dir), msg);
     msg_unref(msg);
     if (entry)
         r = node_obtain(&dir->kernel->nodes, &entry_ops, entry, NULL, ret_node);
@@ -333,8 +334,8 @@ static int as_missing(int result)
 }
 
 /* Return: as mbox_pick; -ENOMEM. */
-static int remove_message(struct box *box, struct fuse_req *req, uint64_t id,
-                          struct mbox_ready *ready)
+static int queue_remove_message(struct box *box, struct fuse_req *req, uint64_t id,
+                                struct mbox_ready *ready)
 {
     struct parked *parked = parked_new_for(&box->mbox, req, &box->boxes->kernel->deferred);
     int r;
@@ -358,7 +359,7 @@ int queue_unlink(struct node *dir, struct fuse_req *req, const char *name,
         return r;
     if (!id_parse(name, &id))
         return -ENOENT;
-    return as_missing(remove_message(box, req, id, ready));
+    return as_missing(queue_remove_message(box, req, id, ready));
 }
 
 static bool owns(struct box *box, const struct box_file *dir, const struct caller *caller)

@@ -231,7 +231,7 @@ static void reply_close(struct file *file)
     reply_spoil((struct reply_file *)file, -EPIPE);
 }
 
-static const struct file_ops file_ops = {
+static const struct file_ops reply_file_ops = {
     .open_flags = FOPEN_DIRECT_IO | FOPEN_STREAM | FOPEN_PARALLEL_DIRECT_WRITES,
     .write = reply_write,
     .flush = reply_flush,
@@ -244,7 +244,7 @@ static int open_file(struct kernel *kernel, struct box *box, const struct reply_
                      const struct caller *caller, struct file **ret_file)
 {
     struct reply_file *reply;
-    int r = file_new(&kernel->files, &file_ops, &box->mbox, ret_file);
+    int r = file_new(&kernel->files, &reply_file_ops, &box->mbox, ret_file);
 
     if (r < 0)
         return r;

@@ -95,16 +95,16 @@ static int settings_make_stat(struct file *file, char **ret_text)
     return r < 0 ? -ENOMEM : 0;
 }
 
-static const struct text_ops config_ops = TEXT_OPS(settings_make_config, settings_config_write,
-                                                   NULL);
-static const struct text_ops stat_ops = TEXT_OPS(settings_make_stat, NULL, NULL);
+static const struct text_ops settings_config_ops = TEXT_OPS(settings_make_config,
+                                                            settings_config_write, NULL);
+static const struct text_ops settings_stat_ops = TEXT_OPS(settings_make_stat, NULL, NULL);
 
 int config_open(struct kernel *kernel, struct mbox *mbox, struct file **ret_file)
 {
-    return text_open(kernel, &config_ops, mbox, ret_file);
+    return text_open(kernel, &settings_config_ops, mbox, ret_file);
 }
 
 int stat_open(struct kernel *kernel, struct mbox *mbox, struct file **ret_file)
 {
-    return text_open(kernel, &stat_ops, mbox, ret_file);
+    return text_open(kernel, &settings_stat_ops, mbox, ret_file);
 }

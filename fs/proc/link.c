@@ -268,7 +268,7 @@ static void link_write(struct file *file, fuse_req_t req, const char *data, size
         send_message(file, req, data, size, offset, flags, 0, &link->last_pid);
 }
 
-static const struct file_ops file_ops = {
+static const struct file_ops link_file_ops = {
     .open_flags = FOPEN_DIRECT_IO | FOPEN_STREAM | FOPEN_NOFLUSH | FOPEN_PARALLEL_DIRECT_WRITES,
     .keeps_from_cache = true,
     .events = MBOX_READABLE | MBOX_WRITABLE,
@@ -301,7 +301,7 @@ static int open_side(struct kernel *kernel, struct side *side, struct file **ret
 {
     struct side *other = other_side(side);
     struct link_file *link;
-    int r = recv_file_new(kernel, &file_ops, &side->end->inbox, ret_file);
+    int r = recv_file_new(kernel, &link_file_ops, &side->end->inbox, ret_file);
 
     if (r < 0)
         return r;

@@ -13,7 +13,7 @@
 
 #define SELF "self"
 
-static const struct box_file own_files[] = {
+static const struct box_file procs_files[] = {
     /* The first (process.h). */
     { .name = "link",
       .mode = S_IFDIR | 0500,
@@ -26,7 +26,7 @@ static const struct box_kind process_kind = {
     .size = sizeof(struct process),
     .files = &box_files,
     .classes = BOX_MAILBOX,
-    .own = { own_files, sizeof(own_files) / sizeof(own_files[0]) },
+    .own = { procs_files, sizeof(procs_files) / sizeof(procs_files[0]) },
     .admit = process_admit,
     .use = process_use,
     .notice_end = process_notice_end,
@@ -101,7 +101,7 @@ static int procs_lookup(struct node *dir, const char *name, const struct caller 
     return r;
 }
 
-static int add_to_listing(struct process *process, void *listing)
+static int procs_add_to_listing(struct process *process, void *listing)
 {
     char name[PROCESS_PID_TEXT_MAX];
 
@@ -116,7 +116,7 @@ static int procs_list(struct node *dir, struct listing *listing)
     struct room *room = dir->object;
     int r = listing_add(listing, SELF, room->attr.ino + 1, S_IFLNK);
 
-    return r < 0 ? r : processes_each(&procs_of(dir)->processes, add_to_listing, listing);
+    return r < 0 ? r : processes_each(&procs_of(dir)->processes, procs_add_to_listing, listing);
 }
 
 static void procs_getattr(struct node *dir, struct stat *ret_attr)

@@ -284,7 +284,7 @@ static void close_file(struct file *file)
     map_unref(map);
 }
 
-static const struct file_ops file_ops = {
+static const struct file_ops map_file_ops = {
     .open_flags = FOPEN_PASSTHROUGH | FOPEN_NOFLUSH,
     .close = close_file,
     .size = sizeof(struct map_file),
@@ -302,7 +302,7 @@ static int open_it(struct node *node, int flags, const struct caller *caller,
     if (r < 0)
         return r;
     id = backing_obtain(&map->kernel->backing, &map->lock, &map->backing_id, map->opened->fd);
-    r = id < 0 ? id : file_new(&map->kernel->files, &file_ops, NULL, ret_file);
+    r = id < 0 ? id : file_new(&map->kernel->files, &map_file_ops, NULL, ret_file);
     if (r < 0) {
         end_use(map);
         return r;

@@ -92,8 +92,8 @@ static int ring_make_stat(struct file *file, char **ret_text)
     return r < 0 ? -ENOMEM : 0;
 }
 
-static const struct text_ops config_ops = TEXT_OPS(ring_make_config, ring_config_write, NULL);
-static const struct text_ops stat_ops = TEXT_OPS(ring_make_stat, NULL, NULL);
+static const struct text_ops ring_config_ops = TEXT_OPS(ring_make_config, ring_config_write, NULL);
+static const struct text_ops ring_stat_ops = TEXT_OPS(ring_make_stat, NULL, NULL);
 
 /* --- The box --- */
 
@@ -125,7 +125,7 @@ static int ring_open_config(struct node *node, struct box *box, int flags,
 {
     (void)flags;
     (void)caller;
-    return text_open(node->kernel, &config_ops, &box->mbox, ret_file);
+    return text_open(node->kernel, &ring_config_ops, &box->mbox, ret_file);
 }
 
 static int ring_open_stat(struct node *node, struct box *box, int flags,
@@ -134,7 +134,7 @@ static int ring_open_stat(struct node *node, struct box *box, int flags,
     (void)caller;
     if ((flags & O_ACCMODE) != O_RDONLY)
         return -EACCES;
-    return text_open(node->kernel, &stat_ops, &box->mbox, ret_file);
+    return text_open(node->kernel, &ring_stat_ops, &box->mbox, ret_file);
 }
 
 static bool ring_always(struct box *box, const struct caller *caller)
@@ -148,7 +148,7 @@ static int lookup_map(struct box *box, struct node **ret_node);
 
 #define FILE_MAP 2
 
-static const struct box_file own_files[] = {
+static const struct box_file ring_files[] = {
     { .name = "config",
       .mode = S_IFREG | 0644,
       .shows = BOX_SHOWS_TEXT,
@@ -173,7 +173,7 @@ static int lookup_map(struct box *box, struct node **ret_node)
     struct ring *ring = ring_of(box);
     const struct map_of of = {
         .box = box,
-        .file = &own_files[FILE_MAP],
+        .file = &ring_files[FILE_MAP],
         .ring = &ring->shared,
         .dir = &ring->home->dir,
         .slot = &ring->map,
@@ -200,7 +200,7 @@ static const struct box_kind ring_kind = {
     .size = sizeof(struct ring),
     .files = &box_files,
     .classes = BOX_ANY,
-    .own = { own_files, sizeof(own_files) / sizeof(own_files[0]) },
+    .own = { ring_files, sizeof(ring_files) / sizeof(ring_files[0]) },
     .admit = admit,
     .counts_for_owner = true,
     .set_owner = set_owner,
@@ -233,7 +233,7 @@ static int new_ring(struct rings *rings, mode_t mode, const struct caller *calle
         return -ENOMEM;
     }
     box_adopt_charge(box, caller->uid, RING_KEPT_BYTES);
-    box_file_kept(box, &own_files[FILE_MAP])->mode = map_mode(&kernel->backing);
+    box_file_kept(box, &ring_files[FILE_MAP])->mode = map_mode(&kernel->backing);
     *ret_ring = ring_of(box);
     (*ret_ring)->home = rings;
     return 0;

@@ -42,7 +42,7 @@ static void region_free(struct shm_object *object)
 
 static const struct node_ops region_node_ops;
 
-static const struct shm_kind kind = {
+static const struct shm_kind region_kind = {
     .node_ops = &region_node_ops,
     .type = S_IFREG,
     .min_bytes = REGION_BYTES,
@@ -58,7 +58,7 @@ int region_new(struct kernel *kernel, mode_t mode, const struct caller *owner,
     if (!region)
         return -ENOMEM;
     region->fd = -1;
-    r = shm_object_init(&region->object, kernel, &kind, mode, owner, 0);
+    r = shm_object_init(&region->object, kernel, &region_kind, mode, owner, 0);
     if (r < 0) {
         free(region);
         return r;

@@ -20,7 +20,7 @@ static void symlink_free(struct shm_object *object)
     free(object);
 }
 
-static const struct shm_kind kind = {
+static const struct shm_kind symlink_kind = {
     .node_ops = &shm_symlink_node_ops,
     .type = S_IFLNK,
     .min_bytes = SYMLINK_BYTES,
@@ -40,7 +40,7 @@ int shm_symlink_new(struct kernel *kernel, const char *target, const struct call
     if (!link)
         return -ENOMEM;
     memcpy(link->target, target, length);
-    r = shm_object_init(&link->object, kernel, &kind, 0777, owner, length);
+    r = shm_object_init(&link->object, kernel, &symlink_kind, 0777, owner, length);
     if (r < 0) {
         free(link);
         return r;

@@ -79,31 +79,26 @@ static int make_stat(struct file *file, char **ret_text)
     return r < 0 ? -ENOMEM : 0;
 }
 
-static const struct text_ops config_ops = TEXT_OPS(make_config, config_write, NULL);
-static const struct text_ops stat_ops = TEXT_OPS(make_stat, NULL, NULL);
+static const struct text_ops topic_config_ops = TEXT_OPS(make_config, config_write, NULL);
+static const struct text_ops topic_stat_ops = TEXT_OPS(make_stat, NULL, NULL);
 
 /* --- Its files --- */
-
-static bool is_for(int flags, int access)
-{
-    return (flags & O_ACCMODE) == access;
-}
 
 static int open_config(struct node *node, struct box *box, int flags, const struct caller *caller,
                        struct file **ret_file)
 {
     (void)flags;
     (void)caller;
-    return text_open(node->kernel, &config_ops, &box->mbox, ret_file);
+    return text_open(node->kernel, &topic_config_ops, &box->mbox, ret_file);
 }
 
 static int open_stat(struct node *node, struct box *box, int flags, const struct caller *caller,
                      struct file **ret_file)
 {
     (void)caller;
-    if (!is_for(flags, O_RDONLY))
+    if (!file_is_for(flags, O_RDONLY))
         return -EACCES;
-    return text_open(node->kernel, &stat_ops, &box->mbox, ret_file);
+    return text_open(node->kernel, &topic_stat_ops, &box->mbox, ret_file);
 }
 
 static int subscribe(struct box *box, int flags, const struct caller *caller,
@@ -111,27 +106,27 @@ static int subscribe(struct box *box, int flags, const struct caller *caller,
 {
     int r = -EACCES;
 
-    if (is_for(flags, O_RDONLY))
+    if (file_is_for(flags, O_RDONLY))
         r = listener_open(topic_box_of(box), caller, open_file, ret_file);
     return r == -EIDRM ? -ENOENT : r;
 }
 
-static int open_recv(struct node *node, struct box *box, int flags, const struct caller *caller,
-                     struct file **ret_file)
+static int topic_open_recv(struct node *node, struct box *box, int flags,
+                           const struct caller *caller, struct file **ret_file)
 {
     (void)node;
     return subscribe(box, flags, caller, recv_open, ret_file);
 }
 
-static int open_recv_lines(struct node *node, struct box *box, int flags,
-                           const struct caller *caller, struct file **ret_file)
+static int topic_open_recv_lines(struct node *node, struct box *box, int flags,
+                                 const struct caller *caller, struct file **ret_file)
 {
     (void)node;
     return subscribe(box, flags, caller, stream_open_lines, ret_file);
 }
 
-static int open_recv_json(struct node *node, struct box *box, int flags,
-                          const struct caller *caller, struct file **ret_file)
+static int topic_open_recv_json(struct node *node, struct box *box, int flags,
+                                const struct caller *caller, struct file **ret_file)
 {
     (void)node;
     return subscribe(box, flags, caller, stream_open_json, ret_file);
@@ -236,10 +231,10 @@ enum own_file {
     N_OWN_FILES,
 };
 
-static const struct box_file own_files[N_OWN_FILES] = {
-    [OWN_RECV] = OWN_RECEIVER("recv", open_recv),
-    [OWN_RECV_LINES] = OWN_RECEIVER("recv.lines", open_recv_lines),
-    [OWN_RECV_JSON] = OWN_RECEIVER("recv.json", open_recv_json),
+static const struct box_file topic_files[N_OWN_FILES] = {
+    [OWN_RECV] = OWN_RECEIVER("recv", topic_open_recv),
+    [OWN_RECV_LINES] = OWN_RECEIVER("recv.lines", topic_open_recv_lines),
+    [OWN_RECV_JSON] = OWN_RECEIVER("recv.json", topic_open_recv_json),
     [OWN_SUB] = { .name = "sub",
                   .mode = S_IFDIR | S_ISVTX,
                   .ops = { .getattr = sub_getattr,
@@ -289,7 +284,7 @@ static const struct box_kind topic_kind = {
     .size = sizeof(struct topic_box),
     .files = &box_files,
     .classes = BOX_SENT_TO | BOX_POSTED,
-    .own = { own_files, N_OWN_FILES },
+    .own = { topic_files, N_OWN_FILES },
     .admit = topic_admit,
     .counts_for_owner = true,
     .set_owner = topic_set_owner,
@@ -313,8 +308,8 @@ static mode_t for_classes(mode_t classes, mode_t bits)
 static void open_to_subscribers(struct box *box, mode_t classes)
 {
     for (int i = OWN_RECV; i <= OWN_RECV_JSON; i++)
-        box_file_kept(box, &own_files[i])->mode |= for_classes(classes, ALL_READ);
-    box_file_kept(box, &own_files[OWN_SUB])->mode |= for_classes(classes, 0777);
+        box_file_kept(box, &topic_files[i])->mode |= for_classes(classes, ALL_READ);
+    box_file_kept(box, &topic_files[OWN_SUB])->mode |= for_classes(classes, 0777);
 }
 
 int topic_make(struct mboxes *mboxes, mode_t mode, const struct caller *caller,
@@ -336,7 +331,7 @@ int topic_make(struct mboxes *mboxes, mode_t mode, const struct caller *caller,
     topic_init(&topic_box_of(box)->topic, &box->mbox, caller->uid);
     topic_box_of(box)->home = &mboxes->names;
     names_init(&topic_box_of(box)->subscriptions);
-    topic_box_of(box)->sub = &own_files[OWN_SUB];
+    topic_box_of(box)->sub = &topic_files[OWN_SUB];
     *ret_box = box;
     return 0;
 }
