@@ -342,6 +342,9 @@ void mbox_cancel(struct mbox *mbox, struct mbox_op *op, struct mbox_ready *ready
  * too: it fires once, at the next change that matters to it. */
 unsigned int mbox_poll(struct mbox *mbox, struct mbox_watch *watch);
 
+/* As mbox_poll, for one who sends at @prio, not at 0: others who wait may be less urgent. */
+unsigned int mbox_poll_at(struct mbox *mbox, unsigned int prio, struct mbox_watch *watch);
+
 /* Where the backend tells each (mbox_backend_ops.tells_each). Return: whether a receiver that has seen @seen would get
  * something; else false. */
 bool mbox_has_for(struct mbox *mbox, uint64_t seen);

@@ -208,7 +208,7 @@ static void close_locked(struct mbox *mbox, struct mbox_ready *ready)
     mbox->closed = true;
     /* No receiver waits while there is a message. */
     end_waiting(mbox, -EPIPE, ready);
-    mbox_wake(mbox, mbox_readiness(mbox));
+    mbox_wake(mbox, mbox_readiness(mbox, 0));
 }
 
 void mbox_close(struct mbox *mbox, struct mbox_ready *ready)

@@ -35,6 +35,9 @@
 #include "journal.h"
 #include "mbox_queue.h"
 
+/* Who watches is woken when the most urgent could send, and looks for itself. */
+#define MOST_URGENT (MSG_N_PRIOS - 1)
+
 void mbox_taker_finish(struct mbox *mbox, struct mbox_op *op, int result, struct mbox_ready *ready)
 {
     TAILQ_REMOVE(&mbox->takers, op, link);
@@ -259,7 +262,7 @@ static bool settle_is_readable(struct mbox *mbox)
            (mbox->backend && mbox->backend->ops->readiness(mbox->backend) & MBOX_READABLE);
 }
 
-static bool settle_is_writable(const struct mbox *mbox)
+static bool settle_is_writable(const struct mbox *mbox, unsigned int prio)
 {
     if (mbox->backend)
         return !mbox->pending.occupied &&
@@ -270,17 +273,17 @@ static bool settle_is_writable(const struct mbox *mbox)
         return !TAILQ_EMPTY(&mbox->takers);
     if (mbox->limits.overflow == MBOX_OVERFLOW_DROP_OLDEST)
         return true;
-    return !mbox_is_behind_others(mbox, 0) && mbox_fits(mbox, 1);
+    return !mbox_is_behind_others(mbox, prio) && mbox_fits(mbox, 1);
 }
 
-unsigned int mbox_readiness(struct mbox *mbox)
+unsigned int mbox_readiness(struct mbox *mbox, unsigned int prio)
 {
     if (mbox->removed)
         return MBOX_REMOVED;
     if (mbox->closed)
         return MBOX_CLOSED | MBOX_READABLE | MBOX_WRITABLE;
     return (settle_is_readable(mbox) ? MBOX_READABLE : 0) |
-           (settle_is_writable(mbox) ? MBOX_WRITABLE : 0);
+           (settle_is_writable(mbox, prio) ? MBOX_WRITABLE : 0);
 }
 
 void mbox_settle_locked(struct mbox *mbox, unsigned int events, struct mbox_ready *ready)
@@ -292,7 +295,7 @@ void mbox_settle_locked(struct mbox *mbox, unsigned int events, struct mbox_read
     while (serve_takers(mbox, ready) && mbox_has_pending(mbox));
     calls_tell(mbox, ready);
     if (!TAILQ_EMPTY(&mbox->watches))
-        mbox_wake(mbox, mbox_readiness(mbox) & events);
+        mbox_wake(mbox, mbox_readiness(mbox, MOST_URGENT) & events);
     if (mbox->feed)
         mbox_feed_tell(mbox, ready);
 }

@@ -34,8 +34,8 @@ bool mbox_tells_each(const struct mbox *mbox);
 /* Return: whether a new message of @prio has to wait because others do. */
 bool mbox_is_behind_others(const struct mbox *mbox, unsigned int prio);
 
-/* Return: what the mailbox is ready for, as mbox_poll. */
-unsigned int mbox_readiness(struct mbox *mbox);
+/* Return: what the mailbox is ready for, as mbox_poll_at. */
+unsigned int mbox_readiness(struct mbox *mbox, unsigned int prio);
 
 /* Restores the invariants after a change (mbox_settle.c), then wakes those who watch for @events, if
  * they hold. */

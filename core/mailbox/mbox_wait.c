@@ -35,12 +35,12 @@ void mbox_cancel(struct mbox *mbox, struct mbox_op *op, struct mbox_ready *ready
     pthread_mutex_unlock(&mbox->lock);
 }
 
-unsigned int mbox_poll(struct mbox *mbox, struct mbox_watch *watch)
+unsigned int mbox_poll_at(struct mbox *mbox, unsigned int prio, struct mbox_watch *watch)
 {
     unsigned int ready_for;
 
     pthread_mutex_lock(&mbox->lock);
-    ready_for = mbox_readiness(mbox);
+    ready_for = mbox_readiness(mbox, prio);
     if (watch && !watch->armed && !mbox->removed) {
         watch->armed = true;
         TAILQ_INSERT_TAIL(&mbox->watches, watch, link);
@@ -48,6 +48,11 @@ unsigned int mbox_poll(struct mbox *mbox, struct mbox_watch *watch)
     }
     pthread_mutex_unlock(&mbox->lock);
     return ready_for;
+}
+
+unsigned int mbox_poll(struct mbox *mbox, struct mbox_watch *watch)
+{
+    return mbox_poll_at(mbox, 0, watch);
 }
 
 bool mbox_has_for(struct mbox *mbox, uint64_t seen)

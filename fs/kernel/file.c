@@ -256,7 +256,7 @@ static unsigned int poll_events(unsigned int ready_for)
  * the write fails at once. To a `call` that asks nothing it is told as it is of `send`. */
 static unsigned int poll_mailboxes(struct file *file, bool arm)
 {
-    unsigned int ready_for = mbox_poll(file->mbox, arm ? &file->watch : NULL);
+    unsigned int ready_for = mbox_poll_at(file->mbox, file->prio, arm ? &file->watch : NULL);
 
     if (file->out) {
         unsigned int out = mbox_poll(file->out, arm ? &file->out_watch : NULL);

@@ -78,6 +78,7 @@ struct file {
     uint64_t node_id;     /* what it was opened by; set as the opener */
     struct mbox *mbox;    /* a reference; NULL: it is no mailbox's */
     bool ends_mbox;       /* mbox is this file's alone, and is removed with it */
+    unsigned int prio;    /* at which it sends */
     struct mbox *out;     /* a reference: where a link's writes go; NULL: to mbox */
     /* Called before each read, write, poll and flush: who is gone with what the file is for may have
      * been seen to be gone before it was here. May be NULL. */

@@ -14,7 +14,6 @@
 
 struct send_file {
     struct file file;
-    unsigned int prio;
     _Atomic pid_t last_pid; /* as send_message has it */
 };
 
@@ -107,7 +106,7 @@ static void send_write(struct file *file, fuse_req_t req, const char *data, size
 {
     struct send_file *send = (struct send_file *)file;
 
-    send_message(file, req, data, size, offset, flags, send->prio, &send->last_pid);
+    send_message(file, req, data, size, offset, flags, file->prio, &send->last_pid);
 }
 
 static const struct file_ops send_ops = {
@@ -122,6 +121,6 @@ int send_open(struct kernel *kernel, struct mbox *mbox, unsigned int prio, struc
     int r = file_new(&kernel->files, &send_ops, mbox, ret_file);
 
     if (r == 0)
-        ((struct send_file *)*ret_file)->prio = prio;
+        (*ret_file)->prio = prio;
     return r;
 }

@@ -236,6 +236,21 @@ def test_watcher_of_send_wakes_when_the_sender_before_it_is_killed(box):
         assert watcher.result() == OUT
 
 
+def test_an_urgent_sender_is_behind_no_other(box):
+    """Who waits at a lower priority needs more room than its smallest message."""
+    box.configure(bytes=100)
+    box.send(b"x" * 50, b"x" * 50)
+    before = box.start_send(b"y" * 60)
+    box.wait_for(senders_waiting=1)
+    with box.open_send(name="send.7") as urgent, box.open_send() as send:
+        watcher = start_wait(wait_poll, urgent, OUT)
+        box.receive()
+        assert watcher.result() == OUT
+        assert (poll_now(urgent), poll_now(send)) == (OUT, 0)
+        assert (write_result(urgent), write_result(send)) == (1, errno.EAGAIN)
+    before.destroy()
+
+
 def test_watchers_of_a_rendezvous_wake_when_the_other_side_comes(box):
     box.configure(messages=0)
     with box.open_send() as send, box.open_recv() as recv:
