@@ -1,4 +1,6 @@
-/* A store looked at without a daemon: what `ipcctl store` runs. */
+/* A store looked at without a daemon: what `ipcctl store` runs.
+ *
+ * Context: a program that does nothing else; waits for the disk. */
 #ifndef IPCFS_FS_STORE_TOOL_H
 #define IPCFS_FS_STORE_TOOL_H
 

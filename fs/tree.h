@@ -1,6 +1,8 @@
 /* The top of the tree: the rooms that a user sees, and the root that they are found in.
  *
- * Each room owns what is made in it. All are made before the first request and freed after the last. */
+ * Each room owns what is made in it. All are made before the first request and freed after the last.
+ *
+ * Context: any thread that holds no lock, where it does not say otherwise; nothing waits. */
 #ifndef IPCFS_FS_TREE_H
 #define IPCFS_FS_TREE_H
 
@@ -29,7 +31,7 @@ struct tree {
 int tree_init(struct tree *tree, struct kernel *kernel, struct mbox_domain *domain,
               const struct caller *owner);
 
-/* For mbox_domain.find_dead: @name is one in mbox/, whatever room @mbox is in. */
+/* For mbox_domain.find_dead: @name is one in mbox/, whatever room @mbox is in. Return: as that says. */
 struct mbox *tree_find_dead(struct tree *tree, struct mbox *mbox, const char *name,
                             char ret_from[MBOX_NAME_BYTES_MAX + 1]);
 

@@ -1,7 +1,9 @@
 /* File descriptors that are kept: by processes, owners, rings, regions.
  *
  * Each user can make many of them; some are left for those that are needed for a moment. Without one
- * /proc could not be read, which tells who asks. */
+ * /proc could not be read, which tells who asks.
+ *
+ * Context: any thread; never blocks. */
 #ifndef IPCFS_CORE_FD_H
 #define IPCFS_CORE_FD_H
 

@@ -5,7 +5,9 @@
  * look takes as long as there are.
  *
  * A table that can't grow is the caller's error and not the end of the program: after an add,
- * hash_added() tells whether the element is in. */
+ * hash_added() tells whether the element is in.
+ *
+ * Context: that of the table, under the lock of whoever owns it; never blocks. */
 #ifndef IPCFS_CORE_HASH_H
 #define IPCFS_CORE_HASH_H
 

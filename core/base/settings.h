@@ -1,4 +1,6 @@
-/* Settings as text: key=value lines, as `config` has them. */
+/* Settings as text: key=value lines, as `config` has them.
+ *
+ * Context: any thread; nothing but the arguments is touched. */
 #ifndef IPCFS_CORE_SETTINGS_H
 #define IPCFS_CORE_SETTINGS_H
 

@@ -1,4 +1,6 @@
-/* Sizes and counts as people write them. */
+/* Sizes and counts as people write them.
+ *
+ * Context: any thread; nothing but the arguments is touched. */
 #ifndef IPCFS_CORE_SIZE_H
 #define IPCFS_CORE_SIZE_H
 

@@ -27,7 +27,10 @@
  *
  * Other processes may write into the map at any time: the library copies what it decides on, but
  * what a pointer from ipcring_peek shows may change under the reader's eyes. Where the map's memory is not
- * sealed, they may truncate it: who touches it then gets SIGBUS. */
+ * sealed, they may truncate it: who touches it then gets SIGBUS.
+ *
+ * Context: the thread whose turn it is with the handle, and no handler of signals. Nothing sleeps but what takes a timeout,
+ * and that as it says. */
 #ifndef IPCRING_H
 #define IPCRING_H
 
@@ -46,11 +49,11 @@ struct ipcring;
  * Return: 0 and *@ret_ring, to be closed by ipcring_close; the errno of open(2) or mmap(2); -ENOMEM. */
 int ipcring_open(const char *path, struct ipcring **ret_ring);
 
-/* The same for an open descriptor, readable and writable, which stays the caller's. */
+/* The same for an open descriptor, readable and writable, which stays the caller's. Return: as ipcring_open. */
 int ipcring_open_fd(int fd, struct ipcring **ret_ring);
 
 /* The same for a map that is mapped already, shared, readable and writable, and stays the caller's
- * to unmap after ipcring_close. */
+ * to unmap after ipcring_close. Return: as ipcring_open. */
 int ipcring_attach(void *map, size_t n_bytes, struct ipcring **ret_ring);
 
 /* Gives up what is reserved and closes. @ring may be NULL. */

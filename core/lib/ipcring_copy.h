@@ -1,7 +1,9 @@
 /* Copies messages into slots and out of them.
  *
  * With many consumers, one may copy a payload that a producer is writing again, and finds out at C that it
- * came too late. That is a race in name only; ThreadSanitizer is shown word-wise atomics instead. */
+ * came too late. That is a race in name only; ThreadSanitizer is shown word-wise atomics instead.
+ *
+ * Context: the thread that has the handle; never blocks. */
 #ifndef IPCFS_CORE_LIB_IPCRING_COPY_H
 #define IPCFS_CORE_LIB_IPCRING_COPY_H
 

@@ -16,7 +16,8 @@ void ipcring_be_brief(struct ipcring *ring);
 void ipcring_leave_roles(struct ipcring *ring);
 
 /* Where each sees everything: @ring, whose user reads for several consumers, goes on at @pos, and tells where it is, and
- * where one that comes now begins. Context: never block. */
+ * where one that comes now begins.
+ * Return: a position. Context: never block. */
 void ipcring_seek(struct ipcring *ring, uint64_t pos);
 uint64_t ipcring_position(const struct ipcring *ring);
 uint64_t ipcring_begin(const struct ipcring *ring);

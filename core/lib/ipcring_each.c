@@ -228,7 +228,7 @@ static bool each_spin(struct ipcring *ring)
 }
 
 static __attribute__((noinline)) int each_slow_consume(struct ipcring *ring, void *data,
-                                                  size_t max_bytes, int64_t timeout_ns)
+                                                       size_t max_bytes, int64_t timeout_ns)
 {
     if (timeout_ns != 0)
         each_spin(ring);
@@ -239,7 +239,8 @@ int ipcring_each_consume(struct ipcring *ring, void *data, size_t max_bytes, int
 {
     int r = __builtin_expect(is_closed(ring), 0) ? -EIDRM : take_at_hand(ring, data, max_bytes);
 
-    return __builtin_expect(r == -ENOMSG, 0) ? each_slow_consume(ring, data, max_bytes, timeout_ns) : r;
+    return __builtin_expect(r == -ENOMSG, 0) ? each_slow_consume(ring, data, max_bytes, timeout_ns)
+                                             : r;
 }
 
 int ipcring_each_consume_batch(struct ipcring *ring, struct ipcring_msg *msgs, unsigned int n,

@@ -16,7 +16,9 @@
  * becomes an address, every length is checked, and the checked copy is the one that is used.
  *
  * Functions that cross files are named ipcring_*, so that the static library takes no name from its users;
- * only those in ipcring.map are exported. */
+ * only those in ipcring.map are exported.
+ *
+ * Context: the thread that has the handle; nothing sleeps where it does not say so. */
 #ifndef IPCFS_CORE_LIB_IPCRING_INTERNAL_H
 #define IPCFS_CORE_LIB_IPCRING_INTERNAL_H
 
@@ -204,10 +206,10 @@ static inline bool is_whole(_Atomic uint64_t *slot, uint64_t word)
     return atomic_load_explicit(slot, memory_order_relaxed) == word;
 }
 
-/* As ipcring_consume. Context: waits as @timeout_ns says. */
+/* Return: as ipcring_consume. Context: waits as @timeout_ns says. */
 int ipcring_each_consume(struct ipcring *ring, void *data, size_t max_bytes, int64_t timeout_ns);
 
-/* As ipcring_consume_batch. Context: waits as @timeout_ns says. */
+/* Return: as ipcring_consume_batch. Context: waits as @timeout_ns says. */
 int ipcring_each_consume_batch(struct ipcring *ring, struct ipcring_msg *msgs, unsigned int n,
                                int64_t timeout_ns);
 

@@ -69,7 +69,9 @@
  *   P  acquire fence between the last byte of the payload and the second load of the word.
  *
  * All numbers are little-endian. Whoever maps a ring can write anything into it: keep a copy of the
- * geometry, load each shared word once, check it, use the copy. */
+ * geometry, load each shared word once, check it, use the copy.
+ *
+ * Context: any thread; the functions compute from their arguments alone. */
 #ifndef IPCFS_CORE_RING_ABI_H
 #define IPCFS_CORE_RING_ABI_H
 

@@ -1,7 +1,9 @@
 /* A mapped ring's shared words, as C atomics, and the system calls that wait on them.
  *
  * Internal to libipcring and core/ring; named so that the static library takes no name from its users. The
- * map belongs to the caller; nothing here is trusted. */
+ * map belongs to the caller; nothing here is trusted.
+ *
+ * Context: any thread; only ipcring_os_sleep sleeps. */
 #ifndef IPCFS_CORE_LIB_RING_OS_H
 #define IPCFS_CORE_LIB_RING_OS_H
 

@@ -13,7 +13,10 @@
  * Ownership: an asker is embedded in what its user makes of it, and counted by the references to its inbox; the table
  * holds none. So its user takes the question back before it gives up the last one.
  *
- * Locks: a mailbox's comes before the inboxes' of those who asked there, and these before struct asker's own, a leaf. */
+ * Locks: a mailbox's comes before the inboxes' of those who asked there, and these before struct asker's own, a leaf.
+ *
+ * Context: any thread that holds no mailbox's lock; what is needed is taken, for a moment. An asker is made and freed while nobody
+ * else has it. */
 #ifndef IPCFS_CORE_CALL_H
 #define IPCFS_CORE_CALL_H
 

@@ -1,7 +1,9 @@
 /* The open questions of a mailbox (call.h): which asker waits for an answer to which message.
  *
  * Locks: the mailbox's, held by the caller where it does not say otherwise; it comes before the inboxes' of those who
- * asked there, and these before struct asker's own, a leaf. */
+ * asked there, and these before struct asker's own, a leaf.
+ *
+ * Context: under the mailbox's lock, but for what says that it takes it; nothing blocks. */
 #ifndef IPCFS_CORE_CALLS_H
 #define IPCFS_CORE_CALLS_H
 

@@ -9,7 +9,9 @@
  * attempts=N      how often a message comes back from lease (lease.h) before it is given up; 0: no bound
  * dead=NAME       which mailbox gets what is given up; empty: none
  * durable=no|daemon|disk   what a message survives, once its send has returned: nothing; the daemon's end; the
- *                  machine's. Where there is no store only the first can be had. */
+ *                  machine's. Where there is no store only the first can be had.
+ *
+ * Context: any thread; @limits is the caller's, or under the lock of its mailbox. Nothing blocks. */
 #ifndef IPCFS_CORE_LIMITS_H
 #define IPCFS_CORE_LIMITS_H
 

@@ -271,6 +271,7 @@ void mbox_init(struct mbox *mbox, struct mbox_domain *domain, void (*release)(st
 /* For @release: the mailbox has been removed. */
 void mbox_deinit(struct mbox *mbox);
 
+/* Return: @mbox, with a reference more. */
 struct mbox *mbox_ref(struct mbox *mbox);
 
 /* For a table that holds no reference, and that @mbox->release takes @mbox out of, under one lock
@@ -292,7 +293,7 @@ void mbox_unref(struct mbox *mbox);
 int mbox_post(struct mbox *mbox, struct msg *msg, struct mbox_op *op, struct mbox_ready *ready);
 
 /* As mbox_post, with the place that was made for the message before, so that no memory is needed for it. It is the
- * mailbox's, or freed on failure. NULL is -ENOMEM. */
+ * mailbox's, or freed on failure. Return: as mbox_post; -ENOMEM: @entry is NULL. */
 int mbox_post_entry(struct mbox *mbox, struct mbox_entry *entry, struct mbox_op *op,
                     struct mbox_ready *ready);
 
@@ -306,7 +307,7 @@ void mbox_batch_begin(struct mbox_op *op);
 int mbox_batch_end(struct mbox *mbox, struct mbox_op *op);
 
 /* Takes a place for a message of @sender's, waiting as mbox_post does and failing as it does; what an
- * empty message costs is charged to @sender. Under drop-oldest nothing is dropped yet. */
+ * empty message costs is charged to @sender. Under drop-oldest nothing is dropped yet. Return: as mbox_post. */
 int mbox_reserve(struct mbox *mbox, struct msg_sender sender, struct mbox_op *op,
                  struct mbox_ready *ready);
 
@@ -377,7 +378,7 @@ int mbox_visit(struct mbox *mbox, uint64_t id,
                void (*visit)(const struct mbox_entry *entry, void *arg), void *arg);
 
 /* As mbox_find, for user @uid, who keeps it: once the message is out of the mailbox it counts for them, until
- * msg_let_go. */
+ * msg_let_go. Return: as mbox_find. */
 struct msg *mbox_hold(struct mbox *mbox, uint64_t id, uid_t uid);
 
 /* Takes message @id out for good; it counts as received. Return: 0; MBOX_PARKED: op->complete() will tell once the

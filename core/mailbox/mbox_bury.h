@@ -1,7 +1,7 @@
 /* Inside the mailbox: messages that are given up, by their lease or because they waited too long, and the mailbox that
  * gets them.
  *
- * For the other files of the mailbox alone. */
+ * Context: no mailbox's lock is held, where it does not say otherwise; nothing blocks. For the other files of the mailbox alone. */
 #ifndef IPCFS_CORE_MBOX_BURY_H
 #define IPCFS_CORE_MBOX_BURY_H
 
@@ -26,8 +26,11 @@ void mbox_bury_in(struct mbox *mbox, struct mbox *dead, struct mbox_entry *entry
 /* For mbox.undertaker: takes what has expired to the mailbox that limits.dead names, or drops it. */
 void mbox_bury_expired(struct mbox_op *op, struct mbox_ready *ready);
 
-/* For the domain's timer (expiry.h): it is time to look for what has expired. */
+/* For the domain's timer (expiry.h): it is time to look for what has expired. Return: false: the last reference to the mailbox
+ * is being given back. Context: under the timer's lock. */
 bool mbox_hold_for_expiry(struct expiry_place *place);
+
+/* For it too: looks, and gives that reference back. */
 void mbox_look_for_expired(struct expiry_place *place);
 
 #endif

@@ -4,7 +4,9 @@
  * on its way share one by counting references. Its place in a mailbox does change, and is apart (entry.h).
  *
  * It carries what it counts for in the quota, until its last reference is gone. Its places hold this charge; who
- * else keeps a message holds it too (msg_hold). */
+ * else keeps a message holds it too (msg_hold).
+ *
+ * Context: any thread; a message is changed while its maker alone has it. Never blocks. */
 #ifndef IPCFS_CORE_MSG_H
 #define IPCFS_CORE_MSG_H
 
@@ -70,6 +72,7 @@ struct msg *msg_new(const void *data, size_t size_bytes, unsigned int prio,
  * Return: 0; -ENOMEM: it is as it was. */
 int msg_resize(struct msg **msg, size_t size_bytes);
 
+/* Return: @msg, with a reference more. */
 struct msg *msg_ref(struct msg *msg);
 
 /* Gives one reference back; the last one frees, and ends the charge. @msg may be NULL. */

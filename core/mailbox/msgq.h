@@ -1,7 +1,9 @@
 /* A queue of messages in delivery order: by priority, highest first, and within one priority by
  * sequence number. Push, peek and remove take constant time.
  *
- * It links their entries and holds no references. Not locked: the owner's lock. */
+ * It links their entries and holds no references. Not locked: the owner's lock.
+ *
+ * Context: under that lock; nothing blocks. */
 #ifndef IPCFS_CORE_MSGQ_H
 #define IPCFS_CORE_MSGQ_H
 

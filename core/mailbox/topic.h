@@ -13,7 +13,10 @@
  * mailbox is removed, or the topic.
  *
  * Quotas: a message counts once for its sender while one subscription has it; its entry in each for the one whose
- * subscription that is, but for some few that count with the mailbox; and what is only in the history for the topic's owner, with what his bounds allow. */
+ * subscription that is, but for some few that count with the mailbox; and what is only in the history for the topic's owner, with what his bounds allow.
+ *
+ * Context: any thread that holds no mailbox's lock; nothing waits. What makes and ends a topic or a subscription runs while nobody else
+ * has it. */
 #ifndef IPCFS_CORE_TOPIC_H
 #define IPCFS_CORE_TOPIC_H
 

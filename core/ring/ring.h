@@ -90,6 +90,7 @@ uint64_t ring_find_published(void *map, const struct ring_geometry *geometry, ui
  * that it was overtaken. */
 bool ring_has_after(void *map, const struct ring_geometry *geometry, uint64_t pos);
 
+/* Return: the position that is consumed next. */
 uint64_t ring_tail(void *map);
 
 /* Announces a sleeper on a wait word, at IPCRING_AT_WAIT_DATA or IPCRING_AT_WAIT_SPACE: G of ring_abi.h.

@@ -15,7 +15,10 @@
  *
  * Ownership: the mailbox is its user's, and the ring lives as long as it; the bell and the waiters hold
  * references to it.
- * Locks: the mailbox's, before the bell's and the waiters'. */
+ * Locks: the mailbox's, before the bell's and the waiters'.
+ *
+ * Context: any thread that holds no mailbox's lock; only locks are waited for. What makes and ends a ring runs while nobody else has
+ * its mailbox. */
 #ifndef IPCFS_CORE_RING_MBOX_H
 #define IPCFS_CORE_RING_MBOX_H
 

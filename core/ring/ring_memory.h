@@ -92,6 +92,7 @@ static inline bool ring_memory_is_truncated(const struct ring_memory *memory)
     return truncated_happened(memory->guard);
 }
 
+/* Return: @memory, with a reference more. */
 struct ring_memory *ring_memory_ref(struct ring_memory *memory);
 
 /* @memory may be NULL. */

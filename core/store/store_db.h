@@ -11,7 +11,9 @@
  * removed when the filesystem is full.
  *
  * One thread at a time writes a database, which its user sees to. Readers hold `reading`; so does whoever makes the map
- * larger. Nothing else is locked. */
+ * larger. Nothing else is locked.
+ *
+ * Context: as said; a call lasts as long as the disk takes for it. */
 #ifndef IPCFS_CORE_STORE_DB_H
 #define IPCFS_CORE_STORE_DB_H
 
@@ -73,13 +75,13 @@ int store_db_sync(struct store_db *db);
 /* Return: how many bytes of the file the table takes. */
 uint64_t store_db_used(struct store_db *db);
 
-/* For @work, whose result they are: LMDB's. */
+/* For @work. Return: LMDB's, which @work is to return. */
 int store_db_put(MDB_txn *txn, const struct store_key *key, const void *value, size_t n);
 int store_db_put_message(MDB_txn *txn, const struct store_key *key,
                          const struct store_message *message);
-/* Nothing may be there. */
+/* Nothing may be there. Return: as store_db_put. */
 int store_db_remove(MDB_txn *txn, const struct store_key *key);
-/* Removes all from @first on that is not greater than @last. */
+/* Removes all from @first on that is not greater than @last. Return: as store_db_put. */
 int store_db_remove_range(MDB_txn *txn, const struct store_key *first,
                           const struct store_key *last);
 /* Return: 0 with the value, good until the next change; MDB_NOTFOUND. */

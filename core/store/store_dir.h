@@ -32,7 +32,7 @@ struct store_dir {
  * filesystem that can't hold one. */
 int store_dir_open(struct store_dir *dir, const char *path, char why[STORE_WHY_MAX]);
 
-/* As store_dir_open, for one who only looks: makes nothing, and writes nothing. */
+/* As store_dir_open, for one who only looks: makes nothing, and writes nothing. Return: as store_dir_open. */
 int store_dir_look(struct store_dir *dir, const char *path, char why[STORE_WHY_MAX]);
 
 /* This process is who has it. From now on live.mdb is good only as long as this machine runs; on the disk before this returns.

@@ -46,8 +46,8 @@ struct store_key {
     unsigned char bytes[STORE_KEY_BYTES_MAX];
 };
 
+/* Return: the key of a row; @table is STORE_NAME, STORE_ATTRIBUTES or STORE_CONFIG. */
 struct store_key store_key_info(enum store_info info);
-/* @table: STORE_NAME, STORE_ATTRIBUTES, STORE_CONFIG. */
 struct store_key store_key_box(enum store_table table, uint64_t box);
 struct store_key store_key_message(uint64_t box, uint64_t seq);
 struct store_key store_key_to_do(uint64_t txn, uint64_t n);
@@ -95,7 +95,7 @@ void store_message_encode(const struct store_key *key, const struct store_messag
 int store_message_decode(const void *key, size_t n_key, const void *value, size_t n_value,
                          struct store_message *ret_message);
 
-/* A value that is a number, or bytes, behind the checksum. */
+/* A value that is a number, or bytes, behind the checksum. Return: 0; -EUCLEAN: it is none, or damaged. */
 #define STORE_NUMBER_BYTES 16
 void store_number_encode(const struct store_key *key, uint64_t number,
                          unsigned char value[STORE_NUMBER_BYTES]);

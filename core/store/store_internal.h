@@ -1,7 +1,10 @@
 /* Inside the store: what its files share.
  *
  * Three kinds of threads meet here. Whoever notes something only adds to a queue. One at a time writes live.mdb: the one
- * who has the turn, which goes from hand to hand as an op in lists of ready ops. And one copies to disk.mdb. */
+ * who has the turn, which goes from hand to hand as an op in lists of ready ops. And one copies to disk.mdb.
+ *
+ * Context: the threads that are named; store->lock is held where it says so, and else not. Who has the turn and who copies may
+ * wait for the disk; nobody does under store->lock. */
 #ifndef IPCFS_CORE_STORE_INTERNAL_H
 #define IPCFS_CORE_STORE_INTERNAL_H
 
@@ -176,13 +179,14 @@ void store_note_size(struct store *store);
 /* Copies all that is to do to disk.mdb. Return: 0; a negative errno. */
 int store_sync_all(struct store *store);
 
-/* The thread that does so while the store is used. */
+/* The thread that does so while the store is used. Return: NULL. */
 void *store_sync_run(void *arg);
 
 /* Return: 0 with the message, one reference, the caller's; -EUCLEAN; -ENOMEM. */
 int store_load_msg(const struct store_message *message, struct msg **ret_msg);
 
-/* Work for store_db_write: notes that no id above *@arg was given away. */
+/* Work for store_db_write: notes that no id above *@arg was given away.
+ * Return: LMDB's. */
 int store_write_ids(MDB_txn *txn, void *arg);
 
 /* Return: CLOCK_MONOTONIC in ns. */

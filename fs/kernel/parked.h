@@ -28,7 +28,8 @@ struct parked {
 struct parked *parked_new(struct file *file, struct mbox *mbox, fuse_req_t req, size_t size,
                           void (*complete)(struct mbox_op *op, struct mbox_ready *ready));
 
-/* As parked_new, for what is of no open file. Its completion answers with the result and no more. */
+/* As parked_new, for what is of no open file. Its completion answers with the result and no more.
+ * Return: NULL when memory is short. */
 struct parked *parked_new_for(struct mbox *mbox, fuse_req_t req, struct deferred *deferred);
 
 /* No interrupt will come for it any more, and it and its op are gone. The request is still to be
@@ -51,7 +52,7 @@ struct ended {
     struct mbox_entry *entry; /* received; in flight */
 };
 
-/* Begins a completion: frees what was parked. */
+/* Begins a completion: frees what was parked. Return: what is left of it. */
 struct ended parked_end(struct mbox_op *op);
 
 /* A completion that answers with the result and no more, as a close has it. */

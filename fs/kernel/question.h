@@ -38,10 +38,12 @@ struct question {
 
 /* Asks whether thread @tid, of process @pid, has closed the last descriptor that the process had of @file. A shell
  * moves descriptors about (dash closes 1 while it keeps the file as 12), and each such close is a FLUSH.
- * In execve that can't be told, and the answer is no. */
+ * In execve that can't be told, and the answer is no.
+ * Return: the question, of which question_step() takes the first step. */
 struct question question_closes_last(pid_t tid, pid_t pid, const struct question_file *file);
 
-/* Asks whether the process of thread @tid is @ancestor or descends from it, as far as its parents are alive. */
+/* Asks whether the process of thread @tid is @ancestor or descends from it, as far as its parents are alive.
+ * Return: the question, as of question_closes_last(). */
 struct question question_descends(pid_t tid, pid_t ancestor);
 
 /* Goes on, looking at @n_max descriptors or ancestors at most, or about.

@@ -1,4 +1,6 @@
-/* What a request is of. */
+/* What a request is of.
+ *
+ * Context: while @req is unanswered; never waits. */
 #ifndef IPCFS_FS_REQUEST_H
 #define IPCFS_FS_REQUEST_H
 

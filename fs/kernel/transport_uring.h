@@ -6,7 +6,9 @@
  * in more when few are free.
  *
  * Who owns what: struct uring owns its threads, each thread its ring; entries belong to a thread, whose ring their
- * answers go through. Locks: a thread's own, a leaf. */
+ * answers go through. Locks: a thread's own, a leaf.
+ *
+ * Context: the thread that begins and ends serving, where it does not say otherwise. */
 #ifndef IPCFS_FS_TRANSPORT_URING_H
 #define IPCFS_FS_TRANSPORT_URING_H
 

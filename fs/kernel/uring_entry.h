@@ -4,7 +4,10 @@
  * back is their memory (uring_entry_forget). Each has address space for the longest request; memory it has as far
  * as it has been used.
  *
- * Owned by the struct entries that made it. Which thread may touch what: see transport_uring.c. */
+ * Owned by the struct entries that made it. Which thread may touch what: see transport_uring.c.
+ *
+ * Context: never waits. The list of entries is touched by its owner's thread alone; an entry by the thread that handles or answers
+ * its request. */
 #ifndef IPCFS_FS_URING_ENTRY_H
 #define IPCFS_FS_URING_ENTRY_H
 
@@ -78,7 +81,7 @@ struct entry *entries_get(struct entries *entries);
 /* @entry did not get into a queue. */
 void entries_put_back(struct entries *entries, struct entry *entry);
 
-/* What libfuse calls the request in @entry: no number that the kernel uses, and another one for the next request.
+/* Return: what libfuse calls the request in @entry: no number that the kernel uses, and another one for the next request.
  * Bit 0 is an interrupt's. */
 uint64_t entry_id(const struct entry *entry);
 

@@ -11,7 +11,8 @@
  *     BUSY -> PARKED          its worker, when the handler has returned, under the lock
  *     PARKED -> ANSWERED      the thread that answers, under the lock
  *     ANSWERED -> FREE        its worker
- */
+ *
+ * Context: the thread that begins and ends serving, and waits for threads, where it does not say otherwise. */
 #ifndef IPCFS_FS_URING_WORKER_H
 #define IPCFS_FS_URING_WORKER_H
 

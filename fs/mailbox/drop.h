@@ -14,7 +14,8 @@
 void drop_create(struct node *dir, fuse_req_t req, const char *name, mode_t mode,
                  struct fuse_file_info *fi);
 
-/* These find what the caller has sent by that name not long ago (drop_names.h). */
+/* For struct node_ops, which says what each returns. These find what the caller has sent by that name not long ago
+ * (drop_names.h). */
 int drop_lookup(struct node *dir, const char *name, const struct caller *caller,
                 struct node **ret_node);
 int drop_rename(struct node *dir, const char *name, struct node *to_dir, const char *to_name,

@@ -76,7 +76,7 @@ extern const struct node_ops drop_node_ops;
 int drop_file_new(const struct drop_creation *creation, fuse_req_t req,
                   struct drop_file **ret_drop);
 
-/* What nodes of it do. Context: any thread; never waits. */
+/* What nodes of it do: struct node_ops says what each returns. Context: any thread; never waits. */
 void drop_get_attr(struct drop_file *drop, struct stat *ret_attr);
 int drop_set_attr(struct drop_file *drop, const struct node_change *change);
 int drop_allocate(struct drop_file *drop, int mode, off_t offset, off_t length);

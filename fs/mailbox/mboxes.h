@@ -1,7 +1,9 @@
 /* A directory at the top in which mailboxes are made and named: mbox/, and ring/ too.
  *
  * It owns its names, and these a reference to each mailbox. What mkdir makes in it is for its maker to say.
- * Locks: the table's of names is taken before a mailbox's; the room's is a leaf. */
+ * Locks: the table's of names is taken before a mailbox's; the room's is a leaf.
+ *
+ * Context: any thread that holds no lock, where it does not say otherwise; never waits. */
 #ifndef IPCFS_FS_MBOXES_H
 #define IPCFS_FS_MBOXES_H
 

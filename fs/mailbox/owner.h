@@ -21,7 +21,7 @@ int owner_claim(struct box *box, const struct caller *caller, struct file **ret_
  * that; -EBUSY; CALLER_ASKS. */
 int owner_admit(struct mbox *mbox, const struct caller *caller);
 
-/* As owner_admit, for a file's ops. */
+/* As owner_admit, for a file's ops. Return: as that. */
 int owner_admit_reader(struct file *file, const struct caller *caller);
 
 #endif

@@ -6,7 +6,7 @@
 
 #include "fs/kernel/node.h"
 
-/* For struct node_ops, of the node of a box's queue/. */
+/* For struct node_ops, which says what each returns, of the node of a box's queue/. */
 int queue_lookup(struct node *dir, const char *name, struct node **ret_node);
 int queue_opendir(struct node *dir, const struct caller *caller);
 int queue_list(struct node *dir, struct listing *listing, uint64_t after,

@@ -8,7 +8,7 @@
 
 #include "fs/kernel/node.h"
 
-/* For struct node_ops, of the node of a box's reply/. */
+/* For struct node_ops, which says what each returns, of the node of a box's reply/. */
 int reply_lookup(struct node *dir, const char *name, struct node **ret_node);
 int reply_opendir(struct node *dir, const struct caller *caller);
 int reply_list(struct node *dir, struct listing *listing, uint64_t after,

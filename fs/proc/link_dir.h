@@ -8,6 +8,7 @@
 
 #include "fs/kernel/node.h"
 
+/* For struct node_ops, which says what each returns. */
 int link_dir_lookup(struct node *dir, const char *name, const struct caller *caller,
                     struct node **ret_node);
 int link_dir_list(struct node *dir, struct listing *listing);

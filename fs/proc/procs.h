@@ -1,6 +1,8 @@
 /* proc/: each process in sight as a directory, and `self`.
  *
- * Locks: the table's of processes (processes.h); the room's is a leaf. */
+ * Locks: the table's of processes (processes.h); the room's is a leaf.
+ *
+ * Context: the thread that sets the mount up and takes it down. */
 #ifndef IPCFS_FS_PROCS_H
 #define IPCFS_FS_PROCS_H
 

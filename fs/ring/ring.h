@@ -1,7 +1,9 @@
 /* ring/: boxes (fs/mailbox/box.h) whose messages lie in shared memory, which their file `map` is.
  *
  * A ring's struct is its box's, and lives as long. The room owns what all rings share: the thread that waits
- * on them, and the directory with their memory. */
+ * on them, and the directory with their memory.
+ *
+ * Context: the thread that sets the mount up and takes it down, where it does not say otherwise. */
 #ifndef IPCFS_FS_RING_H
 #define IPCFS_FS_RING_H
 

@@ -37,7 +37,7 @@ ssize_t region_bytes_write(struct region *region, const char *data, size_t size,
 /* As fallocate(2). Return: 0; -EOPNOTSUPP; as region_bytes_resize. */
 int region_bytes_allocate(struct region *region, int mode, off_t offset, off_t length);
 
-/* As lseek(2) with SEEK_DATA or SEEK_HOLE. Context: no lock held. */
+/* As lseek(2) with SEEK_DATA or SEEK_HOLE. Return: an offset; a negative errno. Context: no lock held. */
 off_t region_bytes_seek(struct region *region, off_t offset, int whence);
 
 /* Return: whether somebody may have them open or mapped to write. No file of the region is open. */

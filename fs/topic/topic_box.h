@@ -2,7 +2,9 @@
  *
  * Its struct is its box's, and lives as long: each subscription, too, holds a reference to its mailbox. It owns the
  * names of those that were made in its `sub/`. Who opens a receiving file subscribes as well, for as long as that
- * is open (listener.h). */
+ * is open (listener.h).
+ *
+ * Context: any thread; the box is the caller's, or has a reference. */
 #ifndef IPCFS_FS_TOPIC_BOX_H
 #define IPCFS_FS_TOPIC_BOX_H
 
