@@ -1,5 +1,5 @@
-"""The packages in a Debian that has nothing else. The tests stand in the order of a life: installed, used,
-removed; then again beside what a developer and an operator have.
+"""README's first command in a Debian that has nothing else; then the packages in another. Their tests stand in the order
+of a life: installed, used, removed; then again beside what a developer and an operator have.
 
 Environment: PACKAGES, a directory with the .deb files; ROOT, where Debian is to be; ARCHIVE, where it
 comes from."""
@@ -32,20 +32,19 @@ ENV = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "
        "LC_ALL": "C.UTF-8"}
 
 
-def run(*args, timeout=PATIENCE, **kwargs):
-    done = subprocess.run(args, capture_output=True, text=True, check=False, timeout=timeout,
-                          stdin=subprocess.DEVNULL, **kwargs)
+def run(*args, timeout=PATIENCE, given="", **kwargs):
+    done = subprocess.run(args, capture_output=True, text=True, check=False, timeout=timeout, input=given, **kwargs)
     assert done.returncode == 0, f"{args} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
 
-def in_namespaces(*args):
-    return ["unshare", "--mount", "--pid", "--fork", "--kill-child", os.path.join(HERE, "in_root"), ROOT, *args]
+def in_namespaces(*args, root=ROOT):
+    return ["unshare", "--mount", "--pid", "--fork", "--kill-child", os.path.join(HERE, "in_root"), root, *args]
 
 
-def inside(script, timeout=PATIENCE):
+def inside(script, timeout=PATIENCE, root=ROOT):
     """What a script prints that runs in the new Debian; its mounts and processes end with it."""
-    return run(*in_namespaces("sh", "-euc", script), timeout=timeout, env=ENV)
+    return run(*in_namespaces("sh", "-euc", script, root=root), timeout=timeout, env=ENV)
 
 
 def apt(arguments):
@@ -116,6 +115,62 @@ def proxies():
             known[f"{scheme}_proxy"] = value.removeprefix("P=").strip("'")
     return known
 
+
+# --- from the source, by README's first command ---
+
+TREE = os.path.join(HERE, "../../..")
+AS_USER = "setpriv --reuid nobody --regid nogroup --clear-groups env HOME=/home/user"
+# What a mirror gives and a processor builds; then it is a matter of seconds.
+UP_SECONDS = 600
+
+
+@pytest.fixture(scope="module")
+def fresh(debian):
+    """A copy of the new Debian, with what git would clone in /home/user/ipcfs."""
+    root = ROOT + ".up"
+    run("cp", "-a", "--reflink=auto", ROOT, root)
+    tree = os.path.join(root, "home/user/ipcfs")
+    os.makedirs(tree)
+    listed = run("git", "-C", TREE, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    run("rsync", "-a", "--from0", "--ignore-missing-args", "--files-from=/proc/self/fd/0", TREE, tree, given=listed)
+    inside("chown -R nobody:nogroup /home/user", root=root)
+    yield root
+    run("rm", "-rf", "--one-file-system", root)
+
+
+def test_without_root_the_first_command_says_what_to_install(fresh):
+    said = inside(f"cd /home/user/ipcfs; ! {AS_USER} tools/up 2>&1", root=fresh)
+    taken, needed = said.splitlines()
+    assert taken == "/mnt/ipc is not yours to mount on; taking /home/user/ipc"
+    assert needed.startswith("deps: not root; run once as root: tools/deps --build (it installs gcc ")
+
+
+def sends_and_receives(said):
+    assert "\n$ echo hello > mbox/hello/send\n$ timeout 5 cat mbox/hello/recv\nhello\n$ rmdir mbox/hello\n\nIt works." in said
+    return True
+
+
+def test_the_first_command_installs_builds_mounts_and_sends(fresh):
+    """And what it says comes next does what it seems to."""
+    begun = time.monotonic()
+    said = inside("cd /home/user/ipcfs; tools/up 2>&1 | tee /tmp/said; "
+                  "sed '1,/^It works/d' /tmp/said > /tmp/next; sh -e /tmp/next > /tmp/shown; cat /tmp/shown", timeout=UP_SECONDS, root=fresh)
+    print(f"tools/up and what follows took {time.monotonic() - begun:.0f} s")
+    assert sends_and_receives(said)
+    shown = said[said.index("fusermount3 -u /mnt/ipc"):].splitlines()[1:]
+    # Which of the two teas' readers gets what is not settled; each line comes once.
+    assert [line for line in shown if line in ("two teas", "one coffee")] in (["two teas", "one coffee"], ["one coffee", "two teas"])
+
+
+def test_a_user_has_a_mount_of_his_own(fresh):
+    said = inside("cd /home/user/ipcfs; chown -R nobody:nogroup .;"
+                  f"{AS_USER} sh -euc 'tools/up 2>&1; tools/up 2>&1; fusermount3 -u /home/user/ipc'", timeout=UP_SECONDS, root=fresh)
+    assert said.startswith("/mnt/ipc is not yours to mount on; taking /home/user/ipc\nmounted on /home/user/ipc\n$ mkdir mbox/hello\n")
+    first, again = said.split("/home/user/ipc is mounted already")
+    assert sends_and_receives(first) and sends_and_receives(again)
+
+
+# --- the packages ---
 
 @pytest.fixture(scope="module")
 def bare(debian):
