@@ -193,7 +193,7 @@ static int dir_lock(struct store_dir *dir, bool makes, char why[STORE_WHY_MAX])
 }
 
 /* For a second daemon to tell. */
-static int write_pid(struct store_dir *dir)
+int store_dir_enter(struct store_dir *dir)
 {
     char pid[32];
     int n = snprintf(pid, sizeof(pid), "%ld\n", (long)getpid());
@@ -201,6 +201,23 @@ static int write_pid(struct store_dir *dir)
     errno = EIO;
     if (ftruncate(dir->lock_fd, 0) < 0 || pwrite(dir->lock_fd, pid, (size_t)n, 0) != n)
         return -errno;
+    return 0;
+}
+
+/* Of a newer version only that is known. Return: 0; -EUCLEAN: it says nothing that we know, or not all. */
+static int parse_state(const char *text, struct state *ret_state)
+{
+    int n = 0;
+    int n_known;
+
+    *ret_state = (struct state){ 0 };
+    n_known = sscanf(text, "format=%lu\nboot=%36s%n", &ret_state->format, ret_state->boot, &n);
+    if (n_known >= 1 && ret_state->format > STORE_FORMAT_VERSION)
+        return 0;
+    if (n_known < 2 || text[n] != '\n')
+        return -EUCLEAN;
+    if (strcmp(ret_state->boot, BOOT_CLEAN) != 0 && strlen(ret_state->boot) != BOOT_ID_BYTES)
+        return -EUCLEAN;
     return 0;
 }
 
@@ -219,10 +236,7 @@ static int read_state(int dir_fd, struct state *ret_state)
         return -errno;
     text[n] = '\0';
     *ret_state = (struct state){ 0 };
-    /* A newer version may have other lines behind. */
-    if (sscanf(text, "format=%lu\nboot=%36s", &ret_state->format, ret_state->boot) < 1)
-        return -EUCLEAN;
-    return 0;
+    return parse_state(text, ret_state);
 }
 
 static int read_boot_id(char ret_id[BOOT_ID_BYTES + 1])
@@ -337,8 +351,6 @@ int store_dir_begin(struct store_dir *dir)
     char boot_id[BOOT_ID_BYTES + 1];
     int r = read_boot_id(boot_id);
 
-    if (r == 0)
-        r = write_pid(dir);
     return r < 0 ? r : write_state(dir, boot_id);
 }
 

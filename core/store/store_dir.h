@@ -35,7 +35,10 @@ int store_dir_open(struct store_dir *dir, const char *path, char why[STORE_WHY_M
 /* As store_dir_open, for one who only looks: makes nothing, and writes nothing. Return: as store_dir_open. */
 int store_dir_look(struct store_dir *dir, const char *path, char why[STORE_WHY_MAX]);
 
-/* This process is who has it. From now on live.mdb is good only as long as this machine runs; on the disk before this returns.
+/* This process is who has it. Return: 0; a negative errno. */
+int store_dir_enter(struct store_dir *dir);
+
+/* From now on live.mdb is good only as long as this machine runs; on the disk before this returns.
  * Return: 0; a negative errno. */
 int store_dir_begin(struct store_dir *dir);
 

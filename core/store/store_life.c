@@ -1,6 +1,6 @@
 /* Beginning and end of a store.
  *
- * At the beginning a child process looks through the database that is to be used, then the state says that live.mdb is
+ * At the beginning a child process looks through the databases that are to be used, then the state says that live.mdb is
  * in use. Where the machine has ended since, live.mdb is made again from disk.mdb. A block of ids is set aside on the
  * disk before the first message, so that no id comes twice whatever happens.
  *
@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "store_check.h"
@@ -22,16 +23,44 @@ static int store_says(char why[STORE_WHY_MAX], const char *what, int error)
     return error;
 }
 
-/* Looks through the database that will be used. */
-static int check_used(const struct store_dir *dir, char why[STORE_WHY_MAX])
+/* Whether nothing was ever written to the database at @path: its making may have been cut short. */
+static bool is_unwritten(const char *path)
 {
-    const char *path = dir->is_live_trusted ? dir->live_path : dir->disk_path;
-    struct store_census census;
+    struct stat attr;
 
-    /* The first transaction may not have come to that. */
-    if (access(path, F_OK) < 0)
-        return 0;
-    return store_check(path, &census, why);
+    return stat(path, &attr) < 0 ? errno == ENOENT : attr.st_size == 0;
+}
+
+static int look_through(const char *path, struct store_census *ret_census, char why[STORE_WHY_MAX])
+{
+    *ret_census = (struct store_census){ 0 };
+    return is_unwritten(path) ? 0 : store_check(path, ret_census, why);
+}
+
+static int lacks(char why[STORE_WHY_MAX], const char *name)
+{
+    snprintf(why, STORE_WHY_MAX, "it is damaged: %s is missing or empty", name);
+    return -EUCLEAN;
+}
+
+/* Whether the databases that will be used are there and sound. Both are made before anything is kept, live.mdb first. */
+static int check_databases(const struct store_dir *dir, struct store_census *ret_live,
+                           struct store_census *ret_disk, char why[STORE_WHY_MAX])
+{
+    bool has_live = !is_unwritten(dir->live_path);
+    int r = 0;
+
+    *ret_live = (struct store_census){ 0 };
+    if (dir->is_live_trusted)
+        r = look_through(dir->live_path, ret_live, why);
+    if (r == 0)
+        r = look_through(dir->disk_path, ret_disk, why);
+    if (r < 0)
+        return r;
+    if (is_unwritten(dir->disk_path))
+        return (dir->is_live_trusted ? ret_live->n_boxes > 0 : has_live) ? lacks(why, "disk.mdb")
+                                                                         : 0;
+    return dir->is_live_trusted && !has_live ? lacks(why, "live.mdb") : 0;
 }
 
 /* One transaction copies so many records. */
@@ -104,18 +133,33 @@ static int open_databases(struct store *store, char why[STORE_WHY_MAX])
     return r < 0 ? store_says(why, "disk.mdb", r) : 0;
 }
 
+/* Where live.mdb is made again the state says so at last: who is cut short begins anew. In a new store it says so at
+ * first: else there would be databases without a state. */
+static int life_use(struct store *store, char why[STORE_WHY_MAX])
+{
+    bool renews = !store->dir.is_live_trusted && !store->dir.is_new;
+    int r = store_dir_enter(&store->dir);
+
+    if (r == 0 && !renews)
+        r = store_dir_begin(&store->dir);
+    if (r < 0)
+        return store_says(why, "can't be written", r);
+    r = open_databases(store, why);
+    if (r < 0 || !renews)
+        return r;
+    r = store_dir_begin(&store->dir);
+    return r < 0 ? store_says(why, "can't be written", r) : 0;
+}
+
 static int life_open_locked(struct store *store, const char *path, char why[STORE_WHY_MAX])
 {
+    struct store_census live;
+    struct store_census disk;
     int r = store_dir_open(&store->dir, path, why);
 
     if (r == 0)
-        r = check_used(&store->dir, why);
-    if (r < 0)
-        return r;
-    r = store_dir_begin(&store->dir);
-    if (r < 0)
-        return store_says(why, "can't be written", r);
-    return open_databases(store, why);
+        r = check_databases(&store->dir, &live, &disk, why);
+    return r < 0 ? r : life_use(store, why);
 }
 
 static void store_init(struct store *store)
@@ -301,11 +345,7 @@ int store_look(const char *path, struct store_census *ret_live, struct store_cen
 
     if (r < 0)
         return r;
-    *ret_live = *ret_disk = (struct store_census){ 0 };
-    if (dir.is_live_trusted)
-        r = store_check(dir.live_path, ret_live, why);
-    if (r == 0)
-        r = store_check(dir.disk_path, ret_disk, why);
+    r = check_databases(&dir, ret_live, ret_disk, why);
     store_dir_close(&dir);
     return r;
 }

@@ -36,20 +36,27 @@ static const struct argp dump_argp = {
     NULL
 };
 
+/* Where ipcfs is, seen from this program: installed, and where both were built. */
+static const char *const places[] = { "ipcfs", "../fs/ipcfs" };
+
+#define PLACE_BYTES_MAX sizeof("../fs/ipcfs")
+
 /* Return: the path of an ipcfs beside this program; else its name, to be found in PATH. */
 static const char *find_ipcfs(char path[PATH_MAX])
 {
-    ssize_t n = readlink("/proc/self/exe", path, PATH_MAX - sizeof("ipcfs"));
+    ssize_t n = readlink("/proc/self/exe", path, PATH_MAX - PLACE_BYTES_MAX);
     char *slash;
 
     if (n < 0)
         return "ipcfs";
     path[n] = '\0';
     slash = strrchr(path, '/');
-    if (!slash)
-        return "ipcfs";
-    memcpy(slash + 1, "ipcfs", sizeof("ipcfs"));
-    return access(path, X_OK) == 0 ? path : "ipcfs";
+    for (size_t i = 0; slash && i < sizeof(places) / sizeof(places[0]); i++) {
+        memcpy(slash + 1, places[i], strlen(places[i]) + 1);
+        if (access(path, X_OK) == 0)
+            return path;
+    }
+    return "ipcfs";
 }
 
 static enum exit_status run_ipcfs(const struct argp *argp, const char *option, const char *mount,

@@ -555,6 +555,28 @@ def test_a_damaged_store_is_not_touched(store):
     assert len(envelopes(box_again(store, box))) == 200
 
 
+@pytest.mark.parametrize("name", ["live.mdb", "disk.mdb", "state"])
+def test_a_store_that_lacks_a_part_is_not_touched(store, name):
+    store.start().box().send(b"x")
+    store.kill()
+    path = os.path.join(store.path, name)
+    with open(path, "rb") as file:
+        sound = file.read()
+    # The state is short: without its last byte one can't tell whether that was all.
+    for left in (b"", sound[:5000] if len(sound) > 5000 else sound[:-1], os.urandom(len(sound)), None):
+        os.unlink(path)
+        if left is not None:
+            with open(path, "wb") as file:
+                file.write(left)
+        before = contents(store)
+        assert "damaged" in refusal(store), left and len(left)
+        assert contents(store) == before
+        if left is None:
+            continue
+        done = subprocess.run([IPCFS, f"--store-check={store.path}"], capture_output=True, text=True, check=False)
+        assert done.returncode == 1 and done.stdout == "" and "damaged" in done.stderr
+
+
 @root
 def test_another_users_directory_is_refused(store):
     os.mkdir(store.path, 0o700)
