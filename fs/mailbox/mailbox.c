@@ -105,7 +105,7 @@ int mailbox_restore(struct mboxes *mboxes, const struct store_found *found, stru
     box_read_kept(found->attributes, found->n_attributes, &kept);
     owner.uid = kept.uid;
     owner.gid = kept.gid;
-    r = mailbox_make(mboxes, kept.mode, &owner, &box);
+    r = mailbox_make_for(mboxes, kept.mode, &owner, &box);
     if (r < 0)
         return r;
     if (quota_charge_kept(quota, owner.uid, BOX_KEPT_BYTES, QUOTA_MADE) == 0)

@@ -232,11 +232,12 @@ static void work_write(struct file *file, fuse_req_t req, const char *data, size
         r = say(work, req, size, word, &ready);
         readers_unlock(&work->readers);
     }
+    /* First: a message that has moved is kept where it is when its worker hears of it. */
+    mbox_ready_run(&ready);
     if (r < 0)
         fuse_reply_err(req, -r);
     else if (r == 0)
         fuse_reply_write(req, size);
-    mbox_ready_run(&ready);
     file_unref(file);
 }
 

@@ -179,6 +179,11 @@ def test_follow_until_nothing_comes(ctl, box, name, time_):
     assert ctl.ok("recv", name, "--follow", "--timeout", time_) == "one\ntwo\n"
 
 
+@pytest.mark.parametrize("option", [[], ["--json"]])
+def test_follow_says_that_nothing_came(ctl, box, name, option):
+    assert ctl.fails("recv", name, "--follow", "--timeout", "0", *option, status=3) == f"no message waits in mailbox '{name}'"
+
+
 # --- what goes wrong ---
 
 @pytest.mark.parametrize("option", [[], ["--json"], ["--follow"], ["--follow", "--json"]])

@@ -26,7 +26,8 @@ struct receiving {
     int flags;        /* that it has beside O_NONBLOCK */
     int64_t timeout_ns;
     struct why_owner owner;
-    char *buffer; /* BUFFER_BYTES */
+    char *buffer;  /* BUFFER_BYTES */
+    bool has_come; /* something was printed */
 };
 
 /* Return: 0 with the file open from its start; a negative errno. */
@@ -73,13 +74,14 @@ static ssize_t read_rest(struct receiving *receiving)
     return n < 0 ? -errno : n;
 }
 
-static void print(const char *data, size_t n_bytes)
+static void print(struct receiving *receiving, const char *data, size_t n_bytes)
 {
     int r = write_all(STDOUT_FILENO, data, n_bytes);
 
     if (r < 0)
         die(EXIT_STATUS_FAILED, "can't write the output: %s; the message is taken and lost",
             strerror(-r));
+    receiving->has_come = true;
 }
 
 /* Up to its end, which is an end of file. Return: 0; a negative errno. */
@@ -89,12 +91,12 @@ static int receive_message(struct receiving *receiving, bool adds_newline)
     char last = '\0';
 
     while (n > 0) {
-        print(receiving->buffer, (size_t)n);
+        print(receiving, receiving->buffer, (size_t)n);
         last = receiving->buffer[n - 1];
         n = read_rest(receiving);
     }
     if (n == 0 && adds_newline && last != '\n')
-        print("\n", 1);
+        print(receiving, "\n", 1);
     return (int)n;
 }
 
@@ -104,7 +106,7 @@ static int receive_envelope(struct receiving *receiving)
     ssize_t n = wait_read(receiving, FIRST_READ_BYTES);
 
     while (n > 0) {
-        print(receiving->buffer, (size_t)n);
+        print(receiving, receiving->buffer, (size_t)n);
         if (receiving->buffer[n - 1] == '\n')
             return 0;
         n = read_rest(receiving);
@@ -118,7 +120,7 @@ static int receive_stream(struct receiving *receiving)
     ssize_t n;
 
     while ((n = wait_read(receiving, BUFFER_BYTES)) > 0)
-        print(receiving->buffer, (size_t)n);
+        print(receiving, receiving->buffer, (size_t)n);
     return n < 0 ? (int)n : -EIDRM;
 }
 
@@ -152,9 +154,9 @@ static int receive_packet(struct receiving *receiving)
     }
     if (n < 0)
         return (int)n;
-    print(receiving->buffer, (size_t)n);
+    print(receiving, receiving->buffer, (size_t)n);
     if (n == 0 || receiving->buffer[n - 1] != '\n')
-        print("\n", 1);
+        print(receiving, "\n", 1);
     return 0;
 }
 
@@ -235,7 +237,7 @@ enum exit_status receiving_run(const struct object *object, const struct receivi
     util_close(&receiving.fd);
     util_close(&receiving.dir_fd);
     /* Nothing more to come is how a stream with a timeout ends. */
-    if (options->follow && (r == -ETIMEDOUT || r == -EAGAIN))
+    if (options->follow && receiving.has_come && (r == -ETIMEDOUT || r == -EAGAIN))
         r = 0;
     if (r < 0)
         say_failed(&receiving, receiving.file, -r);

@@ -95,7 +95,7 @@ STORE_TEST(another_process_is_told_who_has_it)
     pid_t pid;
 
     open_dir();
-    cr_assert_eq(store_dir_begin(&dir), 0);
+    cr_assert_eq(store_dir_enter(&dir), 0);
     snprintf(expected, sizeof(expected), "process %d has it", (int)getpid());
     pid = fork();
     if (pid == 0) {
@@ -151,6 +151,11 @@ STORE_TEST(what_the_live_file_is_worth_depends_on_the_machine)
     write_file("state", "format=1\nboot=00000000-0000-0000-0000-000000000000\n");
     open_dir();
     cr_assert_not(dir.is_live_trusted, "the machine's end");
+    store_dir_close(&dir);
+    write_file("state", "format=1\nboot=00000000-0000-0000-0000-00000000000\n");
+    refused(-EUCLEAN, "damaged");
+    write_file("state", "format=1\n");
+    refused(-EUCLEAN, "damaged");
 }
 
 /* One message of @size bytes under (@box, @seq). */
