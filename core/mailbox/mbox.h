@@ -298,7 +298,8 @@ int mbox_post_entry(struct mbox *mbox, struct mbox_entry *entry, struct mbox_op 
                     struct mbox_ready *ready);
 
 /* From now on sends with @op are one batch: mbox_post() with it returns 0 where the mailbox has the message, noted in the
- * journal or not yet, and never parks. After a failure no more may be sent with it. */
+ * journal or not yet, and never parks. After a failure no more may be sent with it. Or leases that end are one:
+ * mbox_lease_end() with it returns MBOX_PARKED where the journal is still to have that, and only the batch is told of. */
 void mbox_batch_begin(struct mbox_op *op);
 
 /* No more will be sent with @op. Return: MBOX_PARKED: op->complete() will tell when all are noted; 0: they are, and

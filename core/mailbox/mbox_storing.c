@@ -69,6 +69,8 @@ int mbox_remove_entry(struct mbox *mbox, struct mbox_entry *entry, struct mbox_o
         return 0;
     }
     entry->poster = op;
+    if (op->is_batch)
+        op->n_storing++;
     storing_begin(mbox, entry, MBOX_STORING_REMOVE);
     journal->ops->remove(journal, mbox, entry, ready);
     return MBOX_PARKED;

@@ -74,6 +74,8 @@ struct box_file {
     unsigned int classes; /* in the table of all: the boxes of one of these have it */
     enum box_file_shows shows;
     bool has_prios; /* NAME.0 to NAME.9 are the same, in BOX_POSTED: node->prio is which */
+    const char *
+        second_name; /* the same in another form, which is not listed: node->prio is 1; NULL: none */
     /* Whether who looks it up gets a node of his own, because its writers may wait (node.h). NULL: nobody does. */
     bool (*is_fresh)(struct box *box, const struct caller *caller);
     /* What is found in it is to be forgotten by the kernel before the box is. */
@@ -123,6 +125,7 @@ struct box {
     const struct box_kind *kind;
     struct boxes *boxes;
     atomic_bool has_prios;         /* the kernel has been told of a send.N */
+    atomic_bool has_second_names;  /* or of a second name */
     atomic_uint n_waiting_in_drop; /* creates that wait on the node of `drop/` that all share */
     pthread_mutex_t lock;          /* a leaf */
     /* Under lock: */

@@ -86,6 +86,23 @@ static bool is_prio_of(struct box *box, const struct box_file *file, const char 
     return true;
 }
 
+static bool is_second_name_of(struct box *box, const struct box_file *file, const char *name,
+                              unsigned int *ret_prio)
+{
+    if (!file->second_name || strcmp(name, file->second_name) != 0)
+        return false;
+    *ret_prio = 1;
+    box->has_second_names = true;
+    return true;
+}
+
+static bool is_called(struct box *box, const struct box_file *file, const char *name,
+                      unsigned int *ret_prio)
+{
+    return strcmp(name, file->name) == 0 || is_prio_of(box, file, name, ret_prio) ||
+           is_second_name_of(box, file, name, ret_prio);
+}
+
 /* Return: the file called @name; NULL: there is none. */
 static const struct box_file *find_file(struct box *box, const char *name, unsigned int *ret_prio)
 {
@@ -93,7 +110,7 @@ static const struct box_file *find_file(struct box *box, const char *name, unsig
     for (unsigned int i = 0; i < box_n_files(box->kind); i++) {
         const struct box_file *file = box_file_at(box->kind, i);
 
-        if (file && (strcmp(name, file->name) == 0 || is_prio_of(box, file, name, ret_prio)))
+        if (file && is_called(box, file, name, ret_prio))
             return file;
     }
     return NULL;

@@ -101,7 +101,10 @@ static int open_work(struct node *node, struct box *box, int flags, const struct
     if (!file_is_for(flags, O_RDWR))
         return -EACCES;
     r = box_admit(box, caller);
-    return r < 0 ? r : work_open(node, box, ret_file);
+    if (r < 0)
+        return r;
+    return node->prio ? stream_open_work(node->kernel, &box->mbox, ret_file)
+                      : work_open(node, box, ret_file);
 }
 
 static int open_owner(struct node *node, struct box *box, int flags, const struct caller *caller,
@@ -198,6 +201,7 @@ static const struct box_file list[] = {
       .mode = S_IFREG | 0600,
       .classes = BOX_QUEUES,
       .shows = BOX_SHOWS_RECEIVING,
+      .second_name = "work.json",
       .is_fresh = files_always,
       .ops = { BOX_FILE_COMMON_OPS, .open = box_file_open, .xattr_get = work_xattr_get,
                .xattr_list = work_xattr_list },

@@ -11,6 +11,8 @@ static void add_file(struct notice *notice, struct box *box, const struct box_fi
     char name[32];
 
     notice_add_expiry(notice, dir, file->name);
+    if (file->second_name && box->has_second_names)
+        notice_add_expiry(notice, dir, file->second_name);
     for (unsigned int prio = 0; prio < MSG_N_PRIOS && file->has_prios && box->has_prios; prio++) {
         snprintf(name, sizeof(name), "%s.%u", file->name, prio);
         notice_add_expiry(notice, dir, name);

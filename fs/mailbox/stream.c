@@ -1,6 +1,9 @@
 /* One read takes as many messages as it can carry. They are in flight until the kernel has taken the
  * answer; if it does not, all go back. A message that is longer than a read comes alone, and its
- * rest with the next reads; it is rendered as it is read. */
+ * rest with the next reads; it is rendered as it is read.
+ *
+ * Of `work.json` the messages are on lease: a word about one may be said once its line is read to its end. Until then they
+ * count for their senders. */
 #include "stream.h"
 
 #include <errno.h>
@@ -9,8 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/mailbox/lease.h"
+#include "core/mailbox/mbox_keep.h"
 #include "envelope.h"
 #include "fs/kernel/kernel.h"
+#include "held.h"
 #include "owner.h"
 #include "readers.h"
 
@@ -33,6 +39,7 @@ struct stream_ops {
     /* Writes the next bytes, up to @size. Return: how many; maybe fewer than there are. */
     size_t (*read)(union rendering *rendering, char *to, size_t size);
     bool (*is_read)(const union rendering *rendering);
+    bool leases; /* what is read is held */
 };
 
 struct stream_file {
@@ -42,6 +49,7 @@ struct stream_file {
     struct mbox_entry *entry; /* what is not read to its end; NULL: nothing */
     union rendering rest;     /* its */
     uint64_t seen;            /* the id of the last message */
+    struct held held;         /* what is read, where it is on lease */
 };
 
 static const struct stream_ops *ops_of(const struct stream_file *stream)
@@ -60,8 +68,9 @@ struct batch {
     char *data;
     size_t size; /* of data: what the reader asked for */
     size_t used;
-    struct mbox_entries entries; /* in flight */
-    bool is_cut;                 /* there is one, and of that a rest */
+    struct mbox_entries entries; /* in flight; none that is on lease, for those the mailbox links */
+    size_t n_held;               /* those are the youngest that are held */
+    struct mbox_entry *cut;      /* or it is this one, and of that there is a rest */
     union rendering rest;
     uint64_t seen; /* the id of the last message in it */
     struct mbox_ready *ready;
@@ -73,17 +82,36 @@ static int stream_cut(struct batch *batch, struct mbox_entry *entry, const union
                       size_t n)
 {
     struct stream_file *stream = batch->stream;
-    int r = mbox_entry_charge_keeper(entry, stream_quota_of(stream), stream->file.opener.uid);
+    int r = 0;
 
+    if (!ops_of(stream)->leases)
+        r = mbox_entry_charge_keeper(entry, stream_quota_of(stream), stream->file.opener.uid);
     if (r < 0)
         return r;
-    batch->is_cut = true;
+    batch->cut = entry;
     batch->rest = *rest;
     batch->used = n;
     return 0;
 }
 
-/* Adds @entry, which is in flight, if there is room. Return: 0: there was; -ENOBUFS; as stream_cut(). */
+/* @entry, of which @n bytes are in the answer, is read to its end if that arrives. Return: 0; -ENOMEM. */
+static int stream_add_whole(struct batch *batch, struct mbox_entry *entry, size_t n)
+{
+    struct stream_file *stream = batch->stream;
+    int r = 0;
+
+    if (!ops_of(stream)->leases)
+        TAILQ_INSERT_TAIL(&batch->entries, entry, link);
+    else
+        r = held_add(&stream->held, entry);
+    if (r < 0)
+        return r;
+    batch->n_held += ops_of(stream)->leases;
+    batch->used += n;
+    return 0;
+}
+
+/* Adds @entry, which is in flight, if there is room. Return: 0: there was; -ENOBUFS; -ENOMEM; as stream_cut(). */
 static int stream_add(struct batch *batch, struct mbox_entry *entry)
 {
     const struct stream_ops *ops = ops_of(batch->stream);
@@ -94,13 +122,11 @@ static int stream_add(struct batch *batch, struct mbox_entry *entry)
     ops->begin(&rendering, entry);
     n = ops->read(&rendering, batch->data + batch->used, batch->size - batch->used);
     if (ops->is_read(&rendering))
-        batch->used += n;
+        r = stream_add_whole(batch, entry, n);
     else if (batch->used == 0)
         r = stream_cut(batch, entry, &rendering, n);
     else
         r = -ENOBUFS;
-    if (r == 0)
-        TAILQ_INSERT_TAIL(&batch->entries, entry, link);
     if (r == 0)
         batch->seen = entry->msg->id;
     return r;
@@ -111,9 +137,10 @@ static void fill(struct batch *batch)
 {
     struct mbox *mbox = batch->stream->file.mbox;
 
-    while (!batch->is_cut && batch->used < batch->size) {
+    while (!batch->cut && batch->used < batch->size) {
         struct mbox_op op = { .nonblock = true,
                               .max_bytes = batch->size - batch->used,
+                              .leases = ops_of(batch->stream)->leases,
                               .seen = batch->seen };
         struct mbox_entry *entry;
 
@@ -131,8 +158,6 @@ static void stream_discharge(struct batch *batch)
 {
     struct mbox_entry *entry;
 
-    if (batch->is_cut)
-        return;
     TAILQ_FOREACH(entry, &batch->entries, link)
         mbox_entry_discharge(entry);
 }
@@ -142,31 +167,44 @@ static void stream_keep_rest(struct batch *batch)
 {
     struct stream_file *stream = batch->stream;
 
-    stream->entry = TAILQ_FIRST(&batch->entries);
+    stream->entry = batch->cut;
     stream->rest = batch->rest;
     readers_call(&stream->readers, batch->ready);
     file_wake(&stream->file);
 }
 
-static void settle(struct batch *batch, bool arrived)
+static void stream_arrived(struct batch *batch)
 {
     struct stream_file *stream = batch->stream;
     struct mbox *mbox = stream->file.mbox;
     struct mbox_entry *entry;
 
-    if (arrived)
-        stream->seen = batch->seen;
-    if (arrived && batch->is_cut)
+    stream->seen = batch->seen;
+    if (batch->cut) {
         stream_keep_rest(batch);
+        mbox_commit(mbox, batch->cut, batch->ready);
+    }
+    if (batch->n_held)
+        held_commit(&stream->held, mbox, batch->n_held, batch->ready);
     while ((entry = TAILQ_FIRST(&batch->entries))) {
         TAILQ_REMOVE(&batch->entries, entry, link);
-        if (arrived) {
-            mbox_commit(mbox, entry, batch->ready);
-            if (stream->entry != entry)
-                mbox_entry_free(entry);
-        } else {
-            mbox_abort(mbox, entry, batch->ready);
-        }
+        mbox_commit(mbox, entry, batch->ready);
+        mbox_entry_free(entry);
+    }
+}
+
+static void stream_arrived_not(struct batch *batch)
+{
+    struct stream_file *stream = batch->stream;
+    struct mbox *mbox = stream->file.mbox;
+    struct mbox_entry *entry;
+
+    if (batch->cut)
+        mbox_abort(mbox, batch->cut, batch->ready);
+    held_abort(&stream->held, mbox, batch->n_held, batch->ready);
+    while ((entry = TAILQ_FIRST(&batch->entries))) {
+        TAILQ_REMOVE(&batch->entries, entry, link);
+        mbox_abort(mbox, entry, batch->ready);
     }
 }
 
@@ -187,9 +225,29 @@ static void stream_deliver(struct stream_file *stream, fuse_req_t req, struct mb
     } else {
         fill(&batch);
         stream_discharge(&batch);
-        settle(&batch, fuse_reply_buf(req, batch.data, batch.used) == 0);
+        if (fuse_reply_buf(req, batch.data, batch.used) == 0)
+            stream_arrived(&batch);
+        else
+            stream_arrived_not(&batch);
     }
     free(batch.data);
+}
+
+/* The message is about to be read to its end. Return: 0; -ENOMEM. */
+static int stream_finish(struct stream_file *stream)
+{
+    if (ops_of(stream)->leases)
+        return held_add(&stream->held, stream->entry);
+    mbox_entry_discharge(stream->entry);
+    return 0;
+}
+
+static void stream_finish_not(struct stream_file *stream)
+{
+    if (ops_of(stream)->leases)
+        held_remove(&stream->held, stream->entry);
+    else
+        mbox_entry_recharge(stream->entry, stream_quota_of(stream), stream->file.opener.uid);
 }
 
 /* Answers with what is left of the message, which fits @data or does not. What does not arrive stays. */
@@ -199,25 +257,29 @@ static void stream_answer_rest(struct stream_file *stream, fuse_req_t req, char 
     union rendering rest = stream->rest;
     size_t n = ops->read(&rest, data, size);
     bool is_read = ops->is_read(&rest);
+    int r = is_read ? stream_finish(stream) : 0;
 
-    if (is_read)
-        mbox_entry_discharge(stream->entry);
+    if (r < 0) {
+        fuse_reply_err(req, -r);
+        return;
+    }
     if (fuse_reply_buf(req, data, n) < 0) {
         if (is_read)
-            mbox_entry_recharge(stream->entry, stream_quota_of(stream), stream->file.opener.uid);
+            stream_finish_not(stream);
         return;
     }
     stream->rest = rest;
     if (!is_read)
         return;
-    mbox_entry_free(stream->entry);
+    if (!ops->leases)
+        mbox_entry_free(stream->entry);
     stream->entry = NULL;
 }
 
-/* A mailbox that is gone is the end of the stream. */
-static void stream_answer_failure(fuse_req_t req, int result)
+/* A mailbox that is gone is the end of the stream; who has messages on lease is to learn that they are gone too. */
+static void stream_answer_failure(const struct stream_file *stream, fuse_req_t req, int result)
 {
-    if (result == -EIDRM)
+    if (result == -EIDRM && !ops_of(stream)->leases)
         fuse_reply_buf(req, NULL, 0);
     else
         fuse_reply_err(req, -result);
@@ -228,13 +290,15 @@ static void stream_complete(struct mbox_op *op, struct mbox_ready *ready);
 static void stream_receive(struct stream_file *stream, fuse_req_t req, size_t size, int flags,
                            struct mbox_ready *ready)
 {
-    const struct mbox_op wanted = { .max_bytes = SIZE_MAX, .seen = stream->seen };
+    const struct mbox_op wanted = { .max_bytes = SIZE_MAX,
+                                    .leases = ops_of(stream)->leases,
+                                    .seen = stream->seen };
     struct mbox_entry *entry;
     int r = readers_take(&stream->readers, &stream->file, req, size, flags, &wanted,
                          stream_complete, &entry, ready);
 
     if (r < 0)
-        stream_answer_failure(req, r);
+        stream_answer_failure(stream, req, r);
     else if (r == 0)
         stream_deliver(stream, req, entry, size, ready);
 }
@@ -271,7 +335,7 @@ static void stream_complete(struct mbox_op *op, struct mbox_ready *ready)
     } else if (readers_was_called(&ended)) {
         stream_serve(stream, ended.req, ended.size, 0, ready);
     } else {
-        stream_answer_failure(ended.req, ended.result);
+        stream_answer_failure(stream, ended.req, ended.result);
     }
     readers_unlock(&stream->readers);
     file_unref(ended.file);
@@ -304,10 +368,96 @@ static bool stream_has_unread(struct file *file)
     return has_unread;
 }
 
+/* Answers a write of @size bytes of words, the journal has them. */
+static void words_complete(struct mbox_op *op, struct mbox_ready *ready)
+{
+    struct ended ended = parked_end(op);
+
+    (void)ready;
+    if (ended.result < 0)
+        fuse_reply_err(ended.req, -ended.result);
+    else
+        fuse_reply_write(ended.req, ended.size);
+    file_unref(ended.file);
+}
+
+/* As words_say, where the journal is to have what is done. */
+static ssize_t words_note(struct stream_file *stream, fuse_req_t req, const char *data, size_t size,
+                          struct mbox_ready *ready)
+{
+    struct mbox *mbox = stream->file.mbox;
+    struct parked *parked = parked_new(&stream->file, mbox, req, size, words_complete);
+    ssize_t n;
+
+    if (!parked)
+        return -ENOMEM;
+    mbox_batch_begin(&parked->op);
+    n = held_say(&stream->held, mbox, data, size, &parked->op, ready);
+    /* Before another thread completes it. */
+    parked->size = n < 0 ? 0 : (size_t)n;
+    if (mbox_batch_end(mbox, &parked->op) == MBOX_PARKED)
+        return 0;
+    if (n > 0 && parked->op.result < 0)
+        n = parked->op.result;
+    parked_free(parked);
+    return n;
+}
+
+/* Has the turn. Return: how many bytes took effect; 0: @req will be answered; a negative errno. */
+static ssize_t words_say(struct stream_file *stream, fuse_req_t req, const char *data, size_t size,
+                         struct mbox_ready *ready)
+{
+    struct mbox *mbox = stream->file.mbox;
+
+    if (size == 0)
+        return -EINVAL;
+    if (mbox_is_durable(mbox))
+        return words_note(stream, req, data, size, ready);
+    return held_say(&stream->held, mbox, data, size, NULL, ready);
+}
+
+static void words_write(struct file *file, fuse_req_t req, const char *data, size_t size,
+                        off_t offset, int flags)
+{
+    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
+    struct stream_file *stream = (struct stream_file *)file;
+    ssize_t n;
+
+    (void)offset;
+    (void)flags;
+    file_ref(file);
+    readers_lock(&stream->readers);
+    n = words_say(stream, req, data, size, &ready);
+    readers_unlock(&stream->readers);
+    if (n < 0)
+        fuse_reply_err(req, (int)-n);
+    else if (n > 0)
+        fuse_reply_write(req, (size_t)n);
+    mbox_ready_run(&ready);
+    file_unref(file);
+}
+
+/* The kernel has let go of the file: what it had on lease goes back, the rest of a message first. */
+static void stream_return(struct file *file)
+{
+    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
+    struct stream_file *stream = (struct stream_file *)file;
+
+    readers_lock(&stream->readers);
+    if (stream->entry)
+        mbox_lease_end(file->mbox, stream->entry, MBOX_LEASE_AGAIN, NULL, &ready);
+    stream->entry = NULL;
+    held_return(&stream->held, file->mbox, &ready);
+    readers_unlock(&stream->readers);
+    mbox_ready_run(&ready);
+}
+
 static void stream_close(struct file *file)
 {
     struct stream_file *stream = (struct stream_file *)file;
 
+    if (ops_of(stream)->leases)
+        stream_return(file);
     mbox_entry_free(stream->entry);
     readers_deinit(&stream->readers);
 }
@@ -380,6 +530,26 @@ static const struct stream_ops json_ops = {
     .is_read = json_is_read,
 };
 
+static const struct stream_ops work_ops = {
+    .file = {
+        .open_flags = FOPEN_DIRECT_IO | FOPEN_STREAM | FOPEN_NOFLUSH | FOPEN_PARALLEL_DIRECT_WRITES,
+        .keeps_from_cache = true,
+        .events = MBOX_READABLE,
+        .never_blocks_writers = true,
+        .admit = owner_admit_reader,
+        .read = stream_read,
+        .write = words_write,
+        .has_unread = stream_has_unread,
+        .release = stream_return,
+        .close = stream_close,
+        .size = sizeof(struct stream_file),
+    },
+    .begin = json_begin,
+    .read = json_read,
+    .is_read = json_is_read,
+    .leases = true,
+};
+
 static int open_stream(struct kernel *kernel, struct mbox *mbox, const struct stream_ops *ops,
                        struct file **ret_file)
 {
@@ -400,4 +570,9 @@ int stream_open_lines(struct kernel *kernel, struct mbox *mbox, struct file **re
 int stream_open_json(struct kernel *kernel, struct mbox *mbox, struct file **ret_file)
 {
     return open_stream(kernel, mbox, &json_ops, ret_file);
+}
+
+int stream_open_work(struct kernel *kernel, struct mbox *mbox, struct file **ret_file)
+{
+    return open_stream(kernel, mbox, &work_ops, ret_file);
 }

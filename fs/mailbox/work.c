@@ -16,7 +16,6 @@
 #include <string.h>
 
 #include "box.h"
-#include "core/mailbox/lease.h"
 #include "fs/kernel/kernel.h"
 #include "message_xattr.h"
 #include "owner.h"
@@ -158,18 +157,21 @@ static const struct {
     { "dead", MBOX_LEASE_DEAD },
 };
 
-/* A line, or one that lacks its newline. Return: 0; -EINVAL. */
-static int parse_word(const char *data, size_t size, enum mbox_lease_word *ret_word)
+int work_parse_word(const char *text, size_t size, enum mbox_lease_word *ret_word)
 {
-    if (size > 0 && data[size - 1] == '\n')
-        size--;
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-        if (size == strlen(words[i].text) && memcmp(data, words[i].text, size) == 0) {
+        if (size == strlen(words[i].text) && memcmp(text, words[i].text, size) == 0) {
             *ret_word = words[i].word;
             return 0;
         }
     }
     return -EINVAL;
+}
+
+/* A line, or one that lacks its newline. Return: 0; -EINVAL. */
+static int parse_line(const char *data, size_t size, enum mbox_lease_word *ret_word)
+{
+    return work_parse_word(data, size > 0 && data[size - 1] == '\n' ? size - 1 : size, ret_word);
 }
 
 /* Has the turn. Return: as mbox_lease_end. */
@@ -222,7 +224,7 @@ static void work_write(struct file *file, fuse_req_t req, const char *data, size
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
     struct work_file *work = (struct work_file *)file;
     enum mbox_lease_word word;
-    int r = parse_word(data, size, &word);
+    int r = parse_line(data, size, &word);
 
     (void)offset;
     (void)flags;

@@ -7,6 +7,7 @@
 #ifndef IPCFS_FS_WORK_H
 #define IPCFS_FS_WORK_H
 
+#include "core/mailbox/lease.h"
 #include "fs/kernel/file.h"
 
 struct box;
@@ -14,6 +15,9 @@ struct node;
 
 /* Opens @node, which nobody else has, of @box. Return: 0; -ENOMEM. */
 int work_open(struct node *node, struct box *box, struct file **ret_file);
+
+/* @text is a word without its newline. Return: 0; -EINVAL. */
+int work_parse_word(const char *text, size_t size, enum mbox_lease_word *ret_word);
 
 /* For struct node_ops, which says what each returns. */
 int work_xattr_get(struct node *node, const char *name, char **ret_value, size_t *ret_size);
