@@ -27,7 +27,6 @@ struct box_listing {
 int box_listing_of(struct listing *listing, struct mbox *mbox, size_t size_bytes,
                    void (*free_part)(struct listing_part *part), struct box_listing **ret_place);
 
-
 /* For @free_part. Context: the listing is being freed, or this part of it. */
 void box_listing_free(struct box_listing *place);
 

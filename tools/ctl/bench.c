@@ -48,7 +48,7 @@ static const struct argp_option option_list[] = {
     { 0 },
 };
 
-static error_t parse(int key, char *arg, struct argp_state *state)
+static error_t bench_parse(int key, char *arg, struct argp_state *state)
 {
     struct options *options = state->input;
 
@@ -75,7 +75,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 static const struct argp argp = {
     .options = option_list,
-    .parser = parse,
+    .parser = bench_parse,
     .doc =
         "Measure messages a second and round trips between two processes: through a mailbox, its lines and a mapped "
         "ring, beside a POSIX queue, a pipe, a SEQPACKET socket and a plain ring in /dev/shm.",
@@ -99,14 +99,6 @@ struct measurement {
     uint64_t n_ops;
     void *message; /* zeros */
 };
-
-static int64_t now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * NS_PER_S + now.tv_nsec;
-}
 
 static int attach(const struct measurement *measurement)
 {
@@ -436,7 +428,7 @@ static void prepare(struct bench *bench, const struct options *options)
     block_signals(bench);
 }
 
-static void finish(struct bench *bench)
+static void bench_finish(struct bench *bench)
 {
     for (int kind = 0; kind < N_TRANSPORTS; kind++) {
         free(bench->samples[kind][0]);
@@ -466,7 +458,7 @@ static void say_incomplete(const struct report *report)
     }
 }
 
-static enum exit_status run(const char *mount, int argc, char **argv)
+static enum exit_status bench_run(const char *mount, int argc, char **argv)
 {
     struct options options = { .size_bytes = 64, .n_rounds = 5 };
     struct report report = { .n_cpus = sysconf(_SC_NPROCESSORS_ONLN) };
@@ -481,7 +473,7 @@ static enum exit_status run(const char *mount, int argc, char **argv)
     report.n_rounds = options.n_rounds;
     prepare(&bench, &options);
     run_rounds(&bench, &report);
-    finish(&bench);
+    bench_finish(&bench);
     if (options.json)
         report_print_json(&report);
     else
@@ -493,4 +485,5 @@ static enum exit_status run(const char *mount, int argc, char **argv)
     return status;
 }
 
-const struct verb verb_bench = { "bench", "Measure ipcfs beside what else there is", &argp, run };
+const struct verb verb_bench = { "bench", "Measure ipcfs beside what else there is", &argp,
+                                 bench_run };

@@ -35,7 +35,7 @@ static char *make_name(void)
     return xasprintf("ipcctl-bench.%d.%u", (int)getpid(), n_made++);
 }
 
-static int make_directory(struct channel *channel, const char *room)
+static int bench_make_directory(struct channel *channel, const char *room)
 {
     AUTO_FREE char *name = make_name();
 
@@ -98,7 +98,7 @@ static int open_in(const struct channel *channel, const char *file, int flags)
 
 static int open_box(struct channel *channel, const char *send, const char *recv, int recv_flags)
 {
-    int r = make_directory(channel, "mbox");
+    int r = bench_make_directory(channel, "mbox");
 
     if (r < 0)
         return r;
@@ -238,7 +238,7 @@ static int configure_ring(const struct channel *channel)
 
 static int ring_open(struct channel *channel)
 {
-    int r = make_directory(channel, "ring");
+    int r = bench_make_directory(channel, "ring");
 
     return r < 0 ? r : configure_ring(channel);
 }

@@ -18,9 +18,7 @@
 struct options {
     struct common common;
     int64_t timeout_ns;
-    const char *file;
-    char *name;
-    char *text;
+    struct ctl_text given;
 };
 
 static const struct argp_option option_list[] = {
@@ -30,48 +28,23 @@ static const struct argp_option option_list[] = {
     { 0 },
 };
 
-static error_t parse_arg(struct options *options, char *arg, struct argp_state *state)
-{
-    if (!options->name)
-        options->name = arg;
-    else if (!options->text)
-        options->text = arg;
-    else
-        argp_error(state, "one question at a time; a text with spaces needs quotes");
-    return 0;
-}
-
-static error_t parse(int key, char *arg, struct argp_state *state)
+static error_t call_parse(int key, char *arg, struct argp_state *state)
 {
     struct options *options = state->input;
 
     switch (key) {
-    case ARGP_KEY_INIT:
-        state->child_inputs[0] = &options->common;
-        return 0;
     case 't':
         options->timeout_ns = ctl_timeout(state, arg);
         return 0;
-    case 'f':
-        options->file = arg;
-        return 0;
-    case ARGP_KEY_ARG:
-        return parse_arg(options, arg, state);
-    case ARGP_KEY_NO_ARGS:
-        argp_error(state, "say whom to ask: a NAME");
-        return EINVAL;
-    case ARGP_KEY_END:
-        if (options->file && options->text)
-            argp_error(state, "choose: a TEXT or a --file");
-        return 0;
     default:
-        return ARGP_ERR_UNKNOWN;
+        return ctl_parse_text(key, arg, state, &options->common, &options->given, "question",
+                              "say whom to ask: a NAME");
     }
 }
 
 static const struct argp argp = {
     .options = option_list,
-    .parser = parse,
+    .parser = call_parse,
     .args_doc = "NAME [TEXT]",
     .doc =
         "Ask a mailbox, and print its answer, byte for byte. The question is TEXT, or a file, or what comes from "
@@ -144,8 +117,8 @@ static void say_too_late(const struct object *object, int64_t timeout_ns, bool w
             full);
 }
 
-static void say_failed(const struct object *object, const struct why_owner *owner, bool was_asked,
-                       int error)
+static void call_say_failed(const struct object *object, const struct why_owner *owner,
+                            bool was_asked, int error)
 {
     switch (error) {
     case ECANCELED:
@@ -168,7 +141,7 @@ static void say_failed(const struct object *object, const struct why_owner *owne
     why_say(object, "ask", "call", error);
 }
 
-static enum exit_status run_on(const struct object *object, const struct options *options)
+static enum exit_status call_run_on(const struct object *object, const struct options *options)
 {
     struct message question = { 0 };
     struct why_owner owner = { 0 };
@@ -176,7 +149,7 @@ static enum exit_status run_on(const struct object *object, const struct options
     int r;
 
     why_note_owner(&owner, object);
-    r = message_read(&question, object, options->text, options->file);
+    r = message_read(&question, object, options->given.text, options->given.file);
     if (r == 0 && question.n_bytes == 0)
         die(EXIT_STATUS_USAGE, "a question has some bytes");
     if (r == 0)
@@ -184,7 +157,7 @@ static enum exit_status run_on(const struct object *object, const struct options
     if (r == -ETIME)
         say_too_late(object, options->timeout_ns, was_asked);
     else if (r < 0)
-        say_failed(object, &owner, was_asked, -r);
+        call_say_failed(object, &owner, was_asked, -r);
     message_deinit(&question);
     why_forget_owner(&owner);
     if (r == -ETIME)
@@ -192,19 +165,19 @@ static enum exit_status run_on(const struct object *object, const struct options
     return r < 0 ? EXIT_STATUS_FAILED : EXIT_STATUS_OK;
 }
 
-static enum exit_status run(const char *mount, int argc, char **argv)
+static enum exit_status call_run(const char *mount, int argc, char **argv)
 {
     struct options options = { .timeout_ns = WAIT_FOREVER };
     enum exit_status status;
     struct object object;
 
     mount = ctl_parse(&argp, mount, argc, argv, &options.common);
-    object_init(&object, mount, options.name, ROOM_MBOX);
+    object_init(&object, mount, options.given.name, ROOM_MBOX);
     if (object.room != ROOM_MBOX && object.room != ROOM_PROC)
         die(EXIT_STATUS_USAGE, "%s answers no questions; mailboxes and processes do", object.shown);
-    status = run_on(&object, &options);
+    status = call_run_on(&object, &options);
     object_deinit(&object);
     return status;
 }
 
-const struct verb verb_call = { "call", "Ask a mailbox, and print its answer", &argp, run };
+const struct verb verb_call = { "call", "Ask a mailbox, and print its answer", &argp, call_run };

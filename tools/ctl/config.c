@@ -24,7 +24,7 @@ static const struct argp_option option_list[] = {
     { 0 },
 };
 
-static error_t parse(int key, char *arg, struct argp_state *state)
+static error_t config_parse(int key, char *arg, struct argp_state *state)
 {
     struct options *options = state->input;
 
@@ -40,7 +40,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 static const struct argp argp = {
     .options = option_list,
-    .parser = parse,
+    .parser = config_parse,
     .args_doc = "NAME [KEY=VALUE...]",
     .doc =
         "Print the settings of a mailbox, ring or process, or change them: all that are named at once, or "
@@ -48,7 +48,7 @@ static const struct argp argp = {
     .children = COMMON_CHILDREN,
 };
 
-static json_t *make_json(const struct settings *settings)
+static json_t *config_make_json(const struct settings *settings)
 {
     json_t *json = json_object();
 
@@ -63,7 +63,7 @@ static json_t *make_json(const struct settings *settings)
     return json;
 }
 
-static enum exit_status print(const struct object *object, bool json)
+static enum exit_status config_print(const struct object *object, bool json)
 {
     AUTO_FREE char *path = object_file(object, "config");
     struct settings settings;
@@ -76,7 +76,7 @@ static enum exit_status print(const struct object *object, bool json)
     for (size_t i = 0; !json && i < settings.n; i++)
         printf("%s=%s\n", settings.list[i].key, settings.list[i].value);
     if (json) {
-        json_t *object_json = make_json(&settings);
+        json_t *object_json = config_make_json(&settings);
 
         json_dumpf(object_json, stdout, 0);
         putchar('\n');
@@ -86,7 +86,7 @@ static enum exit_status print(const struct object *object, bool json)
     return EXIT_STATUS_OK;
 }
 
-static enum exit_status run(const char *mount, int argc, char **argv)
+static enum exit_status config_run(const char *mount, int argc, char **argv)
 {
     struct options options = { 0 };
     enum exit_status status = EXIT_STATUS_OK;
@@ -98,11 +98,11 @@ static enum exit_status run(const char *mount, int argc, char **argv)
     if (object.room == ROOM_SHM)
         die(EXIT_STATUS_USAGE, "%s has no settings; its size is set by truncate(1)", object.shown);
     if (options.n_args == 1)
-        status = print(&object, options.json);
+        status = config_print(&object, options.json);
     else if (change_config(&object, options.args + 1, options.n_args - 1) < 0)
         status = EXIT_STATUS_FAILED;
     object_deinit(&object);
     return status;
 }
 
-const struct verb verb_config = { "config", "Print or change settings", &argp, run };
+const struct verb verb_config = { "config", "Print or change settings", &argp, config_run };

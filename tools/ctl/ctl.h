@@ -62,6 +62,18 @@ error_t ctl_parse_name(int key, char *arg, struct argp_state *state, struct comm
 error_t ctl_parse_list(int key, struct argp_state *state, struct common *common, char ***args,
                        int *n_args, const char *missing);
 
+/* What a verb for one message was given. */
+struct ctl_text {
+    char *name;
+    char *text;
+    const char *file;
+};
+
+/* What parsers of NAME [TEXT] or --file do with those, and with the keys that are not theirs alone. @thing: what the text
+ * is. */
+error_t ctl_parse_text(int key, char *arg, struct argp_state *state, struct common *common,
+                       struct ctl_text *given, const char *thing, const char *missing);
+
 /* For parsers: reads numbers, or complains and ends the program. */
 int64_t ctl_timeout(const struct argp_state *state, const char *text);
 uint64_t ctl_number(const struct argp_state *state, const char *what, const char *text,

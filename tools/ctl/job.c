@@ -104,7 +104,7 @@ static void note_id(struct job *job)
 }
 
 /* Never returns. @failed: tells why there is no command. */
-static void run(struct job *job, int input, int failed, char *const *command)
+static void job_run(struct job *job, int input, int failed, char *const *command)
 {
     sigset_t none;
     int error;
@@ -135,7 +135,7 @@ static int start_command(struct job *job, int input, char *const *command)
         return errno;
     job->pid = fork();
     if (job->pid == 0)
-        run(job, input, ends[1], command);
+        job_run(job, input, ends[1], command);
     error = job->pid < 0 ? errno : 0;
     close(ends[1]);
     if (error == 0 && read(ends[0], &error, sizeof(error)) > 0)

@@ -20,7 +20,7 @@ struct kept {
     char *error; /* of the last failure; NULL: there was none */
 };
 
-static void take_line(struct kept *kept, const char *line)
+static void kept_take_line(struct kept *kept, const char *line)
 {
     static const char failure[] = "ipcfs_store_last_failure_seconds{error=\"";
     uint64_t *const values[] = { &kept->n_used_bytes, &kept->n_map_bytes, &kept->n_messages,
@@ -52,7 +52,7 @@ static void read_kept(struct kept *kept, const char *mount)
     if (!metrics)
         return;
     while (getline(&line, &size, metrics) > 0)
-        take_line(kept, line);
+        kept_take_line(kept, line);
     free(line);
     fclose(metrics);
 }

@@ -32,7 +32,7 @@ static const struct argp_option option_list[] = {
     { 0 },
 };
 
-static error_t parse(int key, char *arg, struct argp_state *state)
+static error_t ls_parse(int key, char *arg, struct argp_state *state)
 {
     struct options *options = state->input;
 
@@ -57,7 +57,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 static const struct argp argp = {
     .options = option_list,
-    .parser = parse,
+    .parser = ls_parse,
     .args_doc = "[NAME...]",
     .doc =
         "List mailboxes, topics (topic/NAME), rings (ring/NAME), regions (shm/NAME) and processes with messages "
@@ -109,7 +109,7 @@ static char *show_number(double n, unsigned int base, bool human)
 }
 
 /* "3/1024", "3" where there is no limit. */
-static char *show_of(bool is_known, uint64_t n, const char *max, unsigned int base, bool human)
+static char *ls_show_of(bool is_known, uint64_t n, const char *max, unsigned int base, bool human)
 {
     AUTO_FREE char *first = NULL;
     AUTO_FREE char *second = NULL;
@@ -160,7 +160,7 @@ static char *show_last(const struct entry *entry, bool human)
                  : xasprintf("%s,%s,%d", age, user, (int)pid);
 }
 
-static bool is_durable(const struct entry *entry)
+static bool ls_is_durable(const struct entry *entry)
 {
     const char *durable = settings_get(&entry->config, "durable");
 
@@ -176,12 +176,12 @@ static char *show_durable(const struct entry *entry)
 
     if (!durable)
         return xstrdup(UNKNOWN);
-    if (!kept || !messages || strcmp(kept, is_durable(entry) ? messages : "0") == 0)
+    if (!kept || !messages || strcmp(kept, ls_is_durable(entry) ? messages : "0") == 0)
         return xstrdup(durable);
     return xasprintf("%s,%s", durable, kept);
 }
 
-static struct row make_row(const struct entry *entry, bool human)
+static struct row ls_make_row(const struct entry *entry, bool human)
 {
     AUTO_FREE char *arg = object_arg(&entry->object);
     uint64_t n_messages;
@@ -192,8 +192,8 @@ static struct row make_row(const struct entry *entry, bool human)
     return (struct row){ {
         [MODE] = show_mode(entry),
         [OWNER] = show_owner(entry),
-        [MESSAGES] = show_of(has_messages, n_messages, entry_max_messages(entry), 1000, human),
-        [BYTES] = show_of(has_bytes, n_bytes, entry_max_bytes(entry), 1024, human),
+        [MESSAGES] = ls_show_of(has_messages, n_messages, entry_max_messages(entry), 1000, human),
+        [BYTES] = ls_show_of(has_bytes, n_bytes, entry_max_bytes(entry), 1024, human),
         [DURABLE] = show_durable(entry),
         [WAITING] = show_waiting(entry),
         [LAST] = show_last(entry, human),
@@ -215,13 +215,13 @@ static void print_cell(const char *text, size_t width, bool right, bool last)
 static bool shows_durable(const struct entries *entries)
 {
     for (size_t i = 0; i < entries->n; i++) {
-        if (is_durable(&entries->list[i]))
+        if (ls_is_durable(&entries->list[i]))
             return true;
     }
     return false;
 }
 
-static void print_row(const struct row *row, bool shows_durable, const size_t widths[N_COLUMNS])
+static void ls_print_row(const struct row *row, bool shows_durable, const size_t widths[N_COLUMNS])
 {
     for (int c = 0; c < N_COLUMNS; c++) {
         if (c != DURABLE || shows_durable)
@@ -229,7 +229,7 @@ static void print_row(const struct row *row, bool shows_durable, const size_t wi
     }
 }
 
-static void print_table(const struct entries *entries, bool human)
+static void ls_print_table(const struct entries *entries, bool human)
 {
     struct row *rows = xrealloc(NULL, entries->n + 1, sizeof(*rows));
     size_t widths[N_COLUMNS] = { 0 };
@@ -238,7 +238,7 @@ static void print_table(const struct entries *entries, bool human)
     for (int c = 0; c < N_COLUMNS; c++)
         rows[0].cells[c] = xstrdup(titles[c]);
     for (size_t i = 0; i < entries->n; i++)
-        rows[i + 1] = make_row(&entries->list[i], human);
+        rows[i + 1] = ls_make_row(&entries->list[i], human);
     for (size_t i = 0; i <= entries->n; i++) {
         for (int c = 0; c < N_COLUMNS; c++) {
             size_t width = quote_width(rows[i].cells[c]);
@@ -247,7 +247,7 @@ static void print_table(const struct entries *entries, bool human)
         }
     }
     for (size_t i = 0; i <= entries->n; i++) {
-        print_row(&rows[i], is_any_durable, widths);
+        ls_print_row(&rows[i], is_any_durable, widths);
         for (int c = 0; c < N_COLUMNS; c++)
             free(rows[i].cells[c]);
     }
@@ -340,7 +340,7 @@ static void set_counts(json_t *json, const struct entry *entry)
     json_object_set_new(json, "last_sender", last_sender(entry));
 }
 
-static json_t *make_json(const struct entry *entry)
+static json_t *ls_make_json(const struct entry *entry)
 {
     AUTO_FREE char *user = process_user(entry->attr.st_uid);
     AUTO_FREE char *group = process_group(entry->attr.st_gid);
@@ -360,12 +360,12 @@ static json_t *make_json(const struct entry *entry)
     return json;
 }
 
-static void print_json(const struct entries *entries)
+static void ls_print_json(const struct entries *entries)
 {
     json_t *array = json_array();
 
     for (size_t i = 0; i < entries->n; i++)
-        json_array_append_new(array, make_json(&entries->list[i]));
+        json_array_append_new(array, ls_make_json(&entries->list[i]));
     json_dumpf(array, stdout, JSON_INDENT(2));
     putchar('\n');
     json_decref(array);
@@ -448,7 +448,7 @@ static int collect(struct entries *entries, const char *mount, const struct opti
     return options->n_args == 0 ? add_rooms(entries, mount, N_ROOMS) : r;
 }
 
-static enum exit_status run(const char *mount, int argc, char **argv)
+static enum exit_status ls_run(const char *mount, int argc, char **argv)
 {
     struct options options = { 0 };
     struct entries entries = { 0 };
@@ -460,9 +460,9 @@ static enum exit_status run(const char *mount, int argc, char **argv)
     entries.names_only = !options.is_long && !options.json;
     r = collect(&entries, mount, &options);
     if (options.json)
-        print_json(&entries);
+        ls_print_json(&entries);
     else if (options.is_long)
-        print_table(&entries, isatty(STDOUT_FILENO));
+        ls_print_table(&entries, isatty(STDOUT_FILENO));
     else
         print_names(&entries, options.null);
     entries_deinit(&entries);
@@ -471,4 +471,4 @@ static enum exit_status run(const char *mount, int argc, char **argv)
     return r < 0 ? EXIT_STATUS_FAILED : EXIT_STATUS_OK;
 }
 
-const struct verb verb_ls = { "ls", "List what there is", &argp, run };
+const struct verb verb_ls = { "ls", "List what there is", &argp, ls_run };

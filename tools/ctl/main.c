@@ -104,6 +104,42 @@ error_t ctl_parse_list(int key, struct argp_state *state, struct common *common,
     }
 }
 
+static void parse_text(char *arg, struct argp_state *state, struct ctl_text *given,
+                       const char *thing)
+{
+    if (!given->name)
+        given->name = arg;
+    else if (!given->text)
+        given->text = arg;
+    else
+        argp_error(state, "one %s at a time; a text with spaces needs quotes", thing);
+}
+
+error_t ctl_parse_text(int key, char *arg, struct argp_state *state, struct common *common,
+                       struct ctl_text *given, const char *thing, const char *missing)
+{
+    switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = common;
+        return 0;
+    case 'f':
+        given->file = arg;
+        return 0;
+    case ARGP_KEY_ARG:
+        parse_text(arg, state, given, thing);
+        return 0;
+    case ARGP_KEY_NO_ARGS:
+        argp_error(state, "%s", missing);
+        return EINVAL;
+    case ARGP_KEY_END:
+        if (given->file && given->text)
+            argp_error(state, "choose: a TEXT or a --file");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
 int64_t ctl_timeout(const struct argp_state *state, const char *text)
 {
     int64_t ns = 0;

@@ -42,7 +42,7 @@ static void unescape(char *text)
 }
 
 /* The same filesystem seen at two places is one mount; a later one hides an earlier at its place. */
-static void add(struct mounts *mounts, const char *path, const char *device)
+static void mount_add(struct mounts *mounts, const char *path, const char *device)
 {
     for (size_t i = 0; i < mounts->n; i++) {
         struct mount *mount = &mounts->list[i];
@@ -60,7 +60,7 @@ static void add(struct mounts *mounts, const char *path, const char *device)
 
 /* A line of proc(5): ID PARENT MAJOR:MINOR ROOT MOUNTPOINT OPTIONS FIELDS... - TYPE SOURCE OPTIONS.
  * Only whole filesystems, no directories of one that are bound elsewhere. */
-static void add_line(struct mounts *mounts, char *line)
+static void mount_add_line(struct mounts *mounts, char *line)
 {
     char *type = strstr(line, " - ");
     AUTO_FREE char *device = NULL;
@@ -71,7 +71,7 @@ static void add_line(struct mounts *mounts, char *line)
         sscanf(line, "%*s %*s %ms %ms %ms", &device, &root, &path) != 3 || strcmp(root, "/") != 0)
         return;
     unescape(path);
-    add(mounts, path, device);
+    mount_add(mounts, path, device);
 }
 
 static void read_mounts(struct mounts *mounts)
@@ -84,7 +84,7 @@ static void read_mounts(struct mounts *mounts)
         die(EXIT_STATUS_FAILED,
             "can't read /proc/self/mountinfo (%m); say where ipcfs is mounted: -m");
     while (getline(&line, &n_allocated, file) >= 0)
-        add_line(mounts, line);
+        mount_add_line(mounts, line);
     fclose(file);
 }
 

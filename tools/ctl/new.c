@@ -41,7 +41,7 @@ static mode_t parse_mode(const struct argp_state *state, const char *text)
     return (mode_t)strtoul(text, NULL, 8);
 }
 
-static error_t parse(int key, char *arg, struct argp_state *state)
+static error_t new_parse(int key, char *arg, struct argp_state *state)
 {
     struct options *options = state->input;
 
@@ -60,7 +60,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 static const struct argp argp = {
     .options = option_list,
-    .parser = parse,
+    .parser = new_parse,
     .args_doc = "NAME [KEY=VALUE...]",
     .doc =
         "Make a mailbox (NAME), a ring (ring/NAME) or a region (shm/NAME), with these settings. If they are "
@@ -68,7 +68,7 @@ static const struct argp argp = {
     .children = COMMON_CHILDREN,
 };
 
-static off_t parse_size(const char *text)
+static off_t new_parse_size(const char *text)
 {
     static const char letters[] = "KMG";
     size_t n = strspn(text, "0123456789");
@@ -87,7 +87,7 @@ static off_t parse_size(const char *text)
     return (off_t)(size << shift);
 }
 
-static int say_failed(const struct object *object, int error)
+static int new_say_failed(const struct object *object, int error)
 {
     if (error == EEXIST)
         say("%s exists already", object->shown);
@@ -97,12 +97,12 @@ static int say_failed(const struct object *object, int error)
 }
 
 /* A mode that was asked for is taken as it is, whatever the umask: as mkdir -m. */
-static int make_directory(const struct object *object, mode_t mode)
+static int new_make_directory(const struct object *object, mode_t mode)
 {
     if (mode != MODE_UNSET)
         umask(0);
     if (mkdir(object->path, mode == MODE_UNSET ? 0777 : mode) < 0)
-        return say_failed(object, errno);
+        return new_say_failed(object, errno);
     return 0;
 }
 
@@ -116,19 +116,19 @@ static int make_region(const struct object *object, mode_t mode, off_t size)
     fd = open(object->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC,
               mode == MODE_UNSET ? 0666 : mode);
     if (fd < 0)
-        return say_failed(object, errno);
+        return new_say_failed(object, errno);
     if (size > 0 && ftruncate(fd, size) < 0)
         r = -errno;
     if (r < 0) {
         unlink(object->path);
-        say_failed(object, -r);
+        new_say_failed(object, -r);
     }
     return r;
 }
 
 static int make(const struct object *object, const struct options *options)
 {
-    off_t size = options->size ? parse_size(options->size) : 0;
+    off_t size = options->size ? new_parse_size(options->size) : 0;
     int r;
 
     if (object->room == ROOM_PROC)
@@ -139,7 +139,7 @@ static int make(const struct object *object, const struct options *options)
         die(EXIT_STATUS_USAGE, "%s has no settings; it has a --size", object->shown);
     if (object->room == ROOM_SHM)
         return make_region(object, options->mode, size);
-    r = make_directory(object, options->mode);
+    r = new_make_directory(object, options->mode);
     if (r == 0 && options->n_args > 1) {
         r = change_config(object, options->args + 1, options->n_args - 1);
         if (r < 0)
@@ -148,7 +148,7 @@ static int make(const struct object *object, const struct options *options)
     return r;
 }
 
-static enum exit_status run(const char *mount, int argc, char **argv)
+static enum exit_status new_run(const char *mount, int argc, char **argv)
 {
     struct options options = { .mode = MODE_UNSET };
     struct object object;
@@ -162,4 +162,4 @@ static enum exit_status run(const char *mount, int argc, char **argv)
     return r < 0 ? EXIT_STATUS_FAILED : EXIT_STATUS_OK;
 }
 
-const struct verb verb_new = { "new", "Make a mailbox, ring or region", &argp, run };
+const struct verb verb_new = { "new", "Make a mailbox, ring or region", &argp, new_run };

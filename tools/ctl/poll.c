@@ -39,7 +39,7 @@ struct poller {
     size_t n_input;
 };
 
-static error_t parse(int key, char *arg, struct argp_state *state)
+static error_t poll_parse(int key, char *arg, struct argp_state *state)
 {
     struct common *common = state->input;
 
@@ -51,7 +51,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp argp = {
-    .parser = parse,
+    .parser = poll_parse,
     .doc =
         "Wait for many files at a time, for programs: lines of JSON on standard input say for which.",
     .children = COMMON_CHILDREN,
@@ -217,7 +217,7 @@ static void serve(struct poller *poller)
     }
 }
 
-static enum exit_status run(const char *mount, int argc, char **argv)
+static enum exit_status poll_run(const char *mount, int argc, char **argv)
 {
     struct epoll_event input = { .events = EPOLLIN, .data.u64 = INPUT };
     struct poller poller = { .epoll_fd = epoll_create1(EPOLL_CLOEXEC) };
@@ -238,4 +238,4 @@ static enum exit_status run(const char *mount, int argc, char **argv)
     return EXIT_STATUS_OK;
 }
 
-const struct verb verb_poll = { "poll", "Wait for many files, for programs", &argp, run };
+const struct verb verb_poll = { "poll", "Wait for many files, for programs", &argp, poll_run };

@@ -1,22 +1,14 @@
 #include "progress.h"
 
 #include <stdio.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "human.h"
+#include "util.h"
 
 #define NS_PER_S INT64_C(1000000000)
 #define FIRST_NS (2 * NS_PER_S)
 #define NEXT_NS (NS_PER_S / 4)
-
-static int64_t now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * NS_PER_S + now.tv_nsec;
-}
 
 void progress_start(struct progress *progress)
 {
@@ -29,7 +21,7 @@ void progress_start(struct progress *progress)
     };
 }
 
-static void show(struct progress *progress, int64_t now)
+static void progress_show(struct progress *progress, int64_t now)
 {
     double seconds = (double)(now - progress->start_ns) / (double)NS_PER_S;
     char messages[HUMAN_MAX];
@@ -55,14 +47,14 @@ void progress_add(struct progress *progress, uint64_t n_messages, uint64_t n_byt
         return;
     now = now_ns();
     if (now - progress->last_ns >= (progress->is_shown ? NEXT_NS : FIRST_NS))
-        show(progress, now);
+        progress_show(progress, now);
 }
 
 void progress_end(struct progress *progress)
 {
     if (!progress->is_shown)
         return;
-    show(progress, now_ns());
+    progress_show(progress, now_ns());
     fputc('\n', stderr);
     progress->is_shown = false;
 }

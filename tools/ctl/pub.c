@@ -13,14 +13,14 @@ static const struct argp argp = {
     .children = COMMON_CHILDREN,
 };
 
-static enum exit_status run(const char *mount, int argc, char **argv)
+static enum exit_status pub_run(const char *mount, int argc, char **argv)
 {
     struct sending_options options = SENDING_OPTIONS_DEFAULT;
     enum exit_status status;
     struct object object;
 
     mount = ctl_parse(&argp, mount, argc, argv, &options.common);
-    object_init(&object, mount, options.name, ROOM_TOPIC);
+    object_init(&object, mount, options.given.name, ROOM_TOPIC);
     if (object.room != ROOM_TOPIC)
         die(EXIT_STATUS_USAGE, "%s is no topic; see: ipcctl help send", object.shown);
     status = sending_run(&object, &options);
@@ -28,4 +28,4 @@ static enum exit_status run(const char *mount, int argc, char **argv)
     return status;
 }
 
-const struct verb verb_pub = { "pub", "Publish a message to a topic", &argp, run };
+const struct verb verb_pub = { "pub", "Publish a message to a topic", &argp, pub_run };

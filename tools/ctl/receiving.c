@@ -74,7 +74,7 @@ static ssize_t read_rest(struct receiving *receiving)
     return n < 0 ? -errno : n;
 }
 
-static void print(struct receiving *receiving, const char *data, size_t n_bytes)
+static void receiving_print(struct receiving *receiving, const char *data, size_t n_bytes)
 {
     int r = write_all(STDOUT_FILENO, data, n_bytes);
 
@@ -91,12 +91,12 @@ static int receive_message(struct receiving *receiving, bool adds_newline)
     char last = '\0';
 
     while (n > 0) {
-        print(receiving, receiving->buffer, (size_t)n);
+        receiving_print(receiving, receiving->buffer, (size_t)n);
         last = receiving->buffer[n - 1];
         n = read_rest(receiving);
     }
     if (n == 0 && adds_newline && last != '\n')
-        print(receiving, "\n", 1);
+        receiving_print(receiving, "\n", 1);
     return (int)n;
 }
 
@@ -106,7 +106,7 @@ static int receive_envelope(struct receiving *receiving)
     ssize_t n = wait_read(receiving, FIRST_READ_BYTES);
 
     while (n > 0) {
-        print(receiving, receiving->buffer, (size_t)n);
+        receiving_print(receiving, receiving->buffer, (size_t)n);
         if (receiving->buffer[n - 1] == '\n')
             return 0;
         n = read_rest(receiving);
@@ -120,7 +120,7 @@ static int receive_stream(struct receiving *receiving)
     ssize_t n;
 
     while ((n = wait_read(receiving, BUFFER_BYTES)) > 0)
-        print(receiving, receiving->buffer, (size_t)n);
+        receiving_print(receiving, receiving->buffer, (size_t)n);
     return n < 0 ? (int)n : -EIDRM;
 }
 
@@ -154,9 +154,9 @@ static int receive_packet(struct receiving *receiving)
     }
     if (n < 0)
         return (int)n;
-    print(receiving, receiving->buffer, (size_t)n);
+    receiving_print(receiving, receiving->buffer, (size_t)n);
     if (n == 0 || receiving->buffer[n - 1] != '\n')
-        print(receiving, "\n", 1);
+        receiving_print(receiving, "\n", 1);
     return 0;
 }
 
@@ -204,7 +204,7 @@ static enum exit_status status_of(int r)
     return r < 0 ? EXIT_STATUS_FAILED : EXIT_STATUS_OK;
 }
 
-static void say_failed(const struct receiving *receiving, const char *file, int error)
+static void receiving_say_failed(const struct receiving *receiving, const char *file, int error)
 {
     AUTO_FREE char *time = wait_show(receiving->timeout_ns);
 
@@ -240,7 +240,26 @@ enum exit_status receiving_run(const struct object *object, const struct receivi
     if (options->follow && receiving.has_come && (r == -ETIMEDOUT || r == -EAGAIN))
         r = 0;
     if (r < 0)
-        say_failed(&receiving, receiving.file, -r);
+        receiving_say_failed(&receiving, receiving.file, -r);
     why_forget_owner(&receiving.owner);
     return status_of(r);
+}
+
+error_t receiving_parse(int key, char *arg, struct argp_state *state,
+                        struct receiving_options *options)
+{
+    switch (key) {
+    case 't':
+        options->timeout_ns = ctl_timeout(state, arg);
+        return 0;
+    case 'n':
+        options->count = ctl_number(state, "count", arg, 0, INT64_MAX);
+        options->has_count = true;
+        return 0;
+    case RECEIVING_KEY_JSON:
+        options->json = true;
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
 }

@@ -6,44 +6,34 @@
 struct options {
     struct common common;
     struct receiving_options receiving;
-    bool has_count;
     char *name;
 };
-
-enum { KEY_JSON = 0x100 };
 
 static const struct argp_option option_list[] = {
     { "timeout", 't', "TIME", 0,
       "Give up where no message comes within TIME: seconds, or with ms, s, m, h; 0: don't wait" },
     { "count", 'n', "N", 0, "Receive N messages, not one" },
     { "follow", 'f', NULL, 0, "Receive until stopped, or until no message came for the --timeout" },
-    { "json", KEY_JSON, NULL, 0, "Print envelopes: who sent it, when, and the message, in JSON" },
+    { "json", RECEIVING_KEY_JSON, NULL, 0,
+      "Print envelopes: who sent it, when, and the message, in JSON" },
     { 0 },
 };
 
-static error_t parse(int key, char *arg, struct argp_state *state)
+static error_t recv_parse(int key, char *arg, struct argp_state *state)
 {
     struct options *options = state->input;
 
     switch (key) {
-    case 't':
-        options->receiving.timeout_ns = ctl_timeout(state, arg);
-        return 0;
-    case 'n':
-        options->receiving.count = ctl_number(state, "count", arg, 0, INT64_MAX);
-        options->has_count = true;
-        return 0;
     case 'f':
         options->receiving.follow = true;
         return 0;
-    case KEY_JSON:
-        options->receiving.json = true;
-        return 0;
     case ARGP_KEY_END:
-        if (options->receiving.follow && options->has_count)
+        if (options->receiving.follow && options->receiving.has_count)
             argp_error(state, "choose: --count or --follow");
         return 0;
     default:
+        if (receiving_parse(key, arg, state, &options->receiving) == 0)
+            return 0;
         return ctl_parse_name(key, arg, state, &options->common, &options->name,
                               "say where to receive: a NAME");
     }
@@ -51,7 +41,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 static const struct argp argp = {
     .options = option_list,
-    .parser = parse,
+    .parser = recv_parse,
     .args_doc = "NAME",
     .doc =
         "Receive a message and print it, byte for byte; with --count or --follow several, each ended by a newline "
@@ -60,7 +50,7 @@ static const struct argp argp = {
     .children = COMMON_CHILDREN,
 };
 
-static enum exit_status run(const char *mount, int argc, char **argv)
+static enum exit_status recv_run(const char *mount, int argc, char **argv)
 {
     struct options options = { .receiving = { .timeout_ns = WAIT_FOREVER, .count = 1 } };
     enum exit_status status;
@@ -77,4 +67,4 @@ static enum exit_status run(const char *mount, int argc, char **argv)
     return status;
 }
 
-const struct verb verb_recv = { "recv", "Receive messages", &argp, run };
+const struct verb verb_recv = { "recv", "Receive messages", &argp, recv_run };

@@ -28,7 +28,7 @@ static const struct argp_option option_list[] = {
     { 0 },
 };
 
-static error_t parse(int key, char *arg, struct argp_state *state)
+static error_t dump_parse(int key, char *arg, struct argp_state *state)
 {
     struct options *options = state->input;
 
@@ -47,7 +47,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 static const struct argp argp = {
     .options = option_list,
-    .parser = parse,
+    .parser = dump_parse,
     .args_doc = "NAME",
     .doc =
         "Show the header and the slots of a ring, from the next to be consumed on, and change nothing. NAME may "
@@ -124,7 +124,7 @@ static void print_slot(const struct ringmap *map, const struct slot *slot)
     putchar('\n');
 }
 
-static void print_table(const struct ringmap *map, const char *shown, bool all)
+static void dump_print_table(const struct ringmap *map, const char *shown, bool all)
 {
     uint64_t tail = ringmap_first(map);
     uint64_t n_free = 0;
@@ -187,7 +187,7 @@ static json_t *slot_json(const struct ringmap *map, const struct slot *slot)
     return json;
 }
 
-static void print_json(const struct ringmap *map, bool all)
+static void dump_print_json(const struct ringmap *map, bool all)
 {
     uint64_t tail = ringmap_first(map);
     uint32_t wait_data = ringmap_u32(map, IPCRING_AT_WAIT_DATA);
@@ -229,15 +229,15 @@ static int dump(const struct ringarg *arg, const struct options *options)
         ringarg_say(arg, "look into", r);
     } else {
         if (options->json)
-            print_json(&map, options->all);
+            dump_print_json(&map, options->all);
         else
-            print_table(&map, arg->shown, options->all);
+            dump_print_table(&map, arg->shown, options->all);
         ringmap_close(&map);
     }
     return r;
 }
 
-static enum exit_status run(const char *mount, int argc, char **argv)
+static enum exit_status dump_run(const char *mount, int argc, char **argv)
 {
     struct options options = { 0 };
     struct ringarg arg;
@@ -250,4 +250,5 @@ static enum exit_status run(const char *mount, int argc, char **argv)
     return r < 0 ? EXIT_STATUS_FAILED : EXIT_STATUS_OK;
 }
 
-const struct verb verb_ring_dump = { "dump", "Show the header and slots of a ring", &argp, run };
+const struct verb verb_ring_dump = { "dump", "Show the header and slots of a ring", &argp,
+                                     dump_run };

@@ -45,7 +45,7 @@ static const struct argp_option option_list[] = {
     { 0 },
 };
 
-static error_t parse(int key, char *arg, struct argp_state *state)
+static error_t get_parse(int key, char *arg, struct argp_state *state)
 {
     struct options *options = state->input;
 
@@ -68,7 +68,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 static const struct argp argp = {
     .options = option_list,
-    .parser = parse,
+    .parser = get_parse,
     .args_doc = "NAME",
     .doc =
         "Get messages out of a ring and write each as a line, until stopped. NAME may also be the path of a "
@@ -92,17 +92,17 @@ static void on_stop(int number)
     errno = saved_errno;
 }
 
-static void on_alarm(int number)
+static void get_on_alarm(int number)
 {
     (void)number;
 }
 
-static void catch_signals(void)
+static void get_catch_signals(void)
 {
     static const int numbers[] = { SIGINT, SIGTERM, SIGHUP };
     /* A second one ends it at once. */
     struct sigaction stop = { .sa_handler = on_stop, .sa_flags = (int)SA_RESETHAND };
-    struct sigaction alarm = { .sa_handler = on_alarm };
+    struct sigaction alarm = { .sa_handler = get_on_alarm };
 
     sigaction(SIGALRM, &alarm, NULL);
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
@@ -214,7 +214,7 @@ static void make_room(struct getting *getting)
     getting->buffer = xrealloc(NULL, getting->n_batch, room_bytes);
 }
 
-static void say_failed(const struct getting *getting, int r)
+static void get_say_failed(const struct getting *getting, int r)
 {
     AUTO_FREE char *time = wait_show(getting->options->timeout_ns);
 
@@ -238,7 +238,7 @@ static int get(const struct ringarg *arg, const struct options *options)
 
     if (r == 0) {
         make_room(&getting);
-        catch_signals();
+        get_catch_signals();
         progress_start(&getting.progress);
         r = get_all(&getting);
         progress_end(&getting.progress);
@@ -249,11 +249,11 @@ static int get(const struct ringarg *arg, const struct options *options)
     if (!options->has_count && (r == -EAGAIN || r == -ETIMEDOUT))
         r = 0;
     if (r < 0)
-        say_failed(&getting, r);
+        get_say_failed(&getting, r);
     return r;
 }
 
-static enum exit_status run(const char *mount, int argc, char **argv)
+static enum exit_status get_run(const char *mount, int argc, char **argv)
 {
     struct options options = { .timeout_ns = WAIT_FOREVER };
     struct ringarg arg;
@@ -271,4 +271,4 @@ static enum exit_status run(const char *mount, int argc, char **argv)
     return r < 0 ? EXIT_STATUS_FAILED : EXIT_STATUS_OK;
 }
 
-const struct verb verb_ring_get = { "get", "Get lines out of a ring", &argp, run };
+const struct verb verb_ring_get = { "get", "Get lines out of a ring", &argp, get_run };

@@ -32,7 +32,7 @@ static const struct argp_option option_list[] = {
     { 0 },
 };
 
-static error_t parse(int key, char *arg, struct argp_state *state)
+static error_t put_parse(int key, char *arg, struct argp_state *state)
 {
     struct options *options = state->input;
 
@@ -51,7 +51,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 static const struct argp argp = {
     .options = option_list,
-    .parser = parse,
+    .parser = put_parse,
     .args_doc = "NAME",
     .doc =
         "Put each line of standard input into a ring as a message, without its newline. NAME may also be "
@@ -103,7 +103,7 @@ static int flush(struct putting *putting)
     return 0;
 }
 
-static int add(struct putting *putting, char *data, size_t n_bytes)
+static int put_add(struct putting *putting, char *data, size_t n_bytes)
 {
     if (n_bytes > putting->message_bytes)
         return -EMSGSIZE;
@@ -113,7 +113,7 @@ static int add(struct putting *putting, char *data, size_t n_bytes)
 
 /* A line that has not ended yet waits for the rest, unless that is not to come. Return: 1: one was
  * taken; 0: none is there; a negative errno. */
-static int take_line(struct putting *putting, bool at_end)
+static int put_take_line(struct putting *putting, bool at_end)
 {
     char *line = putting->buffer + putting->n_used;
     size_t n_left = putting->n_buffered - putting->n_used;
@@ -123,7 +123,7 @@ static int take_line(struct putting *putting, bool at_end)
 
     if (!newline && !(at_end && n_left > 0))
         return n_left > putting->message_bytes ? -EMSGSIZE : 0;
-    r = add(putting, line, n_bytes);
+    r = put_add(putting, line, n_bytes);
     putting->n_used += n_bytes + (newline != NULL);
     return r < 0 ? r : 1;
 }
@@ -145,7 +145,7 @@ static int take_prefixed(struct putting *putting, bool at_end)
         return -EMSGSIZE;
     if (n_left < sizeof(length) + length)
         return at_end ? -ENODATA : 0;
-    r = add(putting, data + sizeof(length), length);
+    r = put_add(putting, data + sizeof(length), length);
     putting->n_used += sizeof(length) + length;
     return r < 0 ? r : 1;
 }
@@ -158,7 +158,7 @@ static int take_buffered(struct putting *putting, bool at_end)
 
     do
         r = putting->options->prefixed ? take_prefixed(putting, at_end)
-                                       : take_line(putting, at_end);
+                                       : put_take_line(putting, at_end);
     while (r > 0);
     if (r < 0 && r != -EMSGSIZE && r != -ENODATA)
         return r;
@@ -185,7 +185,7 @@ static int put_all(struct putting *putting)
     return r;
 }
 
-static void say_failed(const struct putting *putting, int r)
+static void put_say_failed(const struct putting *putting, int r)
 {
     AUTO_FREE char *time = wait_show(putting->options->timeout_ns);
     const char *what = putting->options->prefixed ? "message" : "line";
@@ -222,11 +222,11 @@ static int put(const struct ringarg *arg, const struct options *options)
         free(putting.buffer);
     }
     if (r < 0)
-        say_failed(&putting, r);
+        put_say_failed(&putting, r);
     return r;
 }
 
-static enum exit_status run(const char *mount, int argc, char **argv)
+static enum exit_status put_run(const char *mount, int argc, char **argv)
 {
     struct options options = { .timeout_ns = WAIT_FOREVER };
     struct ringarg arg;
@@ -239,4 +239,4 @@ static enum exit_status run(const char *mount, int argc, char **argv)
     return r < 0 ? EXIT_STATUS_FAILED : EXIT_STATUS_OK;
 }
 
-const struct verb verb_ring_put = { "put", "Put lines into a ring", &argp, run };
+const struct verb verb_ring_put = { "put", "Put lines into a ring", &argp, put_run };

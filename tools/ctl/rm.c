@@ -30,7 +30,7 @@ static const struct argp_option option_list[] = {
     { 0 },
 };
 
-static error_t parse(int key, char *arg, struct argp_state *state)
+static error_t rm_parse(int key, char *arg, struct argp_state *state)
 {
     struct options *options = state->input;
 
@@ -46,7 +46,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 static const struct argp argp = {
     .options = option_list,
-    .parser = parse,
+    .parser = rm_parse,
     .args_doc = "NAME...",
     .doc =
         "Remove mailboxes, topics (topic/NAME), rings (ring/NAME) and regions (shm/NAME). Who waits there is told.",
@@ -231,7 +231,7 @@ static int remove_arg(const char *mount, const char *arg, bool force)
     return r;
 }
 
-static enum exit_status run(const char *mount, int argc, char **argv)
+static enum exit_status rm_run(const char *mount, int argc, char **argv)
 {
     enum exit_status status = EXIT_STATUS_OK;
     struct options options = { 0 };
@@ -244,4 +244,4 @@ static enum exit_status run(const char *mount, int argc, char **argv)
     return status;
 }
 
-const struct verb verb_rm = { "rm", "Remove mailboxes, topics, rings or regions", &argp, run };
+const struct verb verb_rm = { "rm", "Remove mailboxes, topics, rings or regions", &argp, rm_run };

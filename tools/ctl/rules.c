@@ -22,7 +22,7 @@ static bool parse_count(const char *value, uint64_t *ret)
 }
 
 /* Sizes take K, M and G. */
-static bool parse_size(const char *value, uint64_t *ret)
+static bool rules_parse_size(const char *value, uint64_t *ret)
 {
     static const char letters[] = "KMGkmg";
     char digits[32];
@@ -63,14 +63,14 @@ static bool is_bytes(const char *value)
 {
     uint64_t n;
 
-    return parse_size(value, &n) && n > 0;
+    return rules_parse_size(value, &n) && n > 0;
 }
 
 static bool is_message_bytes(const char *value)
 {
     uint64_t n;
 
-    return parse_size(value, &n) && n > 0 && n <= MESSAGE_BYTES_MAX;
+    return rules_parse_size(value, &n) && n > 0 && n <= MESSAGE_BYTES_MAX;
 }
 
 static bool is_slots(const char *value)
@@ -84,7 +84,7 @@ static bool is_slot_bytes(const char *value)
 {
     uint64_t n;
 
-    return parse_size(value, &n) && n >= 16 && n <= SLOT_BYTES_MAX && n % 8 == 0;
+    return rules_parse_size(value, &n) && n >= 16 && n <= SLOT_BYTES_MAX && n % 8 == 0;
 }
 
 static bool is_overflow(const char *value)
@@ -111,7 +111,7 @@ static bool is_seconds(const char *value)
     return *value && !value[n] && strcmp(value, ".") != 0;
 }
 
-static bool is_durable(const char *value)
+static bool rules_is_durable(const char *value)
 {
     return is_word(value, (const char *const[]){ "no", "daemon", "disk", NULL });
 }
@@ -128,7 +128,7 @@ static const struct rule {
     { "ttl", is_seconds, "a number of seconds, with a fraction perhaps, or 0" },
     { "attempts", is_count, "a number, or 0 for no bound" },
     { "history", is_count, "a number of messages" },
-    { "durable", is_durable, "daemon, disk or no; but for no only where ipcfs has a store" },
+    { "durable", rules_is_durable, "daemon, disk or no; but for no only where ipcfs has a store" },
     { "slots", is_slots, "a power of two from 2 to 16777216" },
     { "slot_bytes", is_slot_bytes, "a multiple of 8 from 16 to 1048576" },
     { "producers", is_producers, "many or one" },

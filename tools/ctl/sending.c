@@ -17,17 +17,6 @@
 
 #define PRIO_MAX 31
 
-static error_t parse_arg(struct sending_options *options, char *arg, struct argp_state *state)
-{
-    if (!options->name)
-        options->name = arg;
-    else if (!options->text)
-        options->text = arg;
-    else
-        argp_error(state, "one message at a time; a text with spaces needs quotes");
-    return 0;
-}
-
 /* One send, and how it ended. */
 struct sending {
     const struct object *object;
@@ -149,7 +138,7 @@ static void say_full(const struct sending *sending, int error)
         say("%s has no room for the message (%s); nothing was sent", sending->object->shown, full);
 }
 
-static void say_failed(const struct sending *sending, int prio, int error)
+static void sending_say_failed(const struct sending *sending, int prio, int error)
 {
     const struct object *object = sending->object;
 
@@ -184,13 +173,13 @@ enum exit_status sending_run(const struct object *object, const struct sending_o
     struct sending sending = { .object = object,
                                .message = &message,
                                .timeout_ns = options->timeout_ns };
-    int r = message_read(&message, object, options->text, options->file);
+    int r = message_read(&message, object, options->given.text, options->given.file);
 
     if (r == 0)
         r = send_message(&sending, options->prio);
     wait_stop();
     if (r < 0)
-        say_failed(&sending, options->prio, -r);
+        sending_say_failed(&sending, options->prio, -r);
     message_deinit(&message);
     why_forget_owner(&sending.owner);
     return r < 0 ? EXIT_STATUS_FAILED : EXIT_STATUS_OK;
@@ -201,29 +190,15 @@ error_t sending_parse(int key, char *arg, struct argp_state *state)
     struct sending_options *options = state->input;
 
     switch (key) {
-    case ARGP_KEY_INIT:
-        state->child_inputs[0] = &options->common;
-        return 0;
     case 't':
         options->timeout_ns = ctl_timeout(state, arg);
         return 0;
     case 'p':
         options->prio = (int)ctl_number(state, "priority", arg, 0, PRIO_MAX);
         return 0;
-    case 'f':
-        options->file = arg;
-        return 0;
-    case ARGP_KEY_ARG:
-        return parse_arg(options, arg, state);
-    case ARGP_KEY_NO_ARGS:
-        argp_error(state, "say where to send it: a NAME");
-        return EINVAL;
-    case ARGP_KEY_END:
-        if (options->file && options->text)
-            argp_error(state, "choose: a TEXT or a --file");
-        return 0;
     default:
-        return ARGP_ERR_UNKNOWN;
+        return ctl_parse_text(key, arg, state, &options->common, &options->given, "message",
+                              "say where to send it: a NAME");
     }
 }
 

@@ -11,9 +11,7 @@ struct sending_options {
     struct common common; /* the first */
     int64_t timeout_ns;
     int prio;
-    const char *file;
-    char *name;
-    char *text;
+    struct ctl_text given;
 };
 
 #define SENDING_OPTIONS_DEFAULT                                                                    \

@@ -6,7 +6,7 @@
 
 #include "util.h"
 
-static void add_line(struct settings *settings, char *line)
+static void settings_add_line(struct settings *settings, char *line)
 {
     char *equals = strchr(line, '=');
 
@@ -35,7 +35,7 @@ int settings_read(int dir_fd, const char *path, struct settings *ret)
     settings.text[n] = '\0';
     rest = settings.text;
     while ((line = strsep(&rest, "\n")))
-        add_line(&settings, line);
+        settings_add_line(&settings, line);
     *ret = settings;
     return 0;
 }

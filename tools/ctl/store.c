@@ -14,7 +14,7 @@ struct options {
     char *dir;
 };
 
-static error_t parse(int key, char *arg, struct argp_state *state)
+static error_t store_parse(int key, char *arg, struct argp_state *state)
 {
     struct options *options = state->input;
 
@@ -24,13 +24,13 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 static const struct argp_child children[] = { { &common_argp, 0, NULL, 0 }, { 0 } };
 static const struct argp check_argp = {
-    NULL,     parse,
+    NULL,     store_parse,
     "DIR",    "Tells whether the store in DIR is sound, and what is in it, without a daemon.",
     children, NULL,
     NULL
 };
 static const struct argp dump_argp = {
-    NULL,     parse,
+    NULL,     store_parse,
     "DIR",    "Prints what waits in the store in DIR as recv.json does, without a daemon.",
     children, NULL,
     NULL

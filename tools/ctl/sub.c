@@ -10,40 +10,28 @@ struct options {
     char *name;
 };
 
-enum { KEY_JSON = 0x100 };
-
 static const struct argp_option option_list[] = {
     { "timeout", 't', "TIME", 0,
       "End where no message comes within TIME: seconds, or with ms, s, m, h; 0: don't wait" },
     { "count", 'n', "N", 0, "End after N messages" },
-    { "json", KEY_JSON, NULL, 0, "Print envelopes: who sent it, when, and the message, in JSON" },
+    { "json", RECEIVING_KEY_JSON, NULL, 0,
+      "Print envelopes: who sent it, when, and the message, in JSON" },
     { 0 },
 };
 
-static error_t parse(int key, char *arg, struct argp_state *state)
+static error_t sub_parse(int key, char *arg, struct argp_state *state)
 {
     struct options *options = state->input;
 
-    switch (key) {
-    case 't':
-        options->receiving.timeout_ns = ctl_timeout(state, arg);
+    if (receiving_parse(key, arg, state, &options->receiving) == 0)
         return 0;
-    case 'n':
-        options->receiving.count = ctl_number(state, "count", arg, 0, INT64_MAX);
-        options->receiving.follow = false;
-        return 0;
-    case KEY_JSON:
-        options->receiving.json = true;
-        return 0;
-    default:
-        return ctl_parse_name(key, arg, state, &options->common, &options->name,
-                              "say what to subscribe to: a NAME");
-    }
+    return ctl_parse_name(key, arg, state, &options->common, &options->name,
+                          "say what to subscribe to: a NAME");
 }
 
 static const struct argp argp = {
     .options = option_list,
-    .parser = parse,
+    .parser = sub_parse,
     .args_doc = "NAME",
     .doc =
         "Print what is published to a topic from now on, each message ended by a newline if it has none: until stopped.\v"
@@ -51,15 +39,16 @@ static const struct argp argp = {
     .children = COMMON_CHILDREN,
 };
 
-static enum exit_status run(const char *mount, int argc, char **argv)
+static enum exit_status sub_run(const char *mount, int argc, char **argv)
 {
     struct options options = {
-        .receiving = { .timeout_ns = WAIT_FOREVER, .follow = true, .one_handle = true },
+        .receiving = { .timeout_ns = WAIT_FOREVER, .one_handle = true },
     };
     enum exit_status status;
     struct object object;
 
     mount = ctl_parse(&argp, mount, argc, argv, &options.common);
+    options.receiving.follow = !options.receiving.has_count;
     object_init(&object, mount, options.name, ROOM_TOPIC);
     if (object.room != ROOM_TOPIC)
         die(EXIT_STATUS_USAGE, "%s is no topic; see: ipcctl help recv", object.shown);
@@ -68,4 +57,4 @@ static enum exit_status run(const char *mount, int argc, char **argv)
     return status;
 }
 
-const struct verb verb_sub = { "sub", "Print what is published to a topic", &argp, run };
+const struct verb verb_sub = { "sub", "Print what is published to a topic", &argp, sub_run };

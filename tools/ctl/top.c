@@ -41,7 +41,7 @@ static const struct argp_option option_list[] = {
     { 0 },
 };
 
-static error_t parse(int key, char *arg, struct argp_state *state)
+static error_t top_parse(int key, char *arg, struct argp_state *state)
 {
     struct options *options = state->input;
 
@@ -61,7 +61,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 static const struct argp argp = {
     .options = option_list,
-    .parser = parse,
+    .parser = top_parse,
     .doc =
         "Show what comes and goes: messages, bytes, rates a second, who waits, and how full each mailbox, "
         "ring and process was lately, of its own limits.\v"
@@ -95,14 +95,6 @@ static void on_signal(int number)
 {
     (void)number;
     interrupted = 1;
-}
-
-static int64_t now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * NS_PER_S + now.tv_nsec;
 }
 
 /* --- the screen --- */
@@ -179,7 +171,7 @@ static void show_max(const struct row *row, char text[HUMAN_MAX])
         human_number(strtod(row->max_messages, NULL), 1000, text);
 }
 
-static void print_row(const struct top *top, int y, const struct row *row)
+static void top_print_row(const struct top *top, int y, const struct row *row)
 {
     AUTO_FREE char *name = quote_fit(row->shown, name_columns());
     char spark[SPARKLINE_BYTES];
@@ -277,7 +269,7 @@ static void draw(struct top *top)
     print_state(top);
     print_titles();
     for (size_t i = 0; i < page_lines() && top->first + i < top->rows.n_view; i++)
-        print_row(top, TOP_LINES + (int)i, top->rows.view[top->first + i]);
+        top_print_row(top, TOP_LINES + (int)i, top->rows.view[top->first + i]);
     print_line(LINES - 1,
                "q quit  n m b i o w sort  r reverse  / filter  arrows scroll  space hold");
     move(LINES - 1, COLS - 1);
@@ -406,8 +398,7 @@ static void look(struct top *top)
 }
 
 /* Until the next look is due, a key is pressed, a signal comes or the mounts change. */
-static void wait_for_something(struct top *top, int mounts_fd, int64_t due_ns,
-                               const sigset_t *signals)
+static void top_wait(struct top *top, int mounts_fd, int64_t due_ns, const sigset_t *signals)
 {
     struct pollfd fds[] = {
         { .fd = STDIN_FILENO, .events = POLLIN },
@@ -440,12 +431,12 @@ static void run_screen(struct top *top, const sigset_t *signals)
         }
         rows_view(&top->rows, top->sort, top->reversed, top->filter);
         draw(top);
-        wait_for_something(top, mounts_fd, due_ns, signals);
+        top_wait(top, mounts_fd, due_ns, signals);
         read_keys(top);
     }
 }
 
-static void catch_signals(sigset_t *ret_before)
+static void top_catch_signals(sigset_t *ret_before)
 {
     static const int numbers[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
     struct sigaction action = { .sa_handler = on_signal };
@@ -494,7 +485,7 @@ static enum exit_status say_end(const struct top *top)
     return top->error ? EXIT_STATUS_FAILED : EXIT_STATUS_OK;
 }
 
-static enum exit_status run(const char *mount, int argc, char **argv)
+static enum exit_status top_run(const char *mount, int argc, char **argv)
 {
     struct options options = { .delay_ns = NS_PER_S };
     struct top top = { .utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0 };
@@ -508,7 +499,7 @@ static enum exit_status run(const char *mount, int argc, char **argv)
         top.device = st.st_dev;
     if (open_screen() < 0)
         return EXIT_STATUS_FAILED;
-    catch_signals(&signals);
+    top_catch_signals(&signals);
     run_screen(&top, &signals);
     endwin();
     rows_deinit(&top.rows);
@@ -516,4 +507,4 @@ static enum exit_status run(const char *mount, int argc, char **argv)
     return say_end(&top);
 }
 
-const struct verb verb_top = { "top", "Watch what comes and goes", &argp, run };
+const struct verb verb_top = { "top", "Watch what comes and goes", &argp, top_run };

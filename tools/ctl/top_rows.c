@@ -46,7 +46,7 @@ static double fill_of(const struct entry *entry, uint64_t n_messages)
     return fill > 0 || n_messages == 0 ? fill : DBL_MIN;
 }
 
-static struct row make_row(const struct entry *entry)
+static struct row top_make_row(const struct entry *entry)
 {
     AUTO_FREE char *arg = object_arg(&entry->object);
     const char *max = entry_max_messages(entry);
@@ -132,7 +132,7 @@ int rows_update(struct rows *rows, const char *mount, int64_t now_ns)
     *rows = (struct rows){ .looked_ns = now_ns };
     rows->list = xrealloc(NULL, entries.n, sizeof(*rows->list));
     for (size_t i = 0; i < entries.n; i++) {
-        struct row row = make_row(&entries.list[i]);
+        struct row row = top_make_row(&entries.list[i]);
 
         while (i_old < old.n && compare_rows(&old.list[i_old], &row) < 0)
             i_old++;

@@ -6,6 +6,7 @@
 #define IPCFS_TOOLS_CTL_UTIL_H
 
 #include <stddef.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <sys/types.h>
 
@@ -44,6 +45,9 @@ int write_all(int fd, const void *data, size_t n_bytes);
 /* Reads to the end of file into *@ret_data, the caller's to free. Return: 0; -EFBIG: that is more than @max_bytes;
  * another negative errno. */
 int read_all(int fd, size_t max_bytes, char **ret_data, size_t *ret_n_bytes);
+
+/* Return: CLOCK_MONOTONIC in ns. */
+int64_t now_ns(void);
 
 /* Makes sure that descriptors 0 to 2 are taken, and that a program whose output did not all get out says so at its
  * end and has failed, wherever it calls exit(): the C library does, for --help. */

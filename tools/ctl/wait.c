@@ -51,7 +51,7 @@ char *wait_show(int64_t ns)
     return xasprintf("%g s", (double)ns / (double)NS_PER_S);
 }
 
-static void on_alarm(int signal_number)
+static void wait_on_alarm(int signal_number)
 {
     (void)signal_number;
     is_over = 1;
@@ -60,7 +60,7 @@ static void on_alarm(int signal_number)
 void wait_start(int64_t ns)
 {
     /* Without SA_RESTART. */
-    struct sigaction action = { .sa_handler = on_alarm };
+    struct sigaction action = { .sa_handler = wait_on_alarm };
     struct itimerval timer = { .it_interval.tv_usec = AGAIN_US };
     int64_t us = ns / 1000;
 

@@ -211,7 +211,8 @@ void why_say_gone(const struct object *object, const struct why_owner *owner)
         process.lives ? "has given it up" : "has ended");
 }
 
-static char *show_of(const struct settings *stat, const struct settings *config, const char *key)
+static char *why_show_of(const struct settings *stat, const struct settings *config,
+                         const char *key)
 {
     const char *limit = settings_get(config, key);
 
@@ -237,8 +238,8 @@ char *why_full(const struct object *object)
 
     read_settings(object, "config", &config);
     read_settings(object, "stat", &stat);
-    messages = show_of(&stat, &config, "messages");
-    bytes = show_of(&stat, &config, "bytes");
+    messages = why_show_of(&stat, &config, "messages");
+    bytes = why_show_of(&stat, &config, "bytes");
     if (object->room == ROOM_RING)
         text = xstrdup("no free slot");
     else if (is_rendezvous(&config))

@@ -34,7 +34,7 @@ static const struct argp_option option_list[] = {
     { 0 },
 };
 
-static error_t parse(int key, char *arg, struct argp_state *state)
+static error_t work_parse(int key, char *arg, struct argp_state *state)
 {
     struct options *options = state->input;
 
@@ -69,7 +69,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 static const struct argp argp = {
     .options = option_list,
-    .parser = parse,
+    .parser = work_parse,
     .args_doc = "NAME -- COMMAND [ARGUMENT...]",
     .doc =
         "Run a command for each message, which is its standard input. Status 0: the message is done; else it returns "
@@ -94,7 +94,7 @@ struct work {
     bool shows;
 };
 
-static void show(const struct work *work)
+static void work_show(const struct work *work)
 {
     if (work->shows)
         fprintf(stderr, "\r%llu done, %llu back, %zu running ", (unsigned long long)work->n_done,
@@ -204,7 +204,7 @@ static void read_signals(struct work *work)
 }
 
 /* Waits for a message, where one can be worked on, and for signals. Return: whether something came in time. */
-static bool wait_for_something(struct work *work, int64_t timeout_ns)
+static bool work_wait(struct work *work, int64_t timeout_ns)
 {
     struct job *job = work->is_ending ? NULL : idle_job(work);
     struct pollfd fds[] = {
@@ -224,10 +224,10 @@ static int work_on(struct work *work, int64_t timeout_ns)
 
     while (r == 0) {
         r = start_jobs(work);
-        show(work);
+        work_show(work);
         if (r < 0 || (work->is_ending && work->n_running == 0))
             break;
-        if (!wait_for_something(work, timeout_ns))
+        if (!work_wait(work, timeout_ns))
             return -ETIMEDOUT;
         read_signals(work);
         r = end_jobs(work);
@@ -236,7 +236,7 @@ static int work_on(struct work *work, int64_t timeout_ns)
 }
 
 /* Waits for what runs, whatever came: its messages are on lease until then. */
-static void finish(struct work *work)
+static void work_finish(struct work *work)
 {
     int status;
     pid_t pid;
@@ -245,14 +245,14 @@ static void finish(struct work *work)
         end_job(work, pid, status);
     for (size_t i = 0; i < work->n_jobs; i++)
         job_close(&work->jobs[i]);
-    show(work);
+    work_show(work);
     if (work->shows)
         fputc('\n', stderr);
     close(work->signals);
     free(work->jobs);
 }
 
-static enum exit_status run_on(const struct object *object, const struct options *options)
+static enum exit_status work_run_on(const struct object *object, const struct options *options)
 {
     struct work work = {
         .object = object,
@@ -268,7 +268,7 @@ static enum exit_status run_on(const struct object *object, const struct options
     open_signals(&work);
     why_note_owner(&work.owner, object);
     r = work_on(&work, options->timeout_ns);
-    finish(&work);
+    work_finish(&work);
     if (r == -EIDRM)
         why_say_gone(object, &work.owner);
     else if (r < 0 && r != -ETIMEDOUT)
@@ -279,7 +279,7 @@ static enum exit_status run_on(const struct object *object, const struct options
     return r < 0 ? EXIT_STATUS_FAILED : EXIT_STATUS_OK;
 }
 
-static enum exit_status run(const char *mount, int argc, char **argv)
+static enum exit_status work_run(const char *mount, int argc, char **argv)
 {
     struct options options = { .timeout_ns = WAIT_FOREVER, .n_jobs = 1 };
     enum exit_status status;
@@ -290,9 +290,9 @@ static enum exit_status run(const char *mount, int argc, char **argv)
     if (object.room == ROOM_RING || object.room == ROOM_SHM)
         die(EXIT_STATUS_USAGE, "%s has no leases; mailboxes, subscriptions and processes do",
             object.shown);
-    status = run_on(&object, &options);
+    status = work_run_on(&object, &options);
     object_deinit(&object);
     return status;
 }
 
-const struct verb verb_work = { "work", "Run a command for each message", &argp, run };
+const struct verb verb_work = { "work", "Run a command for each message", &argp, work_run };
