@@ -33,6 +33,14 @@ static int restore_found(const struct store_found *found, void *arg, struct mbox
 {
     struct fs *fs = arg;
 
+    switch (found->name.kind) {
+    case STORE_KIND_TOPIC:
+        return topic_restore(&fs->tree.topics, found, ret_mbox);
+    case STORE_KIND_SUBSCRIPTION:
+        return topic_restore_subscription(found, ret_mbox);
+    case STORE_KIND_MAILBOX:
+        break;
+    }
     return mailbox_restore(&fs->tree.mailboxes, found, ret_mbox);
 }
 

@@ -21,15 +21,17 @@ int store_tool_check(const char *path)
     char why[STORE_WHY_MAX];
     struct store_census live;
     struct store_census disk;
+    const struct store_census *used;
     int r = store_look(path, &live, &disk, why);
 
     if (r < 0)
         return store_tool_refuse(path, why, r);
-    printf("mailboxes=%" PRIu64 "\nmessages=%" PRIu64 "\nbytes=%" PRIu64 "\nused_bytes=%" PRIu64
-           "\non_disk_messages=%" PRIu64 "\non_disk_bytes=%" PRIu64 "\n",
-           live.n_boxes ? live.n_boxes : disk.n_boxes,
-           live.n_boxes ? live.n_messages : disk.n_messages,
-           live.n_boxes ? live.n_message_bytes : disk.n_message_bytes, live.n_used_bytes,
+    used = live.n_boxes ? &live : &disk;
+    printf("mailboxes=%" PRIu64 "\ntopics=%" PRIu64 "\nsubscriptions=%" PRIu64 "\nmessages=%" PRIu64
+           "\nbytes=%" PRIu64 "\nused_bytes=%" PRIu64 "\non_disk_messages=%" PRIu64
+           "\non_disk_bytes=%" PRIu64 "\n",
+           used->n_boxes - used->n_topics - used->n_subscriptions, used->n_topics,
+           used->n_subscriptions, used->n_messages, used->n_message_bytes, live.n_used_bytes,
            disk.n_messages, disk.n_message_bytes);
     return 0;
 }

@@ -17,6 +17,7 @@
 #ifndef IPCFS_CORE_JOURNAL_H
 #define IPCFS_CORE_JOURNAL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct journal_box;
@@ -26,9 +27,18 @@ struct mbox_entry;
 struct mbox_journal;
 struct mbox_ready;
 
+/* What a mailbox is, for who makes it again. */
+enum journal_kind {
+    JOURNAL_MAILBOX,
+    JOURNAL_TOPIC,
+    JOURNAL_SUBSCRIPTION,
+};
+
 struct journal_ops {
-    /* Return: what is to be @mbox->kept; NULL when memory is short. */
-    struct journal_box *(*box_new)(struct mbox_journal *journal, struct mbox *mbox);
+    /* @parent: what @mbox belongs to, which is kept too; or NULL. Return: what is to be @mbox->kept; NULL when memory is
+     * short. */
+    struct journal_box *(*box_new)(struct mbox_journal *journal, struct mbox *mbox,
+                                   enum journal_kind kind, struct mbox *parent);
 
     /* Return: a note for a message that is about to be posted; NULL when memory is short. */
     struct journal_note *(*note_new)(struct mbox_journal *journal);
@@ -36,6 +46,22 @@ struct journal_ops {
     /* @entry, which has a note, is to be kept; mbox_stored() will follow, and @entry stays until then. */
     void (*post)(struct mbox_journal *journal, struct mbox *mbox, struct mbox_entry *entry,
                  struct mbox_ready *ready);
+
+    /* @copy, which has a note, is the message of @entry, a publication that publish() will follow for, in @to. It is kept
+     * in the same transaction, which mbox_stored() tells of for both. Nobody touches @copy until then. */
+    void (*attach)(struct mbox_journal *journal, struct mbox_entry *entry, struct mbox *to,
+                   struct mbox_entry *copy);
+
+    /* As post, with the copies that were attached: all are kept, or none. The bytes are kept once, as long as @entry's note
+     * is not forgotten, or one of the copies is kept; with @is_remembered, the next start is told that the note was there
+     * (mbox_backend_ops.restore). */
+    void (*publish)(struct mbox_journal *journal, struct mbox *mbox, struct mbox_entry *entry,
+                    bool is_remembered, struct mbox_ready *ready);
+
+    /* @copy, which has a note, is in @to now: one more copy of what @published is the note of, and nobody waits for that to
+     * be noted. */
+    void (*copy)(struct mbox_journal *journal, struct journal_note *published, struct mbox *to,
+                 struct mbox_entry *copy, struct mbox_ready *ready);
 
     /* @entry, which is kept, is gone for good; mbox_stored() will follow, and @entry stays until then. */
     void (*remove)(struct mbox_journal *journal, struct mbox *mbox, struct mbox_entry *entry,

@@ -62,7 +62,7 @@ static int set_overflow(void *object, const char *value, size_t n)
     return -EINVAL;
 }
 
-static int set_durable(void *object, const char *value, size_t n)
+int mbox_limits_set_durable(void *object, const char *value, size_t n)
 {
     struct mbox_limits *limits = object;
 
@@ -132,7 +132,7 @@ static const struct setting limits_settings[] = {
     { "bytes", mbox_limits_set_bytes },
     { "message_bytes", mbox_limits_set_message_bytes },
     { "overflow", set_overflow },
-    { "durable", set_durable },
+    { "durable", mbox_limits_set_durable },
     { "ttl", set_ttl },
     { "attempts", set_attempts },
     { "dead", set_dead },
@@ -161,6 +161,11 @@ static void format_seconds(uint64_t ns, char text[SECONDS_MAX])
     if (text[n - 1] == '.')
         n--;
     text[n] = '\0';
+}
+
+const char *mbox_limits_durable_name(const struct mbox_limits *limits)
+{
+    return durable_names[limits->durable];
 }
 
 size_t mbox_limits_format(const struct mbox_limits *limits, char text[MBOX_LIMITS_TEXT_MAX])

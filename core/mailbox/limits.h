@@ -68,6 +68,10 @@ int mbox_limits_parse(struct mbox_limits *limits, const char *text, size_t n);
 /* For another's table of settings: each sets one in the struct mbox_limits at @limits. Return: 0; -EINVAL. */
 int mbox_limits_set_bytes(void *limits, const char *value, size_t n);
 int mbox_limits_set_message_bytes(void *limits, const char *value, size_t n);
+int mbox_limits_set_durable(void *limits, const char *value, size_t n);
+
+/* Return: the value that durable has. */
+const char *mbox_limits_durable_name(const struct mbox_limits *limits);
 
 /* Writes the text form, ended by NUL. Return: its length. */
 size_t mbox_limits_format(const struct mbox_limits *limits, char text[MBOX_LIMITS_TEXT_MAX]);

@@ -39,6 +39,7 @@
 #include "quota.h"
 
 struct journal_box;
+struct journal_note;
 struct mbox_journal;
 struct name;
 
@@ -179,7 +180,20 @@ struct mbox_backend_ops {
     bool (*has_messages)(struct mbox_backend *backend);
     /* Somebody waits for one of these. */
     void (*want)(struct mbox_backend *backend, unsigned int events);
-    /* The mailbox is removed: nothing of the above is called any more. */
+    /* For a mailbox that is kept in a journal; all NULL in others. Whether what is put now is for the journal first: then
+     * stage() is called in the place of put(). */
+    bool (*stages)(struct mbox_backend *backend);
+    /* Publishes @entry, which has a note, in the journal. Return: 0: stored() follows; as put. */
+    int (*stage)(struct mbox_backend *backend, struct mbox_entry *entry, struct mbox_ready *ready);
+    /* The journal has @entry, which is the backend's now, or @result says why not. The mailbox may be removed. */
+    void (*stored)(struct mbox_backend *backend, struct mbox_entry *entry, int result,
+                   struct mbox_ready *ready);
+    /* Writes its settings, in the place of the mailbox's limits, to @text of MBOX_LIMITS_TEXT_MAX bytes. Return: how
+     * many. */
+    size_t (*format)(struct mbox_backend *backend, char *text);
+    /* @msg was published as remembered, after all that were restored before: takes @note. Return: 0; -ENOMEM. */
+    int (*restore)(struct mbox_backend *backend, struct msg *msg, struct journal_note *note);
+    /* The mailbox is removed: nothing of the above but stored() is called any more. */
     void (*end)(struct mbox_backend *backend, struct mbox_ready *ready);
 };
 

@@ -61,7 +61,7 @@ int mbox_feed_charge_entry(struct mbox *mbox)
 {
     int r;
 
-    if (mbox->queue.n_messages < mbox->feed->n_charged + MBOX_FEED_FREE_ENTRIES)
+    if (mbox->queue.n_messages + mbox->n_posting < mbox->feed->n_charged + MBOX_FEED_FREE_ENTRIES)
         return 0;
     r = charge_more(mbox, CHARGED_AT_ONCE);
     return r < 0 ? charge_more(mbox, 1) : r;
@@ -72,7 +72,7 @@ static void adjust_charge(struct mbox *mbox)
 {
     struct quota *quota = &mbox->domain->quota;
     struct mbox_feed *feed = mbox->feed;
-    uint64_t n = mbox->queue.n_messages;
+    uint64_t n = mbox->queue.n_messages + (mbox->removed ? 0 : mbox->n_posting);
     uint64_t n_wanted = n > MBOX_FEED_FREE_ENTRIES ? n - MBOX_FEED_FREE_ENTRIES : 0;
 
     if (n_wanted > feed->n_charged) {

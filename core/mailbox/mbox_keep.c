@@ -6,16 +6,17 @@
 #include <assert.h>
 #include <errno.h>
 
+#include "mbox_feed_tell.h"
 #include "mbox_queue.h"
 #include "mbox_settle.h"
 
-int mbox_keep(struct mbox *mbox)
+int mbox_keep(struct mbox *mbox, enum journal_kind kind, struct mbox *parent)
 {
     struct mbox_journal *journal = mbox->domain->journal;
 
     if (!journal)
         return 0;
-    mbox->kept = journal->ops->box_new(journal, mbox);
+    mbox->kept = journal->ops->box_new(journal, mbox, kind, parent);
     if (!mbox->kept)
         return -ENOMEM;
     mbox->limits.durable = MBOX_DURABLE_DAEMON;
@@ -49,14 +50,18 @@ void mbox_note_attributes(struct mbox *mbox)
     journal->ops->flush(journal);
 }
 
-static void keep_end(struct mbox *mbox, struct mbox_entry *entry)
+/* Takes the mailbox's lock. */
+int mbox_format_config(struct mbox *mbox, char *text)
 {
-    TAILQ_REMOVE(&mbox->storing, entry, link);
-    if (entry->storing == MBOX_STORING_POST) {
-        mbox->n_posting--;
-        mbox->n_posting_bytes -= entry->msg->size_bytes;
-    }
-    entry->storing = MBOX_STORING_NOTHING;
+    int r = -EIDRM;
+
+    pthread_mutex_lock(&mbox->lock);
+    if (!mbox->removed && mbox->backend && mbox->backend->ops->format)
+        r = (int)mbox->backend->ops->format(mbox->backend, text);
+    else if (!mbox->removed)
+        r = (int)mbox_limits_format(&mbox->limits, text);
+    pthread_mutex_unlock(&mbox->lock);
+    return r;
 }
 
 /* Return: whether it stays in the mailbox. */
@@ -89,8 +94,10 @@ void mbox_stored(struct mbox *mbox, struct mbox_entry *entry, int result, struct
     enum mbox_storing what = entry->storing;
 
     pthread_mutex_lock(&mbox->lock);
-    keep_end(mbox, entry);
-    if (!settle_stored(mbox, entry, what, result, ready)) {
+    mbox_end_posting(mbox, entry);
+    if (mbox->backend && what == MBOX_STORING_POST) {
+        mbox->backend->ops->stored(mbox->backend, entry, result, ready);
+    } else if (!settle_stored(mbox, entry, what, result, ready)) {
         mbox_poster_finish(entry, mbox->removed ? -EIDRM : result, ready);
         mbox_entry_free(entry);
     }
@@ -109,25 +116,61 @@ static uint64_t age_of(const struct msg *msg)
     return ns > 0 ? (uint64_t)ns : 0;
 }
 
-int mbox_restore(struct mbox *mbox, struct msg *msg, uint64_t seq, unsigned int n_attempts,
-                 struct journal_note *note)
+/* Return: 0: @entry counts for its sender; -ENOMEM. */
+static int charge_found(struct mbox *mbox, struct mbox_entry *entry, const struct mbox_found *found)
 {
-    struct mbox_entry *entry = mbox_entry_new(msg);
+    struct quota *quota = &mbox->domain->quota;
+    int r = 0;
+
+    if (found->is_copy)
+        r = mbox_entry_share_charge(entry, quota);
+    else
+        mbox_entry_recharge(entry, quota, entry->msg->sender.uid);
+    entry->is_shared = found->is_shared;
+    return r;
+}
+
+/* Takes the lock. */
+int mbox_restore(struct mbox *mbox, const struct mbox_found *found)
+{
+    struct mbox_ready nobody = TAILQ_HEAD_INITIALIZER(nobody);
+    struct mbox_entry *entry = mbox_entry_new(found->msg);
 
     if (!entry)
         return -ENOMEM;
-    entry->seq = seq;
-    entry->n_attempts = n_attempts;
-    entry->note = note;
+    if (charge_found(mbox, entry, found) < 0) {
+        mbox_entry_free(entry);
+        return -ENOMEM;
+    }
+    entry->seq = found->seq;
+    entry->n_attempts = found->n_attempts;
+    entry->note = found->note;
     entry->journal = mbox->domain->journal;
     pthread_mutex_lock(&mbox->lock);
-    mbox_entry_recharge(entry, &mbox->domain->quota, msg->sender.uid);
-    mbox->last_seq = seq;
+    mbox->last_seq = found->seq;
     mbox_queue_push(mbox, entry);
-    entry->since_ns -= age_of(msg);
+    entry->since_ns -= age_of(found->msg);
     mbox_arm_expiry(mbox);
+    /* It was not full before, so nobody is woken. */
+    if (mbox->feed)
+        mbox_feed_tell(mbox, &nobody);
+    assert(TAILQ_EMPTY(&nobody));
     pthread_mutex_unlock(&mbox->lock);
     return 0;
+}
+
+/* Takes the lock. */
+int mbox_restore_published(struct mbox *mbox, struct msg *msg, uint64_t seq,
+                           struct journal_note *note)
+{
+    int r = 0;
+
+    pthread_mutex_lock(&mbox->lock);
+    mbox->last_seq = seq;
+    if (note)
+        r = mbox->backend->ops->restore(mbox->backend, msg, note);
+    pthread_mutex_unlock(&mbox->lock);
+    return r;
 }
 
 void mbox_batch_begin(struct mbox_op *op)

@@ -124,13 +124,39 @@ static int post_charged(struct mbox *mbox, struct mbox_entry *entry, struct mbox
                                     : post_queue(mbox, entry, op, ready);
 }
 
-/* Gives @entry's message to the backend, if nobody waits. Return: 0: @entry is gone; as mbox_backend_ops.put. */
-static int post_put(struct mbox *mbox, struct mbox_entry *entry, struct mbox_ready *ready)
+/* Gives @entry to the backend by way of the journal, for which @op waits. Return: as admit_new; as
+ * mbox_backend_ops.put: @entry is the caller's still. */
+static int post_put_staged(struct mbox *mbox, struct mbox_entry *entry, struct mbox_op *op,
+                           struct mbox_ready *ready)
 {
-    int r = -EAGAIN;
+    int r;
 
-    if (!mbox->pending.occupied)
-        r = mbox_put_into_backend(mbox, entry, ready);
+    if (!op)
+        return -EAGAIN;
+    if (op->cancelled)
+        return -EINTR;
+    r = mbox_stage(mbox, entry, ready);
+    if (r < 0)
+        return r;
+    entry->poster = op;
+    if (op->is_batch)
+        op->n_storing++;
+    mbox_begin_posting(mbox, entry);
+    return op->is_batch ? 0 : MBOX_PARKED;
+}
+
+/* Gives @entry's message to the backend, if nobody waits. Return: 0: @entry is gone, or in a batch; MBOX_PARKED; as
+ * mbox_backend_ops.put. */
+static int post_put(struct mbox *mbox, struct mbox_entry *entry, struct mbox_op *op,
+                    struct mbox_ready *ready)
+{
+    int r;
+
+    if (mbox->pending.occupied)
+        return -EAGAIN;
+    if (mbox_stages(mbox))
+        return post_put_staged(mbox, entry, op, ready);
+    r = mbox_put_into_backend(mbox, entry, ready);
     if (r == 0)
         mbox_entry_free(entry);
     return r;
@@ -140,15 +166,18 @@ static int post_put(struct mbox *mbox, struct mbox_entry *entry, struct mbox_rea
 static int post_to_backend(struct mbox *mbox, struct mbox_entry *entry, struct mbox_op *op,
                            struct mbox_ready *ready)
 {
-    int r = post_put(mbox, entry, ready);
+    int r = post_put(mbox, entry, op, ready);
 
-    return r == -EAGAIN && op && !op->nonblock ? post_charged(mbox, entry, op, ready) : r;
+    return r == -EAGAIN && op && !op->nonblock && !op->is_batch
+               ? post_charged(mbox, entry, op, ready)
+               : r;
 }
 
 /* Gets @entry its note where it is to be kept. Return: 0; -EAGAIN: it needs an op; -EINTR; -ENOMEM. */
 static int prepare_note(struct mbox *mbox, struct mbox_entry *entry, const struct mbox_op *op)
 {
-    if (!mbox_keeps(mbox, entry->msg) || entry->note)
+    /* A backend's is made when it is given to that. */
+    if (!mbox_keeps(mbox, entry->msg) || entry->note || mbox->backend)
         return 0;
     if (!op && !entry->is_place)
         return -EAGAIN;
@@ -231,7 +260,7 @@ static int post_reserved_locked(struct mbox *mbox, struct mbox_entry *entry, str
     if (mbox->closed)
         return -EPIPE;
     if (mbox->backend) {
-        r = post_put(mbox, entry, ready);
+        r = post_put(mbox, entry, op, ready);
         if (r != -EAGAIN)
             return r;
     }

@@ -184,10 +184,18 @@ int mbox_put_into_backend(struct mbox *mbox, struct mbox_entry *entry, struct mb
     return r;
 }
 
-/* Return: 0: @entry, which waits first, goes in now, or its message has gone elsewhere; -EAGAIN: it waits on; what a
- * backend says. */
+/* What admit_first gave to the backend is in the journal's hands. */
+#define SETTLE_STAGED 1
+
+/* Return: 0: @entry, which waits first, goes in now, or its message has gone elsewhere; SETTLE_STAGED; -EAGAIN: it waits
+ * on; what a backend says. */
 static int admit_first(struct mbox *mbox, struct mbox_entry *entry, struct mbox_ready *ready)
 {
+    if (mbox_stages(mbox)) {
+        int r = mbox_stage(mbox, entry, ready);
+
+        return r == 0 ? SETTLE_STAGED : r;
+    }
     if (mbox->backend)
         return mbox_put_into_backend(mbox, entry, ready);
     return mbox_finds_room(mbox, entry) ? 0 : -EAGAIN;
@@ -249,6 +257,10 @@ static void admit_pending(struct mbox *mbox, struct mbox_ready *ready)
         mbox_pending_remove(mbox, entry);
         if (!mbox->backend) {
             mbox_admit(mbox, entry, 0, ready);
+            continue;
+        }
+        if (r == SETTLE_STAGED) {
+            mbox_begin_posting(mbox, entry);
             continue;
         }
         mbox_poster_finish(entry, r, ready);

@@ -37,6 +37,31 @@ static bool has_note(struct mbox *mbox, struct mbox_entry *entry)
     return entry->note;
 }
 
+void mbox_begin_posting(struct mbox *mbox, struct mbox_entry *entry)
+{
+    storing_begin(mbox, entry, MBOX_STORING_POST);
+    mbox->n_posting++;
+    mbox->n_posting_bytes += entry->msg->size_bytes;
+}
+
+void mbox_end_posting(struct mbox *mbox, struct mbox_entry *entry)
+{
+    TAILQ_REMOVE(&mbox->storing, entry, link);
+    if (entry->storing == MBOX_STORING_POST) {
+        mbox->n_posting--;
+        mbox->n_posting_bytes -= entry->msg->size_bytes;
+    }
+    entry->storing = MBOX_STORING_NOTHING;
+}
+
+int mbox_stage(struct mbox *mbox, struct mbox_entry *entry, struct mbox_ready *ready)
+{
+    if (!has_note(mbox, entry))
+        return -ENOMEM;
+    entry->msg->arrived = mbox_now();
+    return mbox->backend->ops->stage(mbox->backend, entry, ready);
+}
+
 void mbox_admit(struct mbox *mbox, struct mbox_entry *entry, int room, struct mbox_ready *ready)
 {
     struct mbox_journal *journal = mbox->domain->journal;
@@ -53,9 +78,7 @@ void mbox_admit(struct mbox *mbox, struct mbox_entry *entry, int room, struct mb
         return;
     }
     mbox_stamp(mbox, entry);
-    storing_begin(mbox, entry, MBOX_STORING_POST);
-    mbox->n_posting++;
-    mbox->n_posting_bytes += entry->msg->size_bytes;
+    mbox_begin_posting(mbox, entry);
     journal->ops->post(journal, mbox, entry, ready);
 }
 

@@ -11,6 +11,22 @@
  * sender goes on waiting. */
 void mbox_admit(struct mbox *mbox, struct mbox_entry *entry, int room, struct mbox_ready *ready);
 
+/* Return: whether what the backend of @mbox is given now is for the journal first. */
+static inline bool mbox_stages(const struct mbox *mbox)
+{
+    return mbox->backend && mbox->backend->ops->stages && mbox->backend->ops->stages(mbox->backend);
+}
+
+/* Where mbox_stages(), gives @entry to the backend, which tells the journal. Return: 0: mbox_begin_posting() has to
+ * follow; as mbox_backend_ops.put: @entry is the caller's. */
+int mbox_stage(struct mbox *mbox, struct mbox_entry *entry, struct mbox_ready *ready);
+
+/* @entry, linked nowhere, is in the journal's hands, and its sender goes on waiting. */
+void mbox_begin_posting(struct mbox *mbox, struct mbox_entry *entry);
+
+/* The journal has told of @entry, which is linked nowhere now. */
+void mbox_end_posting(struct mbox *mbox, struct mbox_entry *entry);
+
 /* @entry, out of the queue, is gone for good; where it is kept, once the journal has that, for which @op waits.
  * Return: 0: it is freed; MBOX_PARKED. */
 int mbox_remove_entry(struct mbox *mbox, struct mbox_entry *entry, struct mbox_op *op,

@@ -3,6 +3,10 @@
  * What a subscription loses in between (a limit that shrank, a message that came back) does not stop it: it is over its bounds
  * by one then.
  *
+ * Where the topic is kept in a journal there is a third step between the two: each subscription that is kept gets an entry,
+ * which takes room but is in no queue, and the journal is told of all of them. They go into the queues once it has them
+ * (topic_stored), and those subscriptions that are not kept get the message then too, so that the order is one for all.
+ *
  * A subscription that has room again, or is gone, wakes the topic once no lock is held (woken). */
 #include "topic.h"
 
@@ -15,17 +19,36 @@
 #include "core/base/settings.h"
 #include "core/base/size.h"
 #include "expiry.h"
+#include "journal.h"
 #include "mbox_queue.h"
 #include "mbox_settle.h"
 
 /* A message of the history, which holds it. */
 struct topic_history_item {
     struct msg *msg;
-    uid_t uid; /* for whom the item counts */
+    struct mbox_journal *journal;
+    struct journal_note *note; /* what the journal has of it; NULL: nothing */
+    uid_t uid;                 /* for whom the item counts */
     TAILQ_ENTRY(topic_history_item) link;
 };
 
 #define ITEM_CHARGE_BYTES (sizeof(struct topic_history_item) + 16)
+
+/* What becomes of a publication in one subscription. */
+struct topic_copy {
+    struct mbox *mbox; /* a reference */
+    enum mbox_feed_stage stage;
+    struct mbox_entry *entry; /* MBOX_FEED_STAGED */
+};
+
+/* A publication that the journal is told of. */
+struct topic_publication {
+    TAILQ_ENTRY(topic_publication) link;
+    const struct mbox_entry *entry;
+    uint64_t n_begun; /* topic->n_begun by then */
+    uint64_t n_copies;
+    struct topic_copy copies[];
+};
 
 static struct topic *of_backend(struct mbox_backend *backend)
 {
@@ -44,6 +67,8 @@ static void forget_oldest(struct topic *topic)
     TAILQ_REMOVE(&topic->items, item, link);
     topic->n_items--;
     topic->n_item_bytes -= item->msg->size_bytes;
+    if (item->note)
+        item->journal->ops->forget(item->journal, item->note, NULL);
     msg_let_go(item->msg);
     quota_release(quota_of(topic), item->uid, ITEM_CHARGE_BYTES);
     free(item);
@@ -57,26 +82,48 @@ static void trim_history(struct topic *topic, uint64_t n, uint64_t n_bytes)
         forget_oldest(topic);
 }
 
-/* Where the owner may not have more, or memory is short, @msg is not in the history. */
-static void topic_remember(struct topic *topic, struct msg *msg)
+/* Adds @msg, whose item is charged, and takes @note. Return: 0; -ENOMEM. */
+static int add_item(struct topic *topic, struct msg *msg, struct journal_note *note)
 {
-    struct topic_history_item *item;
+    struct topic_history_item *item = malloc(sizeof(*item));
 
-    if (topic->history == 0)
-        return;
-    trim_history(topic, 1, msg->size_bytes);
-    if (quota_charge(quota_of(topic), topic->uid, ITEM_CHARGE_BYTES) < 0)
-        return;
-    item = malloc(sizeof(*item));
     if (!item) {
         quota_release(quota_of(topic), topic->uid, ITEM_CHARGE_BYTES);
-        return;
+        return -ENOMEM;
     }
     item->msg = msg_hold(msg, quota_of(topic), topic->uid);
+    item->journal = topic->mbox->domain->journal;
+    item->note = note;
     item->uid = topic->uid;
     TAILQ_INSERT_TAIL(&topic->items, item, link);
     topic->n_items++;
     topic->n_item_bytes += msg->size_bytes;
+    return 0;
+}
+
+/* Where the owner may not have more, or memory is short, @msg is not in the history. Return: whether it is, and @note
+ * taken. */
+static bool topic_remember(struct topic *topic, struct msg *msg, struct journal_note *note)
+{
+    if (topic->history == 0)
+        return false;
+    trim_history(topic, 1, msg->size_bytes);
+    if (quota_charge(quota_of(topic), topic->uid, ITEM_CHARGE_BYTES) < 0)
+        return false;
+    return add_item(topic, msg, note) == 0;
+}
+
+static int topic_remember_again(struct mbox_backend *backend, struct msg *msg,
+                                struct journal_note *note)
+{
+    struct topic *topic = of_backend(backend);
+    int r = quota_restore(quota_of(topic), topic->uid, ITEM_CHARGE_BYTES);
+
+    if (r == 0)
+        r = add_item(topic, msg, note);
+    if (r == 0)
+        trim_history(topic, 0, 0);
+    return r;
 }
 
 static bool is_any(const _Atomic uint64_t *count)
@@ -105,7 +152,7 @@ static void put_into_all(struct topic *topic, struct msg *msg, struct mbox_ready
     struct subscription *subscription;
 
     TAILQ_FOREACH(subscription, &topic->subscriptions, link)
-        topic->n_delivered += mbox_feed_put(subscription->mbox, msg, now_ns, ready);
+        topic->n_delivered += mbox_feed_put(subscription->mbox, msg, NULL, now_ns, ready);
     if (topic->n_subscriptions == 0)
         topic->n_unheard++;
 }
@@ -123,9 +170,150 @@ static int topic_put(struct mbox_backend *backend, struct msg *msg, struct mbox_
         return r;
     msg->id = mbox_new_id(topic->mbox);
     put_into_all(topic, msg, ready);
-    topic_remember(topic, msg);
+    topic_remember(topic, msg, NULL);
     quota_charge_hand_on(&msg->charge);
     return 0;
+}
+
+/* A publication may be for the journal, or comes behind one that is. */
+static bool topic_stages(struct mbox_backend *backend)
+{
+    struct topic *topic = of_backend(backend);
+
+    return topic->mbox->kept && ((topic->mbox->limits.durable != MBOX_DURABLE_NO &&
+                                  (topic->history > 0 || is_any(&topic->counts.n_kept))) ||
+                                 !TAILQ_EMPTY(&topic->publications));
+}
+
+/* Asks each subscription there is. */
+static void stage_copies(struct topic *topic, struct topic_publication *publication,
+                         struct mbox_entry *entry, struct mbox_ready *ready)
+{
+    bool is_kept = topic->mbox->limits.durable != MBOX_DURABLE_NO;
+    struct subscription *subscription;
+
+    TAILQ_FOREACH(subscription, &topic->subscriptions, link) {
+        struct topic_copy *copy = &publication->copies[publication->n_copies++];
+
+        copy->mbox = mbox_ref(subscription->mbox);
+        copy->stage = MBOX_FEED_UNKEPT;
+        if (is_kept)
+            copy->stage = mbox_feed_stage(copy->mbox, entry, &copy->entry, ready);
+    }
+}
+
+static int topic_stage(struct mbox_backend *backend, struct mbox_entry *entry,
+                       struct mbox_ready *ready)
+{
+    struct topic *topic = of_backend(backend);
+    struct mbox_journal *journal = topic->mbox->domain->journal;
+    struct topic_publication *publication;
+    int r = 0;
+
+    if (!have_room(topic, entry->msg->size_bytes))
+        return -EAGAIN;
+    /* Held until all have it: the first might be the last. */
+    if (!entry->is_charged)
+        r = mbox_entry_share_charge(entry, quota_of(topic));
+    if (r < 0)
+        return r;
+    publication = calloc(1,
+                         sizeof(*publication) + topic->n_subscriptions * sizeof(struct topic_copy));
+    if (!publication)
+        return -ENOMEM;
+    publication->entry = entry;
+    publication->n_begun = topic->n_begun;
+    entry->msg->id = mbox_new_id(topic->mbox);
+    entry->seq = ++topic->mbox->last_seq;
+    stage_copies(topic, publication, entry, ready);
+    TAILQ_INSERT_TAIL(&topic->publications, publication, link);
+    journal->ops->publish(journal, topic->mbox, entry,
+                          topic->history > 0 && topic->mbox->limits.durable != MBOX_DURABLE_NO,
+                          ready);
+    return 0;
+}
+
+/* Return: whether the subscription has the message. */
+static bool publish_copy(const struct topic_copy *copy, struct msg *msg, bool is_stored,
+                         uint64_t now_ns, struct mbox_ready *ready)
+{
+    if (copy->stage == MBOX_FEED_STAGED)
+        return mbox_feed_publish(copy->mbox, copy->entry, is_stored, now_ns, ready);
+    if (!is_stored)
+        return false;
+    if (copy->stage == MBOX_FEED_UNKEPT)
+        return mbox_feed_put(copy->mbox, msg, NULL, now_ns, ready);
+    mbox_feed_refuse(copy->mbox, ready);
+    return false;
+}
+
+static void publish_copies(struct topic *topic, struct topic_publication *publication,
+                           struct msg *msg, bool is_stored, struct mbox_ready *ready)
+{
+    uint64_t now_ns = expiry_now();
+
+    for (uint64_t i = 0; i < publication->n_copies; i++) {
+        struct topic_copy *copy = &publication->copies[i];
+
+        topic->n_delivered += publish_copy(copy, msg, is_stored, now_ns, ready);
+        mbox_unref(copy->mbox);
+    }
+}
+
+/* What has begun to subscribe since. */
+static void publish_late(struct topic *topic, const struct topic_publication *publication,
+                         struct mbox_entry *entry, struct mbox_ready *ready)
+{
+    struct journal_note *note = topic->mbox->limits.durable != MBOX_DURABLE_NO ? entry->note : NULL;
+    struct subscription *subscription;
+    uint64_t now_ns = expiry_now();
+
+    TAILQ_FOREACH_REVERSE(subscription, &topic->subscriptions, subscriptions, link) {
+        if (subscription->number <= publication->n_begun)
+            return;
+        topic->n_delivered += mbox_feed_put(subscription->mbox, entry->msg, note, now_ns, ready);
+    }
+}
+
+/* Return: the publication of @entry, which is the first but where some wait for the disk. */
+static struct topic_publication *find_publication(struct topic *topic,
+                                                  const struct mbox_entry *entry)
+{
+    struct topic_publication *publication = TAILQ_FIRST(&topic->publications);
+
+    while (publication->entry != entry)
+        publication = TAILQ_NEXT(publication, link);
+    return publication;
+}
+
+/* It is published. */
+static void note_published(struct topic *topic, struct mbox_entry *entry)
+{
+    mbox_count_sent(topic->mbox, entry);
+    if (topic->n_subscriptions == 0)
+        topic->n_unheard++;
+    if (topic_remember(topic, entry->msg, entry->note))
+        entry->note = NULL;
+}
+
+static void topic_stored(struct mbox_backend *backend, struct mbox_entry *entry, int result,
+                         struct mbox_ready *ready)
+{
+    struct topic *topic = of_backend(backend);
+    struct topic_publication *publication = find_publication(topic, entry);
+    bool is_removed = topic->mbox->removed;
+    /* Nobody was told that it was sent if its sender does not wait any more. */
+    bool is_stored = result == 0 && entry->poster && !is_removed;
+
+    TAILQ_REMOVE(&topic->publications, publication, link);
+    publish_copies(topic, publication, entry->msg, is_stored, ready);
+    if (is_stored) {
+        publish_late(topic, publication, entry, ready);
+        note_published(topic, entry);
+    }
+    mbox_poster_finish(entry, is_removed ? -EIDRM : result, ready);
+    mbox_entry_free(entry);
+    free(publication);
 }
 
 static int topic_get(struct mbox_backend *backend, const struct mbox_op *op, struct msg **ret_msg)
@@ -172,8 +360,25 @@ static void topic_end(struct mbox_backend *backend, struct mbox_ready *ready)
         forget_oldest(topic);
 }
 
+/* Writes its config, with an end. Return: how long it is. */
+static size_t topic_format(struct mbox_backend *backend, char *text)
+{
+    const struct topic *topic = of_backend(backend);
+    const struct mbox_limits *limits = &topic->mbox->limits;
+
+    return (size_t)snprintf(
+        text, TOPIC_CONFIG_TEXT_MAX,
+        "history=%" PRIu64 "\nmessage_bytes=%" PRIu64 "\nbytes=%" PRIu64 "\ndurable=%s\n",
+        topic->history, limits->message_bytes, limits->bytes, mbox_limits_durable_name(limits));
+}
+
 static const struct mbox_backend_ops topic_ops = {
     .put = topic_put,
+    .stages = topic_stages,
+    .stage = topic_stage,
+    .stored = topic_stored,
+    .format = topic_format,
+    .restore = topic_remember_again,
     .get = topic_get,
     .readiness = topic_readiness,
     .has_messages = topic_has_messages,
@@ -188,12 +393,14 @@ void topic_init(struct topic *topic, struct mbox *mbox, uid_t uid)
     topic->uid = uid;
     TAILQ_INIT(&topic->subscriptions);
     TAILQ_INIT(&topic->items);
+    TAILQ_INIT(&topic->publications);
     mbox->backend = &topic->backend;
 }
 
 void topic_deinit(struct topic *topic)
 {
     assert(TAILQ_EMPTY(&topic->subscriptions) && topic->n_items == 0);
+    assert(TAILQ_EMPTY(&topic->publications));
     (void)topic;
 }
 
@@ -219,19 +426,26 @@ static const struct setting topic_settings[] = {
     { "history", set_history },
     { "message_bytes", mbox_limits_set_message_bytes },
     { "bytes", mbox_limits_set_bytes },
+    { "durable", mbox_limits_set_durable },
 };
 
-static int configure_locked(struct topic *topic, const char *text, size_t n)
+static int configure_locked(struct topic *topic, const char *text, size_t n,
+                            struct mbox_ready *ready)
 {
     struct topic_config config = { topic->mbox->limits, topic->history };
     int r = settings_parse(topic_settings, sizeof(topic_settings) / sizeof(topic_settings[0]),
                            &config, text, n);
 
+    if (r == 0 && config.limits.durable != MBOX_DURABLE_NO && !topic->mbox->kept)
+        r = -EINVAL;
     if (r < 0)
         return r;
     topic->mbox->limits = config.limits;
     topic->history = config.history;
     trim_history(topic, 0, 0);
+    if (topic->mbox->kept)
+        topic->mbox->domain->journal->ops->configure(topic->mbox->domain->journal, topic->mbox,
+                                                     ready);
     return 0;
 }
 
@@ -239,25 +453,21 @@ int topic_configure(struct topic *topic, const char *text, size_t n, struct mbox
 {
     int r = -EIDRM;
 
-    (void)ready;
     pthread_mutex_lock(&topic->mbox->lock);
     if (!topic->mbox->removed)
-        r = configure_locked(topic, text, n);
+        r = configure_locked(topic, text, n, ready);
     pthread_mutex_unlock(&topic->mbox->lock);
     return r;
 }
 
 int topic_get_config(struct topic *topic, char ret_text[TOPIC_CONFIG_TEXT_MAX])
 {
-    const struct mbox_limits *limits = &topic->mbox->limits;
     bool removed;
 
     pthread_mutex_lock(&topic->mbox->lock);
     removed = topic->mbox->removed;
     if (!removed)
-        snprintf(ret_text, TOPIC_CONFIG_TEXT_MAX,
-                 "history=%" PRIu64 "\nmessage_bytes=%" PRIu64 "\nbytes=%" PRIu64 "\n",
-                 topic->history, limits->message_bytes, limits->bytes);
+        topic_format(&topic->backend, ret_text);
     pthread_mutex_unlock(&topic->mbox->lock);
     return removed ? -EIDRM : 0;
 }
@@ -323,6 +533,13 @@ void subscription_init(struct subscription *subscription, struct topic *topic, s
         atomic_fetch_add_explicit(&topic->counts.n_kept, 1, memory_order_relaxed);
 }
 
+/* Return: what the journal has of @item, to note copies of it by; NULL: none are noted. */
+static struct journal_note *item_note(const struct topic *topic,
+                                      const struct topic_history_item *item)
+{
+    return topic->mbox->limits.durable != MBOX_DURABLE_NO ? item->note : NULL;
+}
+
 int subscription_begin(struct subscription *subscription, struct mbox_ready *ready)
 {
     struct topic *topic = subscription->topic;
@@ -338,8 +555,10 @@ int subscription_begin(struct subscription *subscription, struct mbox_ready *rea
         TAILQ_INSERT_TAIL(&topic->subscriptions, subscription, link);
         topic->n_subscriptions++;
         subscription->is_linked = true;
+        subscription->number = ++topic->n_begun;
         TAILQ_FOREACH(item, &topic->items, link)
-            topic->n_delivered += mbox_feed_put(subscription->mbox, item->msg, now_ns, ready);
+            topic->n_delivered += mbox_feed_put(subscription->mbox, item->msg,
+                                                item_note(topic, item), now_ns, ready);
     }
     pthread_mutex_unlock(&topic->mbox->lock);
     return r;

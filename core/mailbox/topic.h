@@ -12,6 +12,10 @@
  * References: a subscription that is linked is one to its mailbox, and has one to its topic's mailbox. It is unlinked when its
  * mailbox is removed, or the topic.
  *
+ * With a journal (journal.h) a publication goes there first, with a copy for each subscription that is kept, all of them in
+ * one transaction; the subscriptions have the message once the journal has that. What began to subscribe in between has it
+ * too, behind the history.
+ *
  * Quotas: a message counts once for its sender while one subscription has it; its entry in each for the one whose
  * subscription that is, but for some few that count with the mailbox; and what is only in the history for the topic's owner, with what his bounds allow.
  *
@@ -30,9 +34,11 @@ struct subscription {
     struct mbox_feed feed;
     TAILQ_ENTRY(subscription) link; /* under the topic's lock */
     bool is_linked;                 /* the same */
+    uint64_t number;                /* the same: as they began */
 };
 
 struct topic_history_item;
+struct topic_publication;
 
 struct topic {
     struct mbox_backend backend;
@@ -41,7 +47,7 @@ struct topic {
     struct mbox_feed_counts counts;
     /* Under the mailbox's lock: */
     uid_t uid; /* for whom the history counts */
-    TAILQ_HEAD(, subscription) subscriptions;
+    TAILQ_HEAD(subscriptions, subscription) subscriptions;
     uint64_t n_subscriptions;
     uint64_t n_delivered;
     uint64_t n_unheard;                     /* published, and there was no subscription */
@@ -49,6 +55,8 @@ struct topic {
     TAILQ_HEAD(, topic_history_item) items; /* the oldest first */
     uint64_t n_items;
     uint64_t n_item_bytes;
+    TAILQ_HEAD(, topic_publication) publications; /* that the journal is told of, in their order */
+    uint64_t n_begun;                             /* subscriptions that ever were */
 };
 
 struct topic_stat {
@@ -69,10 +77,11 @@ void topic_deinit(struct topic *topic);
 /* Its history counts for @uid from now on, as far as it is new. */
 void topic_set_uid(struct topic *topic, uid_t uid);
 
-/* Takes settings in text form: history=N, message_bytes=SIZE, bytes=SIZE. Return: 0; -EINVAL: nothing was changed; -EIDRM. */
+/* Takes settings in text form: history=N, message_bytes=SIZE, bytes=SIZE, durable=no|daemon|disk. Return: 0; -EINVAL: nothing was
+ * changed; -EIDRM. */
 int topic_configure(struct topic *topic, const char *text, size_t n, struct mbox_ready *ready);
 
-#define TOPIC_CONFIG_TEXT_MAX 128
+#define TOPIC_CONFIG_TEXT_MAX MBOX_LIMITS_TEXT_MAX
 
 /* Writes them, ended by NUL. Return: 0; -EIDRM. */
 int topic_get_config(struct topic *topic, char ret_text[TOPIC_CONFIG_TEXT_MAX]);

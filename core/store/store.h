@@ -29,6 +29,7 @@ struct store_found {
     size_t n_attributes;
     const char *config;
     size_t n_config;
+    struct mbox *parent; /* what it belongs to, without a reference; NULL: nothing that there is */
 };
 
 /* Makes the store the journal of @domain, which has no mailboxes yet. @make makes each mailbox that is found; it calls

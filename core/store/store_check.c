@@ -54,21 +54,46 @@ static int check_info(struct finding *finding, uint64_t which, const MDB_val *ke
     return -EPROTONOSUPPORT;
 }
 
-static int check_message(struct finding *finding, const MDB_val *key, const MDB_val *value)
+/* What is being looked at. */
+struct record_look {
+    struct finding *finding;
+    MDB_txn *txn;
+    uint64_t box; /* the last whose messages were met */
+    bool is_topic;
+};
+
+static int check_message(struct record_look *look, uint64_t box, const MDB_val *key,
+                         const MDB_val *value)
 {
+    struct finding *finding = look->finding;
     struct store_message message;
 
     if (store_message_decode(key->mv_data, key->mv_size, value->mv_data, value->mv_size, &message) <
         0)
         return damaged(finding, "a message has another checksum");
-    finding->census.n_messages++;
-    finding->census.n_message_bytes += message.size_bytes;
+    if (box != look->box)
+        look->is_topic = store_is_topic(look->txn, box);
+    look->box = box;
+    finding->census.n_messages += look->is_topic ? 0 : 1;
+    finding->census.n_message_bytes += message.is_copy ? 0 : message.size_bytes;
     return 0;
 }
 
-static int check_record(struct finding *finding, const MDB_val *key, const MDB_val *value)
+static int check_box(struct finding *finding, const MDB_val *key, const MDB_val *value)
 {
     struct store_name name;
+
+    if (store_name_decode(key->mv_data, key->mv_size, value->mv_data, value->mv_size, &name) < 0)
+        return damaged(finding, "a name has another checksum");
+    finding->census.n_boxes++;
+    finding->census.n_topics += name.kind == STORE_KIND_TOPIC;
+    finding->census.n_subscriptions += name.kind == STORE_KIND_SUBSCRIPTION;
+    return 0;
+}
+
+static int check_record(struct record_look *look, const MDB_val *key, const MDB_val *value)
+{
+    struct finding *finding = look->finding;
     uint64_t first = 0;
     uint64_t second;
     const void *data;
@@ -78,22 +103,19 @@ static int check_record(struct finding *finding, const MDB_val *key, const MDB_v
     case STORE_INFO:
         return check_info(finding, first, key, value);
     case STORE_NAME:
-        finding->census.n_boxes++;
-        if (store_name_decode(key->mv_data, key->mv_size, value->mv_data, value->mv_size, &name) <
-            0)
-            return damaged(finding, "a name has another checksum");
-        return 0;
+        return check_box(finding, key, value);
     case STORE_TO_DO:
         finding->census.n_to_do++;
         __attribute__((fallthrough));
     case STORE_ATTRIBUTES:
     case STORE_CONFIG:
+    case STORE_HISTORY:
         if (store_bytes_decode(key->mv_data, key->mv_size, value->mv_data, value->mv_size, &data,
                                &n) < 0)
             return damaged(finding, "a setting has another checksum");
         return 0;
     case STORE_MESSAGE:
-        return check_message(finding, key, value);
+        return check_message(look, first, key, value);
     default:
         return damaged(finding, "it has a key of no kind");
     }
@@ -101,6 +123,7 @@ static int check_record(struct finding *finding, const MDB_val *key, const MDB_v
 
 static int check_records(struct finding *finding, MDB_txn *txn)
 {
+    struct record_look look = { .finding = finding, .txn = txn };
     MDB_cursor *cursor;
     MDB_val value;
     MDB_val key;
@@ -110,7 +133,7 @@ static int check_records(struct finding *finding, MDB_txn *txn)
     if (r != 0)
         return damaged(finding, mdb_strerror(r));
     while (bad == 0 && (r = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0)
-        bad = check_record(finding, &key, &value);
+        bad = check_record(&look, &key, &value);
     mdb_cursor_close(cursor);
     if (bad < 0)
         return bad;

@@ -12,9 +12,11 @@
 
 /* What is in a database. */
 struct store_census {
-    uint64_t n_boxes;
-    uint64_t n_messages;
-    uint64_t n_message_bytes; /* without headers */
+    uint64_t n_boxes; /* mailboxes, topics, subscriptions */
+    uint64_t n_topics;
+    uint64_t n_subscriptions;
+    uint64_t n_messages;      /* that wait */
+    uint64_t n_message_bytes; /* without headers; what was published counts once */
     uint64_t n_to_do;
     uint64_t n_used_bytes; /* of the file: pages that hold something */
     uint64_t version;      /* 0: nothing was ever committed */

@@ -384,3 +384,15 @@ int store_db_get(MDB_txn *txn, const struct store_key *key, const void **ret_val
     }
     return r;
 }
+
+bool store_is_topic(MDB_txn *txn, uint64_t box)
+{
+    struct store_key key = store_key_box(STORE_NAME, box);
+    struct store_name name;
+    const void *value;
+    size_t n;
+
+    return store_db_get(txn, &key, &value, &n) == 0 &&
+           store_name_decode(key.bytes, key.n_bytes, value, n, &name) == 0 &&
+           name.kind == STORE_KIND_TOPIC;
+}

@@ -87,4 +87,7 @@ int store_db_remove_range(MDB_txn *txn, const struct store_key *first,
 /* Return: 0 with the value, good until the next change; MDB_NOTFOUND. */
 int store_db_get(MDB_txn *txn, const struct store_key *key, const void **ret_value, size_t *ret_n);
 
+/* Return: whether @box is a topic, whose messages were published, and wait in its subscriptions. */
+bool store_is_topic(MDB_txn *txn, uint64_t box);
+
 #endif

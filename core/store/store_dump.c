@@ -10,11 +10,14 @@
 #include "store_internal.h"
 
 struct dump {
+    MDB_txn *txn;
+    uint64_t box; /* whose messages are met */
+    bool is_topic;
     int (*visit)(const struct mbox_entry *entry, void *arg);
     void *arg;
 };
 
-static int dump_message(const struct dump *dump, const MDB_val *key, const MDB_val *value)
+static int dump_message(struct dump *dump, const MDB_val *key, const MDB_val *value)
 {
     struct store_message message;
     struct mbox_entry *entry;
@@ -22,6 +25,11 @@ static int dump_message(const struct dump *dump, const MDB_val *key, const MDB_v
     int r = store_message_decode(key->mv_data, key->mv_size, value->mv_data, value->mv_size,
                                  &message);
 
+    if (r == 0)
+        r = store_load_original(dump->txn, &message);
+    /* Nobody has it: the daemon that comes next removes it. */
+    if (r == -ENOENT)
+        return 0;
     if (r == 0)
         r = store_load_msg(&message, &msg);
     if (r < 0)
@@ -36,7 +44,19 @@ static int dump_message(const struct dump *dump, const MDB_val *key, const MDB_v
     return r;
 }
 
-static int dump_messages(const struct dump *dump, MDB_txn *txn)
+/* Return: whether the message of @key waits, and is no topic's, which are told of where they wait. */
+static bool is_waiting(struct dump *dump, const MDB_val *key)
+{
+    struct store_place place = { 0 };
+
+    store_key_parse(key->mv_data, key->mv_size, &place.box, &place.seq);
+    if (place.box != dump->box)
+        dump->is_topic = store_is_topic(dump->txn, place.box);
+    dump->box = place.box;
+    return !dump->is_topic;
+}
+
+static int dump_messages(struct dump *dump, MDB_txn *txn)
 {
     unsigned char letter = STORE_MESSAGE;
     MDB_val key = { .mv_size = 1, .mv_data = &letter };
@@ -47,9 +67,11 @@ static int dump_messages(const struct dump *dump, MDB_txn *txn)
 
     if (r != 0)
         return store_db_errno(r);
+    dump->txn = txn;
     r = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
     while (r == 0 && told == 0 && *(const unsigned char *)key.mv_data == letter) {
-        told = dump_message(dump, &key, &value);
+        if (is_waiting(dump, &key))
+            told = dump_message(dump, &key, &value);
         r = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
     }
     mdb_cursor_close(cursor);
@@ -58,7 +80,7 @@ static int dump_messages(const struct dump *dump, MDB_txn *txn)
     return r == 0 || r == MDB_NOTFOUND ? 0 : store_db_errno(r);
 }
 
-static int dump_database(const struct dump *dump, const char *path)
+static int dump_database(struct dump *dump, const char *path)
 {
     struct store_db db;
     MDB_txn *txn;
@@ -77,7 +99,7 @@ static int dump_database(const struct dump *dump, const char *path)
 int store_dump(const char *path, int (*visit)(const struct mbox_entry *entry, void *arg), void *arg,
                char why[STORE_WHY_MAX])
 {
-    const struct dump dump = { visit, arg };
+    struct dump dump = { .visit = visit, .arg = arg };
     struct store_census census;
     struct store_dir dir;
     const char *used;

@@ -76,6 +76,11 @@ struct store_key store_key_message(uint64_t box, uint64_t seq)
     return format_key_of(STORE_MESSAGE, (uint64_t[]){ box, seq }, 2);
 }
 
+struct store_key store_key_history(uint64_t box, uint64_t seq)
+{
+    return format_key_of(STORE_HISTORY, (uint64_t[]){ box, seq }, 2);
+}
+
 struct store_key store_key_to_do(uint64_t txn, uint64_t n)
 {
     return format_key_of(STORE_TO_DO, (uint64_t[]){ txn, n }, 2);
@@ -99,6 +104,7 @@ int store_key_parse(const void *bytes, size_t n_bytes, uint64_t *ret_first, uint
         *ret_first = get_big(key + 1);
         return key[0];
     case STORE_MESSAGE:
+    case STORE_HISTORY:
     case STORE_TO_DO:
         if (n_bytes != 17)
             return 0;
@@ -175,23 +181,40 @@ enum {
 };
 
 #define MESSAGE_ON_DISK 1
+#define MESSAGE_COPY 2
+#define MESSAGE_SHARED 4
 #define MESSAGE_N_PRIOS 32
+
+/* What a copy has in the place of headers and bytes. */
+#define MESSAGE_ORIGINAL_BYTES 16
 
 size_t store_message_bytes(const struct store_message *message)
 {
+    if (message->is_copy)
+        return STORE_MESSAGE_HEAD_BYTES + MESSAGE_ORIGINAL_BYTES;
     return STORE_MESSAGE_HEAD_BYTES + message->header_bytes + message->size_bytes;
 }
 
+/* @n_rest: how long the value is behind the head, where the headers come first. */
 static uint64_t message_sum(const void *key, size_t n_key, const unsigned char *value,
-                            const struct store_message *message)
+                            const struct store_message *message, size_t n_rest)
 {
+    const unsigned char *rest = value + STORE_MESSAGE_HEAD_BYTES;
+    size_t n_headers = message->is_copy ? 0 : message->header_bytes;
     const struct store_piece pieces[] = {
         { value + STORE_SUM_BYTES, STORE_MESSAGE_HEAD_BYTES - STORE_SUM_BYTES },
-        { message->headers, message->header_bytes },
-        { message->data, message->size_bytes },
+        { rest, n_headers },
+        { rest + n_headers, n_rest - n_headers },
     };
 
     return store_sum(key, n_key, pieces, sizeof(pieces) / sizeof(pieces[0]));
+}
+
+static unsigned char format_flags(const struct store_message *message)
+{
+    return (unsigned char)((message->is_on_disk ? MESSAGE_ON_DISK : 0) |
+                           (message->is_copy ? MESSAGE_COPY : 0) |
+                           (message->is_shared ? MESSAGE_SHARED : 0));
 }
 
 void store_message_encode(const struct store_key *key, const struct store_message *message,
@@ -204,26 +227,34 @@ void store_message_encode(const struct store_key *key, const struct store_messag
     put_64(value + MESSAGE_SECONDS, (uint64_t)message->arrived.tv_sec);
     put_32(value + MESSAGE_NANOSECONDS, (uint32_t)message->arrived.tv_nsec);
     value[MESSAGE_PRIO] = (unsigned char)message->prio;
-    value[MESSAGE_FLAGS] = message->is_on_disk ? MESSAGE_ON_DISK : 0;
+    value[MESSAGE_FLAGS] = format_flags(message);
     put_32(value + MESSAGE_PID, (uint32_t)message->pid);
     put_32(value + MESSAGE_UID, message->uid);
     put_32(value + MESSAGE_GID, message->gid);
     put_32(value + MESSAGE_ATTEMPTS, message->attempts);
     put_32(value + MESSAGE_HEADER_BYTES, (uint32_t)message->header_bytes);
     put_64(value + MESSAGE_SIZE, message->size_bytes);
-    if (message->header_bytes > 0)
+    if (message->is_copy) {
+        put_64(rest, message->original.box);
+        put_64(rest + 8, message->original.seq);
+    }
+    if (!message->is_copy && message->header_bytes > 0)
         memcpy(rest, message->headers, message->header_bytes);
-    if (message->size_bytes > 0)
+    if (!message->is_copy && message->size_bytes > 0)
         memcpy(rest + message->header_bytes, message->data, message->size_bytes);
-    put_64(value, message_sum(key->bytes, key->n_bytes, value, message));
+    put_64(value, message_sum(key->bytes, key->n_bytes, value, message,
+                              store_message_bytes(message) - STORE_MESSAGE_HEAD_BYTES));
 }
 
 static bool message_is_sound(const struct store_message *message, size_t n_value)
 {
     size_t rest = n_value - STORE_MESSAGE_HEAD_BYTES;
 
-    return message->prio < MESSAGE_N_PRIOS && message->arrived.tv_nsec < 1000000000 &&
-           message->header_bytes <= rest && message->size_bytes == rest - message->header_bytes;
+    if (message->prio >= MESSAGE_N_PRIOS || message->arrived.tv_nsec >= 1000000000)
+        return false;
+    if (message->is_copy)
+        return rest == MESSAGE_ORIGINAL_BYTES;
+    return message->header_bytes <= rest && message->size_bytes == rest - message->header_bytes;
 }
 
 int store_message_decode(const void *key, size_t n_key, const void *value, size_t n_value,
@@ -240,6 +271,8 @@ int store_message_decode(const void *key, size_t n_key, const void *value, size_
                      .tv_nsec = (long)get_32(from + MESSAGE_NANOSECONDS) },
         .prio = from[MESSAGE_PRIO],
         .is_on_disk = from[MESSAGE_FLAGS] & MESSAGE_ON_DISK,
+        .is_copy = from[MESSAGE_FLAGS] & MESSAGE_COPY,
+        .is_shared = from[MESSAGE_FLAGS] & MESSAGE_SHARED,
         .pid = (pid_t)get_32(from + MESSAGE_PID),
         .uid = get_32(from + MESSAGE_UID),
         .gid = get_32(from + MESSAGE_GID),
@@ -250,9 +283,14 @@ int store_message_decode(const void *key, size_t n_key, const void *value, size_
     };
     if (!message_is_sound(&message, n_value))
         return -EUCLEAN;
-    message.data = from + STORE_MESSAGE_HEAD_BYTES + message.header_bytes;
-    if (message_sum(key, n_key, from, &message) != get_64(from))
+    if (message_sum(key, n_key, from, &message, n_value - STORE_MESSAGE_HEAD_BYTES) != get_64(from))
         return -EUCLEAN;
+    if (message.is_copy)
+        message.original = (struct store_place){ .box = get_64(message.headers),
+                                                 .seq = get_64(
+                                                     (const unsigned char *)message.headers + 8) };
+    else
+        message.data = (const unsigned char *)message.headers + message.header_bytes;
     *ret_message = message;
     return 0;
 }

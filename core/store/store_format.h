@@ -14,14 +14,17 @@
 #include <time.h>
 
 /* Raised by each change that an older program would misread. */
-#define STORE_FORMAT_VERSION 1
+#define STORE_FORMAT_VERSION 2
 
 enum store_table {
     STORE_INFO = 'i',       /* a letter: what is of the store as a whole (enum store_info) */
     STORE_NAME = 'n',       /* a box: what it is, and its name */
     STORE_ATTRIBUTES = 'a', /* a box: owners and modes, as text */
     STORE_CONFIG = 'c',     /* a box: its config, as text */
-    STORE_MESSAGE = 'm',    /* a box and a sequence number: a message that waits */
+    STORE_MESSAGE =
+        'm', /* a box and a sequence number: a message that waits; of a topic: one that was published */
+    STORE_HISTORY =
+        'h', /* the same of a topic: it is in the history; nothing behind the checksum */
     STORE_TO_DO =
         't', /* a transaction and a number: a key of this table that the disk's copy lacks */
 };
@@ -39,6 +42,12 @@ enum store_kind {
     STORE_KIND_SUBSCRIPTION = 2,
 };
 
+/* Where a message stands. */
+struct store_place {
+    uint64_t box;
+    uint64_t seq;
+};
+
 #define STORE_KEY_BYTES_MAX 17
 
 struct store_key {
@@ -50,6 +59,7 @@ struct store_key {
 struct store_key store_key_info(enum store_info info);
 struct store_key store_key_box(enum store_table table, uint64_t box);
 struct store_key store_key_message(uint64_t box, uint64_t seq);
+struct store_key store_key_history(uint64_t box, uint64_t seq);
 struct store_key store_key_to_do(uint64_t txn, uint64_t n);
 
 /* Takes apart a key of @n_bytes at @bytes; *ret_first and *ret_second get its numbers, those that it has.
@@ -71,6 +81,9 @@ struct store_message {
     struct timespec arrived;
     unsigned int prio;
     bool is_on_disk; /* durable=disk: its going is to be on the disk too */
+    bool is_shared;  /* other mailboxes may have a message of this id */
+    bool is_copy;    /* its headers and bytes stand at @original */
+    struct store_place original;
     pid_t pid;
     uid_t uid;
     gid_t gid;

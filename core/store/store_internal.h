@@ -25,15 +25,11 @@ enum store_what {
     STORE_REMOVE,
     STORE_FORGET,
     STORE_CHANGE,
+    STORE_UNREMEMBER, /* what was published stays, for there are copies */
 };
 
 TAILQ_HEAD(store_notes, journal_note);
 TAILQ_HEAD(store_boxes, journal_box);
-
-struct store_place {
-    uint64_t box;
-    uint64_t seq;
-};
 
 /* What is known of one entry. It is the entry's (which is under its mailbox's lock), and also the store's while it is
  * queued, in the batch that is being written, or waits for the disk. */
@@ -55,21 +51,36 @@ struct journal_note {
     uint32_t attempts;
     struct headers *headers; /* CHANGE: in place of the message's; NULL: they are the message's */
     uint64_t txn;            /* while it waits for the disk: of live.mdb */
+    bool is_shared;          /* others may have the same message */
+    bool is_copy;            /* it is to be written as a copy of @original's */
+    struct journal_note *original; /* what it is a copy of in live.mdb; NULL: of nothing */
+    /* Of what is published: */
+    bool is_original;
+    bool is_remembered;            /* live.mdb is to have that it is in the history, or has it */
+    bool is_given_up;              /* its owner has forgotten it: it stays for its copies alone */
+    uint64_t n_copies;             /* whose original it is */
+    struct journal_note *attached; /* those that are to be written with it; next: of a copy */
+    struct journal_note **attached_end;
+    struct journal_note *next;
+    bool is_void; /* of a copy that is attached, in a batch: its mailbox is gone */
 };
 
-/* One mailbox. It lives as long as that has references. */
+/* One mailbox. It lives as long as that has references, or what was published in it has notes. */
 struct journal_box {
     TAILQ_ENTRY(journal_box) link;       /* store->boxes */
     TAILQ_ENTRY(journal_box) batch_link; /* the batch's: it may be queued again meanwhile */
     uint64_t id;
+    enum journal_kind kind;
+    uint64_t parent; /* what it belongs to; 0: nothing */
     struct mbox *mbox;
     /* Under store->lock: */
-    bool is_queued; /* with a reference to the mailbox */
-    bool is_known;  /* live.mdb has it, or is about to */
-    bool is_stored; /* live.mdb has it */
-    bool is_gone;   /* removed, or owned: not kept any more */
-    bool is_retry;  /* as a note's */
-    char *new_name; /* to be written; NULL: it has not changed */
+    unsigned int n_users; /* the mailbox, and notes of what was published */
+    bool is_queued;       /* with a reference to the mailbox */
+    bool is_known;        /* live.mdb has it, or is about to */
+    bool is_stored;       /* live.mdb has it */
+    bool is_gone;         /* removed, or owned: not kept any more */
+    bool is_retry;        /* as a note's */
+    char *new_name;       /* to be written; NULL: it has not changed */
     /* Of who has the turn, as they were when the batch began: */
     char *writing_name;
     bool is_writing_gone;
@@ -82,6 +93,10 @@ struct store_item {
     bool is_kept;
     bool is_on_disk;
     bool is_void; /* its mailbox is gone: there is nothing to write */
+    bool is_copy;
+    bool is_shared;
+    bool is_remembered;
+    struct store_place original; /* of a copy */
     struct store_place at;
     struct store_place to;
     uint32_t attempts;
@@ -99,7 +114,8 @@ struct store_batch {
     struct store_boxes boxes; /* taken out of the queue; written one by one from here */
     uint64_t n_bytes;         /* of messages that are put */
     uint64_t n_puts;
-    uint64_t ids; /* to be set aside; 0: as before */
+    uint64_t n_notes; /* with those that are attached */
+    uint64_t ids;     /* to be set aside; 0: as before */
     bool has_done;
     struct store_place done; /* the last key of the table of what is to be copied that has been */
     /* While it is written: */
@@ -176,11 +192,27 @@ void store_note_failure(struct store *store, int error);
  * come from the disk. For who has the turn. */
 void store_note_size(struct store *store);
 
+/* @note is in no queue, and nobody's any more. Under store->lock. */
+void store_free_note(struct store *store, struct journal_note *note);
+
+/* @note, which live.mdb has as no copy, or is to, is none any more. Under store->lock. */
+void store_leave_original(struct store *store, struct journal_note *note);
+
+/* What was published has one copy less, and goes with the last if its owner has forgotten it. Under store->lock. */
+void store_drop_copy(struct store *store, struct journal_note *original);
+
+/* Removes what is found at @place in live.mdb, and belongs to nothing. Return: 0; -ENOMEM. */
+int store_forget_place(struct store *store, struct store_place place);
+
 /* Copies all that is to do to disk.mdb. Return: 0; a negative errno. */
 int store_sync_all(struct store *store);
 
 /* The thread that does so while the store is used. Return: NULL. */
 void *store_sync_run(void *arg);
+
+/* Return: 0: @copy stands as a message of its own, with headers and bytes of its original, good as long as @txn has not
+ * changed anything; -ENOENT: that is missing; -EUCLEAN. A message that is no copy stays as it is. */
+int store_load_original(MDB_txn *txn, struct store_message *copy);
 
 /* Return: 0 with the message, one reference, the caller's; -EUCLEAN; -ENOMEM. */
 int store_load_msg(const struct store_message *message, struct msg **ret_msg);

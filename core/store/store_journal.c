@@ -38,7 +38,8 @@ void store_kick(struct store *store, struct mbox_ready *ready)
     }
 }
 
-static struct journal_box *box_new(struct mbox_journal *journal, struct mbox *mbox)
+static struct journal_box *box_new(struct mbox_journal *journal, struct mbox *mbox,
+                                   enum journal_kind kind, struct mbox *parent)
 {
     struct store *store = store_of(journal);
     struct journal_box *box = calloc(1, sizeof(*box));
@@ -46,6 +47,9 @@ static struct journal_box *box_new(struct mbox_journal *journal, struct mbox *mb
     if (!box)
         return NULL;
     box->mbox = mbox;
+    box->kind = kind;
+    box->parent = parent && parent->kept ? parent->kept->id : 0;
+    box->n_users = 1;
     pthread_mutex_lock(&store->lock);
     box->id = store->is_loading ? store->loading_box : ++store->last_box;
     box->is_known = box->is_stored = store->is_loading;
@@ -145,12 +149,22 @@ static void box_destroy(struct mbox_journal *journal, struct mbox *mbox, struct 
         mbox_unref(mbox);
 }
 
+/* Under store->lock: one user less. */
+static void leave_box(struct journal_box *box)
+{
+    if (--box->n_users == 0)
+        free(box);
+}
+
 static void journal_release(struct mbox_journal *journal, struct mbox *mbox)
 {
-    (void)journal;
+    struct store *store = store_of(journal);
+
     free(mbox->kept->new_name);
     free(mbox->kept->writing_name);
-    free(mbox->kept);
+    pthread_mutex_lock(&store->lock);
+    leave_box(mbox->kept);
+    pthread_mutex_unlock(&store->lock);
     mbox->kept = NULL;
 }
 
@@ -178,20 +192,96 @@ static struct store_place place_in(struct mbox *mbox, const struct mbox_entry *e
     return (struct store_place){ .box = mbox->kept->id, .seq = entry->seq };
 }
 
-static void post(struct mbox_journal *journal, struct mbox *mbox, struct mbox_entry *entry,
-                 struct mbox_ready *ready)
+/* Under store->lock. */
+static void journal_post_locked(struct store *store, struct mbox *mbox, struct mbox_entry *entry,
+                                struct mbox_ready *ready)
 {
-    struct store *store = store_of(journal);
     struct journal_note *note = entry->note;
 
-    pthread_mutex_lock(&store->lock);
     note->to = place_in(mbox, entry);
     note->box = mbox->kept;
     note->mbox = mbox_ref(mbox);
     note->entry = entry;
     note->msg = msg_ref(entry->msg);
-    note->is_on_disk = mbox->limits.durable == MBOX_DURABLE_DISK;
+    note->is_shared = entry->is_shared;
+    if (mbox->limits.durable == MBOX_DURABLE_DISK)
+        note->is_on_disk = true;
     queue_note(store, note, STORE_POST, ready);
+}
+
+static void post(struct mbox_journal *journal, struct mbox *mbox, struct mbox_entry *entry,
+                 struct mbox_ready *ready)
+{
+    struct store *store = store_of(journal);
+
+    pthread_mutex_lock(&store->lock);
+    journal_post_locked(store, mbox, entry, ready);
+    pthread_mutex_unlock(&store->lock);
+}
+
+/* Under store->lock. @note, of @entry in @to, is a copy of @original's. */
+static void make_copy(struct journal_note *note, struct journal_note *original, struct mbox *to,
+                      const struct mbox_entry *entry)
+{
+    note->to = place_in(to, entry);
+    note->box = to->kept;
+    /* It may have no name yet: then the messages are what is to be removed with it. */
+    note->box->is_known = true;
+    note->is_shared = true;
+    note->is_copy = true;
+    note->original = original;
+    original->n_copies++;
+}
+
+static void journal_attach(struct mbox_journal *journal, struct mbox_entry *entry, struct mbox *to,
+                           struct mbox_entry *copy)
+{
+    struct store *store = store_of(journal);
+    struct journal_note *original = entry->note;
+    struct journal_note *note = copy->note;
+
+    pthread_mutex_lock(&store->lock);
+    make_copy(note, original, to, copy);
+    if (!original->attached)
+        original->attached_end = &original->attached;
+    *original->attached_end = note;
+    original->attached_end = &note->next;
+    /* The publication waits for the disk if one of them does. */
+    if (to->limits.durable == MBOX_DURABLE_DISK)
+        original->is_on_disk = true;
+    pthread_mutex_unlock(&store->lock);
+}
+
+static void journal_publish(struct mbox_journal *journal, struct mbox *mbox,
+                            struct mbox_entry *entry, bool is_remembered, struct mbox_ready *ready)
+{
+    struct store *store = store_of(journal);
+    struct journal_note *note = entry->note;
+
+    pthread_mutex_lock(&store->lock);
+    note->is_original = true;
+    note->is_remembered = is_remembered;
+    mbox->kept->n_users++;
+    journal_post_locked(store, mbox, entry, ready);
+    for (struct journal_note *copy = note->attached; copy; copy = copy->next)
+        copy->is_on_disk = note->is_on_disk;
+    pthread_mutex_unlock(&store->lock);
+}
+
+static void journal_copy(struct mbox_journal *journal, struct journal_note *published,
+                         struct mbox *to, struct mbox_entry *copy, struct mbox_ready *ready)
+{
+    struct store *store = store_of(journal);
+    struct journal_note *note = copy->note;
+
+    pthread_mutex_lock(&store->lock);
+    if (published->is_kept && !published->box->is_gone) {
+        make_copy(note, published, to, copy);
+        note->is_on_disk = published->is_on_disk;
+        note->mbox = mbox_ref(to);
+        note->msg = msg_ref(copy->msg);
+        queue_note(store, note, STORE_CHANGE, ready);
+    }
     pthread_mutex_unlock(&store->lock);
 }
 
@@ -231,27 +321,87 @@ static bool is_nothing(const struct journal_note *note)
     return !note->is_in_batch && (!note->is_kept || (note->box && note->box->is_gone));
 }
 
+/* What @note, which its owner has forgotten, is to live.mdb from now on; a copy is one less. Under store->lock. Return:
+ * whether it is queued, or still there for its copies. */
+static bool forget_locked(struct store *store, struct journal_note *note, struct mbox_ready *ready)
+{
+    bool is_lost = store->is_ended && !note->is_in_batch && !note->is_queued;
+
+    if (note->original && !is_nothing(note) && !is_lost) {
+        queue_note(store, note, STORE_FORGET, ready);
+        store_leave_original(store, note);
+        return true;
+    }
+    if (note->is_original && note->n_copies > 0) {
+        note->is_given_up = true;
+        if (note->is_remembered && !is_nothing(note) && !is_lost)
+            queue_note(store, note, STORE_UNREMEMBER, ready);
+        return true;
+    }
+    if (!is_nothing(note) && !is_lost) {
+        queue_note(store, note, STORE_FORGET, ready);
+        return true;
+    }
+    if (note->is_queued)
+        TAILQ_REMOVE(&store->notes, note, link);
+    if (note->is_kept && !note->is_original)
+        store->stat.n_messages--;
+    return false;
+}
+
+void store_drop_copy(struct store *store, struct journal_note *original)
+{
+    if (--original->n_copies > 0 || !original->is_given_up)
+        return;
+    if (!forget_locked(store, original, NULL))
+        store_free_note(store, original);
+}
+
+void store_leave_original(struct store *store, struct journal_note *note)
+{
+    struct journal_note *original = note->original;
+
+    note->original = NULL;
+    if (original)
+        store_drop_copy(store, original);
+}
+
+void store_free_note(struct store *store, struct journal_note *note)
+{
+    store_leave_original(store, note);
+    if (note->is_original && note->box)
+        leave_box(note->box);
+    free(note);
+}
+
+int store_forget_place(struct store *store, struct store_place place)
+{
+    struct journal_note *note = calloc(1, sizeof(*note));
+
+    if (!note)
+        return -ENOMEM;
+    note->is_kept = true;
+    note->is_original = true;
+    note->at = place;
+    pthread_mutex_lock(&store->lock);
+    queue_note(store, note, STORE_FORGET, NULL);
+    pthread_mutex_unlock(&store->lock);
+    return 0;
+}
+
 static void forget(struct mbox_journal *journal, struct journal_note *note,
                    struct mbox_ready *ready)
 {
     struct store *store = store_of(journal);
     struct mbox *moved_to;
-    bool is_over;
 
     pthread_mutex_lock(&store->lock);
     moved_to = drop_change(note);
-    is_over = is_nothing(note) || (store->is_ended && !note->is_in_batch && !note->is_queued);
-    if (!is_over)
-        queue_note(store, note, STORE_FORGET, ready);
-    else if (note->is_queued)
-        TAILQ_REMOVE(&store->notes, note, link);
-    if (is_over && note->is_kept)
-        store->stat.n_messages--;
+    if (!forget_locked(store, note, ready))
+        store_free_note(store, note);
     pthread_mutex_unlock(&store->lock);
     if (moved_to)
         mbox_unref(moved_to);
-    if (is_over)
-        free(note);
 }
 
 static void change(struct mbox_journal *journal, struct mbox *to, struct mbox_entry *entry,
@@ -264,13 +414,18 @@ static void change(struct mbox_journal *journal, struct mbox *to, struct mbox_en
 
     pthread_mutex_lock(&store->lock);
     moved_to = drop_change(note);
+    /* Elsewhere it has its bytes itself. */
+    if (note->box != to->kept || headers)
+        note->is_copy = false;
     note->to = place_in(to, entry);
     note->box = to->kept;
+    note->is_shared = entry->is_shared;
     note->mbox = mbox_ref(to);
     note->msg = msg_ref(entry->msg);
     note->attempts = entry->n_attempts;
     note->headers = headers;
-    if (to->limits.durable == MBOX_DURABLE_DISK)
+    /* A copy is worth as much as its original. */
+    if (to->limits.durable == MBOX_DURABLE_DISK && !note->is_copy)
         note->is_on_disk = true;
     queue_note(store, note, STORE_CHANGE, ready);
     pthread_mutex_unlock(&store->lock);
@@ -327,6 +482,9 @@ const struct journal_ops store_journal_ops = {
     .box_new = box_new,
     .note_new = note_new,
     .post = post,
+    .attach = journal_attach,
+    .publish = journal_publish,
+    .copy = journal_copy,
     .remove = remove_entry,
     .forget = forget,
     .change = change,

@@ -12,6 +12,13 @@
 /* Twice what store_write.c sets aside at once. */
 #define IDS_AT_START (UINT64_C(1) << 23)
 
+/* What was published in a topic. */
+struct load_original {
+    struct store_place place;
+    struct journal_note *note;
+    struct msg *msg;
+};
+
 /* What is found. */
 struct load {
     struct store *store;
@@ -21,6 +28,9 @@ struct load {
     uint64_t box;      /* whose messages are read */
     struct mbox *mbox; /* a reference; NULL: there is none */
     uint64_t last_id;
+    /* What was published, in the order of places, with references and holds for as long as copies may come. */
+    struct load_original *originals;
+    size_t n_originals;
     /* The mailboxes that were made, in the order of their ids. */
     struct mbox **mboxes;
     size_t n_mboxes;
@@ -65,6 +75,23 @@ static int load_remember(struct load *load, struct mbox *mbox)
     return 0;
 }
 
+/* Return: the mailbox @box; NULL: there is none. What others belong to was made before them. */
+static struct mbox *find_mbox(const struct load *load, uint64_t box)
+{
+    size_t from = 0;
+    size_t to = load->n_mboxes;
+
+    while (from < to) {
+        size_t middle = from + (to - from) / 2;
+
+        if (load->mboxes[middle]->kept->id < box)
+            from = middle + 1;
+        else
+            to = middle;
+    }
+    return from < load->n_mboxes && load->mboxes[from]->kept->id == box ? load->mboxes[from] : NULL;
+}
+
 static int load_box(struct load *load, uint64_t box, const MDB_val *key, const MDB_val *value)
 {
     struct store_found found;
@@ -78,6 +105,7 @@ static int load_box(struct load *load, uint64_t box, const MDB_val *key, const M
         r = load_text(load, STORE_CONFIG, box, &found.config, &found.n_config);
     if (r < 0)
         return r;
+    found.parent = find_mbox(load, found.name.parent);
     load->store->loading_box = box;
     if (box > load->store->last_box)
         load->store->last_box = box;
@@ -99,6 +127,30 @@ static struct mbox *next_mbox(struct load *load, uint64_t box)
     if (load->next == load->n_mboxes || load->mboxes[load->next]->kept->id != box)
         return NULL;
     return load->mboxes[load->next];
+}
+
+int store_load_original(MDB_txn *txn, struct store_message *copy)
+{
+    struct store_key key = store_place_key(copy->original);
+    struct store_message original;
+    const void *value;
+    size_t n;
+    int r;
+
+    if (!copy->is_copy)
+        return 0;
+    r = store_db_get(txn, &key, &value, &n);
+    if (r != 0)
+        return r == MDB_NOTFOUND ? -ENOENT : store_db_errno(r);
+    r = store_message_decode(key.bytes, key.n_bytes, value, n, &original);
+    if (r < 0 || original.is_copy)
+        return r < 0 ? r : -EUCLEAN;
+    copy->is_copy = false;
+    copy->headers = original.headers;
+    copy->header_bytes = original.header_bytes;
+    copy->data = original.data;
+    copy->size_bytes = original.size_bytes;
+    return 0;
 }
 
 static int load_headers(const struct store_message *message, struct headers **ret_headers)
@@ -147,39 +199,172 @@ int store_load_msg(const struct store_message *message, struct msg **ret_msg)
     return r;
 }
 
+/* Return: a note of what is kept at @place in @mbox; NULL when memory is short. */
+static struct journal_note *new_note(struct mbox *mbox, struct store_place place,
+                                     const struct store_message *message)
+{
+    struct journal_note *note = calloc(1, sizeof(*note));
+
+    if (!note)
+        return NULL;
+    note->is_kept = true;
+    note->is_on_disk = message->is_on_disk;
+    note->is_shared = message->is_shared;
+    note->at = note->to = place;
+    note->box = mbox->kept;
+    return note;
+}
+
+/* Makes room at the end of the array. Return: 0; -ENOMEM. */
+static int grow_originals(struct load *load)
+{
+    size_t n = load->n_originals;
+    struct load_original *grown;
+
+    /* At powers of two. */
+    if ((n & (n - 1)) != 0)
+        return 0;
+    grown = realloc(load->originals, (n ? 2 * n : 1) * sizeof(*grown));
+    if (!grown)
+        return -ENOMEM;
+    load->originals = grown;
+    return 0;
+}
+
+/* Return: whether what is at @place is remembered; a negative errno. */
+static int is_remembered(struct load *load, struct store_place place)
+{
+    struct store_key key = store_key_history(place.box, place.seq);
+    const void *value;
+    size_t n;
+    int r = store_db_get(load->txn, &key, &value, &n);
+
+    if (r == MDB_NOTFOUND)
+        return 0;
+    return r == 0 ? 1 : store_db_errno(r);
+}
+
+/* @msg was published in @mbox, which gets it back where it remembers it. */
+static int load_published(struct load *load, struct mbox *mbox, struct store_place place,
+                          const struct store_message *message, struct msg *msg)
+{
+    struct mbox_domain *domain = load->store->domain;
+    struct journal_note *note;
+    int remembered = is_remembered(load, place);
+    int r = remembered < 0 ? remembered : grow_originals(load);
+
+    if (r < 0)
+        return r;
+    note = new_note(mbox, place, message);
+    if (!note)
+        return -ENOMEM;
+    note->is_original = true;
+    note->is_remembered = remembered;
+    note->is_given_up = !remembered;
+    /* As if there were one more, until all have been met: the history may be too long now, and forget it. */
+    note->n_copies = 1;
+    mbox->kept->n_users++;
+    quota_charge_restore(&msg->charge, &domain->quota, msg->sender.uid, msg_charge_bytes(msg));
+    load->originals[load->n_originals++] = (struct load_original){ place, note, msg_ref(msg) };
+    return mbox_restore_published(mbox, msg, place.seq, remembered ? note : NULL);
+}
+
+static int compare_places(const void *a, const void *b)
+{
+    const struct store_place *one = a;
+    const struct store_place *other = &((const struct load_original *)b)->place;
+
+    if (one->box != other->box)
+        return one->box < other->box ? -1 : 1;
+    return one->seq < other->seq ? -1 : one->seq > other->seq;
+}
+
+/* Return: what is a copy of @place; NULL: that is not there. */
+static const struct load_original *find_original(const struct load *load, struct store_place place)
+{
+    return load->n_originals > 0 ? bsearch(&place, load->originals, load->n_originals,
+                                           sizeof(*load->originals), compare_places)
+                                 : NULL;
+}
+
+/* @msg waits in @mbox, as a copy of @original where there is one. */
+static int load_waiting(struct load *load, struct mbox *mbox, struct store_place place,
+                        const struct store_message *message, struct msg *msg,
+                        const struct load_original *original)
+{
+    struct mbox_found found = { .msg = msg,
+                                .seq = place.seq,
+                                .n_attempts = message->attempts,
+                                .is_shared = message->is_shared,
+                                .is_copy = original };
+    int r;
+
+    found.note = new_note(mbox, place, message);
+    if (!found.note)
+        return -ENOMEM;
+    if (original) {
+        found.note->is_copy = true;
+        found.note->original = original->note;
+        original->note->n_copies++;
+    }
+    r = mbox_restore(mbox, &found);
+    if (r < 0)
+        free(found.note);
+    else
+        load->store->stat.n_messages++;
+    return r;
+}
+
+static int load_whole(struct load *load, struct mbox *mbox, struct store_place place,
+                      const struct store_message *message)
+{
+    struct msg *msg;
+    int r = store_load_msg(message, &msg);
+
+    if (r < 0)
+        return r;
+    if (msg->id > load->last_id)
+        load->last_id = msg->id;
+    r = mbox->backend ? load_published(load, mbox, place, message, msg)
+                      : load_waiting(load, mbox, place, message, msg, NULL);
+    msg_unref(msg);
+    return r;
+}
+
 static int load_message(struct load *load, struct store_place place, const MDB_val *key,
                         const MDB_val *value)
 {
     struct mbox *mbox = next_mbox(load, place.box);
+    const struct load_original *original;
     struct store_message message;
-    struct journal_note *note;
-    struct msg *msg = NULL;
     int r;
 
+    /* A subscription that was just being made when the daemon was killed. */
     if (!mbox)
-        return 0;
+        return store_forget_place(load->store, place);
     r = store_message_decode(key->mv_data, key->mv_size, value->mv_data, value->mv_size, &message);
-    if (r == 0)
-        r = store_load_msg(&message, &msg);
-    if (!msg)
-        return r;
-    if (msg->id > load->last_id)
-        load->last_id = msg->id;
-    note = calloc(1, sizeof(*note));
-    r = -ENOMEM;
-    if (note) {
-        note->is_kept = true;
-        note->is_on_disk = message.is_on_disk;
-        note->at = note->to = place;
-        note->box = mbox->kept;
-        r = mbox_restore(mbox, msg, place.seq, message.attempts, note);
-    }
     if (r < 0)
-        free(note);
-    else
-        load->store->stat.n_messages++;
-    msg_unref(msg);
-    return r;
+        return r;
+    if (!message.is_copy)
+        return load_whole(load, mbox, place, &message);
+    original = find_original(load, message.original);
+    if (!original || mbox->backend)
+        return store_forget_place(load->store, place);
+    return load_waiting(load, mbox, place, &message, original->msg, original);
+}
+
+/* No copies come any more: what nobody has is forgotten. */
+static void end_originals(struct load *load)
+{
+    for (size_t i = 0; i < load->n_originals; i++) {
+        struct load_original *original = &load->originals[i];
+        quota_charge_hand_on(&original->msg->charge);
+        msg_unref(original->msg);
+        pthread_mutex_lock(&load->store->lock);
+        store_drop_copy(load->store, original->note);
+        pthread_mutex_unlock(&load->store->lock);
+    }
+    free(load->originals);
 }
 
 static int load_info(struct load *load, uint64_t which, const MDB_val *key, const MDB_val *value)
@@ -250,6 +435,7 @@ static int load_all(struct load *load)
     if (r == 0)
         r = load_table(load, cursor, STORE_MESSAGE);
     mdb_cursor_close(cursor);
+    end_originals(load);
     for (size_t i = 0; i < load->n_mboxes; i++)
         mbox_unref(load->mboxes[i]);
     free(load->mboxes);

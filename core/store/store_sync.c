@@ -17,7 +17,7 @@
 /* How long what nobody waits for may stay uncopied; as long after a failure. */
 #define DELAY_NS UINT64_C(200000000)
 
-/* One transaction copies so much, and a key more. */
+/* One transaction copies so much, and the rest of what was one in live.mdb. */
 #define COPY_KEYS 4096
 #define COPY_BYTES (UINT64_C(16) << 20)
 
@@ -101,9 +101,10 @@ static int read_table(MDB_txn *txn, MDB_cursor *cursor, struct copies *copies)
 
         if (store_key_parse(at.mv_data, at.mv_size, &place.box, &place.seq) != STORE_TO_DO)
             break;
-        if (copies->n >= COPY_KEYS || copies->n_bytes >= COPY_BYTES) {
-            /* The last transaction may be cut. */
-            copies->txn = copies->last.box - (place.box == copies->last.box ? 1 : 0);
+        /* No transaction is cut: what it did at one moment is on the disk at one moment. */
+        if ((copies->n >= COPY_KEYS || copies->n_bytes >= COPY_BYTES) &&
+            place.box != copies->last.box) {
+            copies->txn = copies->last.box;
             return 0;
         }
         r = read_one(txn, &at, &value, copies);
@@ -152,11 +153,16 @@ static int remove_copy(MDB_txn *txn, const struct copy *copy)
         struct store_key first = store_key_message(box, 0);
         struct store_key last = store_key_message(box, UINT64_MAX);
 
+        struct store_key first_remembered = store_key_history(box, 0);
+        struct store_key last_remembered = store_key_history(box, UINT64_MAX);
+
         r = store_db_remove(txn, &attributes);
         if (r == 0)
             r = store_db_remove(txn, &config);
         if (r == 0)
             r = store_db_remove_range(txn, &first, &last);
+        if (r == 0)
+            r = store_db_remove_range(txn, &first_remembered, &last_remembered);
     }
     return r;
 }

@@ -26,6 +26,35 @@
 /* So many ids are set aside at once. */
 #define IDS_BLOCK (UINT64_C(1) << 22)
 
+/* Under store->lock. Return: how long the message of @item is. */
+static uint64_t item_bytes(const struct store_item *item)
+{
+    const struct headers *headers = item->headers ? item->headers : item->msg->headers;
+
+    return STORE_MESSAGE_HEAD_BYTES + item->msg->size_bytes + (headers ? headers->size_bytes : 0);
+}
+
+/* What stands for a copy takes no more. */
+#define COPY_VALUE_BYTES (2 * STORE_MESSAGE_HEAD_BYTES)
+
+/* Under store->lock: the copies of @item, which is a publication. */
+static void take_attached(struct store_batch *batch, struct store_item *item)
+{
+    struct journal_note *copy;
+    uint64_t n = 0;
+
+    for (copy = item->note->attached; copy; copy = copy->next) {
+        copy->is_void = item->is_void || copy->box->is_gone;
+        n += copy->is_void ? 0 : 1;
+        batch->n_notes++;
+    }
+    /* It was only to keep its place in the order. */
+    if (n == 0 && !item->is_remembered)
+        item->is_void = true;
+    batch->n_puts += n;
+    batch->n_bytes += n * COPY_VALUE_BYTES;
+}
+
 /* Under store->lock. */
 static void take_note(struct store_batch *batch, struct journal_note *note)
 {
@@ -39,6 +68,9 @@ static void take_note(struct store_batch *batch, struct journal_note *note)
         .is_void = note->what == STORE_POST && note->box->is_gone,
         .at = note->at,
         .to = note->to,
+        .is_copy = note->is_copy,
+        .is_shared = note->is_shared,
+        .is_remembered = note->is_remembered,
         .attempts = note->attempts,
         .headers = note->headers,
         .box = note->box,
@@ -48,13 +80,15 @@ static void take_note(struct store_batch *batch, struct journal_note *note)
     };
     if (item->what == STORE_CHANGE && note->box->is_gone)
         item->is_void = true;
+    if (note->is_copy && note->original)
+        item->original = note->original->to;
+    if (item->what == STORE_POST && note->is_original)
+        take_attached(batch, item);
     if (item->msg && !item->is_void) {
-        batch->n_bytes += item->msg->size_bytes + STORE_MESSAGE_HEAD_BYTES +
-                          (item->headers        ? item->headers->size_bytes
-                           : item->msg->headers ? item->msg->headers->size_bytes
-                                                : 0);
+        batch->n_bytes += item_bytes(item);
         batch->n_puts++;
     }
+    batch->n_notes++;
     note->is_queued = false;
     note->is_in_batch = true;
     note->what = STORE_NOTHING;
@@ -90,10 +124,11 @@ static bool take_batch(struct store *store, struct store_batch *batch)
     batch->n_items = 0;
     batch->n_bytes = 0;
     batch->n_puts = 0;
+    batch->n_notes = 0;
     batch->ids = 0;
     pthread_mutex_lock(&store->lock);
     take_boxes(store, batch);
-    while (batch->n_items < STORE_BATCH_NOTES && batch->n_bytes < STORE_BATCH_BYTES &&
+    while (batch->n_notes < STORE_BATCH_NOTES && batch->n_bytes < STORE_BATCH_BYTES &&
            (note = TAILQ_FIRST(&store->notes))) {
         TAILQ_REMOVE(&store->notes, note, link);
         take_note(batch, note);
@@ -118,9 +153,11 @@ static int note_to_do(struct store_batch *batch, MDB_txn *txn, const struct stor
     return store_db_put(txn, &at, value, STORE_SUM_BYTES + key->n_bytes);
 }
 
-static int put_message(struct store_batch *batch, MDB_txn *txn, const struct store_item *item)
+/* Puts what @item is of, or, with @copy, one of its copies. */
+static int put_at(struct store_batch *batch, MDB_txn *txn, const struct store_item *item,
+                  const struct journal_note *copy)
 {
-    struct store_key key = store_place_key(item->to);
+    struct store_key key = store_place_key(copy ? copy->to : item->to);
     const struct msg *msg = item->msg;
     const struct headers *headers = item->headers ? item->headers : msg->headers;
     const struct store_message message = {
@@ -128,6 +165,9 @@ static int put_message(struct store_batch *batch, MDB_txn *txn, const struct sto
         .arrived = msg->arrived,
         .prio = msg->prio,
         .is_on_disk = item->is_on_disk,
+        .is_shared = copy || item->is_shared,
+        .is_copy = copy || item->is_copy,
+        .original = copy ? item->to : item->original,
         .pid = msg->sender.pid,
         .uid = msg->sender.uid,
         .gid = msg->sender.gid,
@@ -142,6 +182,45 @@ static int put_message(struct store_batch *batch, MDB_txn *txn, const struct sto
     return r == 0 && item->is_on_disk ? note_to_do(batch, txn, &key) : r;
 }
 
+static int put_remembered(struct store_batch *batch, MDB_txn *txn, const struct store_item *item)
+{
+    struct store_key key = store_key_history(item->to.box, item->to.seq);
+    unsigned char value[STORE_SUM_BYTES];
+    int r;
+
+    store_bytes_encode(&key, NULL, 0, value);
+    r = store_db_put(txn, &key, value, sizeof(value));
+    return r == 0 && item->is_on_disk ? note_to_do(batch, txn, &key) : r;
+}
+
+/* With what is to be there with it: the copies of a publication, and that it is remembered. */
+static int put_message(struct store_batch *batch, MDB_txn *txn, const struct store_item *item)
+{
+    const struct journal_note *copy;
+    int r = put_at(batch, txn, item, NULL);
+
+    if (item->what != STORE_POST || !item->note->is_original)
+        return r;
+    if (r == 0 && item->is_remembered)
+        r = put_remembered(batch, txn, item);
+    for (copy = item->note->attached; r == 0 && copy; copy = copy->next) {
+        if (!copy->is_void)
+            r = put_at(batch, txn, item, copy);
+    }
+    return r;
+}
+
+static int remove_remembered(struct store_batch *batch, MDB_txn *txn, const struct store_item *item)
+{
+    struct store_key key = store_key_history(item->at.box, item->at.seq);
+    int r;
+
+    if (!item->is_kept || !item->note->is_original)
+        return 0;
+    r = store_db_remove(txn, &key);
+    return r == 0 && item->is_on_disk ? note_to_do(batch, txn, &key) : r;
+}
+
 static int write_remove_message(struct store_batch *batch, MDB_txn *txn,
                                 const struct store_item *item)
 {
@@ -151,7 +230,9 @@ static int write_remove_message(struct store_batch *batch, MDB_txn *txn,
     if (!item->is_kept)
         return 0;
     r = store_db_remove(txn, &key);
-    return r == 0 && item->is_on_disk ? note_to_do(batch, txn, &key) : r;
+    if (r == 0 && item->is_on_disk)
+        r = note_to_do(batch, txn, &key);
+    return r == 0 ? remove_remembered(batch, txn, item) : r;
 }
 
 static bool is_elsewhere(const struct store_item *item)
@@ -165,6 +246,8 @@ static int write_item(struct store_batch *batch, MDB_txn *txn, const struct stor
 
     if (item->is_void && item->what == STORE_POST)
         return 0;
+    if (item->what == STORE_UNREMEMBER)
+        return remove_remembered(batch, txn, item);
     if (item->what == STORE_REMOVE || item->what == STORE_FORGET || item->is_void)
         return write_remove_message(batch, txn, item);
     if (item->is_kept && is_elsewhere(item))
@@ -178,6 +261,11 @@ static int wipe_box(struct store_batch *batch, MDB_txn *txn, uint64_t box)
     struct store_key first = store_key_message(box, 0);
     struct store_key last = store_key_message(box, UINT64_MAX);
     int r = store_db_remove_range(txn, &first, &last);
+
+    first = store_key_history(box, 0);
+    last = store_key_history(box, UINT64_MAX);
+    if (r == 0)
+        r = store_db_remove_range(txn, &first, &last);
 
     for (size_t i = 0; r == 0 && i < sizeof(tables) / sizeof(tables[0]); i++) {
         struct store_key key = store_key_box(tables[i], box);
@@ -200,12 +288,26 @@ static int put_text(struct store_batch *batch, MDB_txn *txn, enum store_table ta
     return r == 0 ? note_to_do(batch, txn, &key) : r;
 }
 
-static int put_name(struct store_batch *batch, MDB_txn *txn, uint64_t box, const char *text)
+static enum store_kind kind_of(const struct journal_box *box)
 {
-    const struct store_name name = { .kind = STORE_KIND_MAILBOX,
-                                     .text = text,
-                                     .n_bytes = strlen(text) };
-    struct store_key key = store_key_box(STORE_NAME, box);
+    switch (box->kind) {
+    case JOURNAL_TOPIC:
+        return STORE_KIND_TOPIC;
+    case JOURNAL_SUBSCRIPTION:
+        return STORE_KIND_SUBSCRIPTION;
+    case JOURNAL_MAILBOX:
+        break;
+    }
+    return STORE_KIND_MAILBOX;
+}
+
+static int put_name(struct store_batch *batch, MDB_txn *txn, const struct journal_box *box)
+{
+    const struct store_name name = { .kind = kind_of(box),
+                                     .parent = box->parent,
+                                     .text = box->writing_name,
+                                     .n_bytes = strlen(box->writing_name) };
+    struct store_key key = store_key_box(STORE_NAME, box->id);
     unsigned char value[STORE_SUM_BYTES + STORE_NAME_HEAD_BYTES + STORE_NAME_BYTES_MAX];
     int r = store_db_put(txn, &key, value, store_name_encode(&key, &name, value));
 
@@ -216,23 +318,24 @@ static int put_name(struct store_batch *batch, MDB_txn *txn, uint64_t box, const
 static int write_box(struct store *store, MDB_txn *txn, struct journal_box *box)
 {
     struct store_batch *batch = store->batch;
-    struct mbox_limits limits;
     char text[STORE_TEXT_MAX];
+    char config[MBOX_LIMITS_TEXT_MAX];
     size_t n;
+    int n_config;
     int r = 0;
 
     if (box->is_writing_gone)
         return wipe_box(batch, txn, box->id);
-    if (mbox_get_limits(box->mbox, &limits) < 0)
+    n_config = mbox_format_config(box->mbox, config);
+    if (n_config < 0)
         return 0;
     /* Nobody else touches a name that is in a batch. */
     if (box->writing_name)
-        r = put_name(batch, txn, box->id, box->writing_name);
+        r = put_name(batch, txn, box);
     n = store->journal.describe ? store->journal.describe(box->mbox, text, sizeof(text)) : 0;
     if (r == 0)
         r = put_text(batch, txn, STORE_ATTRIBUTES, box->id, text, n);
-    n = mbox_limits_format(&limits, text);
-    return r == 0 ? put_text(batch, txn, STORE_CONFIG, box->id, text, n) : r;
+    return r == 0 ? put_text(batch, txn, STORE_CONFIG, box->id, config, (size_t)n_config) : r;
 }
 
 static int put_ids(struct store_batch *batch, MDB_txn *txn)
@@ -310,11 +413,25 @@ static int write_alone(MDB_txn *txn, void *arg)
 
 static int reserve_for(struct store *store, const struct store_item *item)
 {
-    bool puts = item->msg && !item->is_void;
+    uint64_t n = 1;
 
-    return puts
-               ? store_db_reserve(&store->live, item->msg->size_bytes + STORE_MESSAGE_HEAD_BYTES, 1)
-               : 0;
+    if (!item->msg || item->is_void)
+        return 0;
+    for (const struct journal_note *copy = item->note->attached; copy; copy = copy->next)
+        n++;
+    return store_db_reserve(&store->live, item_bytes(item) + (n - 1) * COPY_VALUE_BYTES, n);
+}
+
+/* Return: whether a message of @item would be without its mailbox, and not be found again. */
+static bool is_homeless(const struct store_item *item)
+{
+    if (!item->msg || item->is_void)
+        return false;
+    for (const struct journal_note *copy = item->note->attached; copy; copy = copy->next) {
+        if (!copy->is_void && !copy->box->is_stored)
+            return true;
+    }
+    return !item->box->is_stored;
 }
 
 void store_note_failure(struct store *store, int error)
@@ -362,9 +479,8 @@ static void write_one_by_one(struct store *store, struct store_batch *batch, int
         struct alone alone = { batch, item };
 
         item->result = reserve_for(store, item);
-        /* A message without its mailbox would not be found again. */
-        if (item->result == 0 && item->msg && !item->is_void && !item->box->is_stored)
-            item->result = boxes_result < 0 ? boxes_result : 0;
+        if (item->result == 0 && boxes_result < 0 && is_homeless(item))
+            item->result = boxes_result;
         if (item->result == 0)
             item->result = store_db_write(&store->live, write_alone, &alone);
         if (item->result == 0)
@@ -432,8 +548,12 @@ void store_tell(struct journal_note *note, enum store_what what, struct mbox *mb
 {
     /* It is in no queue: nobody else has it. */
     if (what == STORE_REMOVE && (result == 0 || !note->is_kept)) {
+        struct store *store = store_of(entry->journal);
+
         entry->note = NULL;
-        free(note);
+        pthread_mutex_lock(&store->lock);
+        store_free_note(store, note);
+        pthread_mutex_unlock(&store->lock);
     }
     mbox_stored(mbox, entry, result, ready);
     mbox_unref(mbox);
@@ -457,23 +577,46 @@ static bool requeue_note(struct store *store, struct store_item *item)
     return true;
 }
 
+/* Under store->lock: what live.mdb has of @note now. */
+static void set_kept(struct store *store, struct journal_note *note, bool is_kept)
+{
+    /* What was published counts in its copies. */
+    if (!note->is_original && is_kept != note->is_kept)
+        store->stat.n_messages += is_kept ? 1 : UINT64_MAX;
+    note->is_kept = is_kept;
+}
+
+/* Under store->lock: the copies of a publication are by themselves now, or, with @is_kept false, nothing. */
+static void let_go_of_attached(struct store *store, struct journal_note *note, bool is_kept)
+{
+    struct journal_note *copy;
+
+    while ((copy = note->attached)) {
+        note->attached = copy->next;
+        copy->next = NULL;
+        copy->at = copy->to;
+        set_kept(store, copy, is_kept && !copy->is_void);
+    }
+}
+
 /* Under store->lock: what live.mdb has of it now. */
 static void note_result(struct store *store, const struct store_item *item)
 {
     struct journal_note *note = item->note;
 
     note->is_in_batch = false;
+    let_go_of_attached(store, note, item->result == 0);
     if (item->result < 0)
         return;
-    if (item->what == STORE_POST || item->what == STORE_CHANGE) {
-        if (!note->is_kept && !item->is_void)
-            store->stat.n_messages++;
-        note->is_kept = !item->is_void;
+    if (item->what == STORE_UNREMEMBER) {
+        note->is_remembered = false;
+    } else if (item->what == STORE_POST || item->what == STORE_CHANGE) {
+        set_kept(store, note, !item->is_void);
         note->at = item->to;
+        if (!note->is_copy)
+            store_leave_original(store, note);
     } else {
-        if (note->is_kept)
-            store->stat.n_messages--;
-        note->is_kept = false;
+        set_kept(store, note, false);
     }
 }
 
@@ -499,7 +642,6 @@ static void end_item(struct store *store, const struct store_batch *batch, struc
 {
     struct journal_note *note = item->note;
     bool is_passed_on = false;
-    bool is_over = false;
 
     pthread_mutex_lock(&store->lock);
     note_result(store, item);
@@ -508,7 +650,7 @@ static void end_item(struct store *store, const struct store_batch *batch, struc
     else if (item->result < 0)
         is_passed_on = requeue_note(store, item);
     if (!is_passed_on && item->what == STORE_FORGET)
-        is_over = true;
+        store_free_note(store, note);
     pthread_mutex_unlock(&store->lock);
     if (is_passed_on && !item->entry)
         return;
@@ -520,8 +662,6 @@ static void end_item(struct store *store, const struct store_batch *batch, struc
         store_tell(note, item->what, item->mbox, item->entry, item->result, ready);
     else if (item->mbox)
         mbox_unref(item->mbox);
-    if (is_over)
-        free(note);
 }
 
 static void write_end_batch(struct store *store, struct store_batch *batch, int result,

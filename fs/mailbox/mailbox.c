@@ -54,7 +54,7 @@ static int mailbox_make_for(struct mboxes *mboxes, mode_t mode, const struct cal
     if (!box)
         return -ENOMEM;
     ((struct mailbox *)box)->home = mboxes;
-    r = mbox_keep(&box->mbox);
+    r = mbox_keep(&box->mbox, JOURNAL_MAILBOX, NULL);
     if (r < 0) {
         mbox_remove(&box->mbox, true, &nobody);
         mbox_unref(&box->mbox);
@@ -81,41 +81,66 @@ int mailbox_make(struct mboxes *mboxes, mode_t mode, const struct caller *caller
 }
 
 /* Names @box and sets it up as @found says. */
-static int restore(struct mboxes *mboxes, struct box *box, const struct store_found *found)
+static int set_up_found(struct names *names, struct box *box, const struct store_found *found,
+                        mailbox_configure_found *configure)
 {
-    struct mbox_ready nobody = TAILQ_HEAD_INITIALIZER(nobody);
     char name[NAME_BYTES_MAX + 1] = { 0 };
     int r;
 
     memcpy(name, found->name.text, found->name.n_bytes);
     box_restore_files(box, found->attributes, found->n_attributes);
-    r = mbox_configure(&box->mbox, found->config, found->n_config, &nobody);
-    return r < 0 ? r : names_add(&mboxes->names, name, &box->mbox);
+    r = configure(&box->mbox, found->config, found->n_config);
+    return r < 0 ? r : names_add(names, name, &box->mbox);
+}
+
+void mailbox_found_owner(const struct store_found *found, struct caller *ret_owner,
+                         mode_t *ret_mode)
+{
+    struct box_kept kept = { .mode = 0700, .uid = geteuid(), .gid = getegid() };
+
+    box_read_kept(found->attributes, found->n_attributes, &kept);
+    *ret_owner = (struct caller){ .uid = kept.uid, .gid = kept.gid };
+    *ret_mode = kept.mode;
+}
+
+int mailbox_adopt_found(struct names *names, struct box *box, const struct store_found *found,
+                        uint64_t n_kept, mailbox_configure_found *configure)
+{
+    struct mbox_ready nobody = TAILQ_HEAD_INITIALIZER(nobody);
+    uid_t uid = box_uid(box);
+    int r;
+
+    if (quota_charge_kept(box->boxes->kernel->quota, uid, n_kept, QUOTA_MADE) == 0)
+        box_adopt_charge(box, uid, n_kept);
+    r = set_up_found(names, box, found, configure);
+    if (r < 0) {
+        mbox_remove(&box->mbox, true, &nobody);
+        mbox_ready_run(&nobody);
+        mbox_unref(&box->mbox);
+    }
+    return r;
+}
+
+int mailbox_configure_as_found(struct mbox *mbox, const char *text, size_t n)
+{
+    struct mbox_ready nobody = TAILQ_HEAD_INITIALIZER(nobody);
+
+    return mbox_configure(mbox, text, n, &nobody);
 }
 
 int mailbox_restore(struct mboxes *mboxes, const struct store_found *found, struct mbox **ret_mbox)
 {
-    struct quota *quota = mboxes->boxes->kernel->quota;
-    struct mbox_ready nobody = TAILQ_HEAD_INITIALIZER(nobody);
-    struct box_kept kept = { .mode = 0700, .uid = geteuid(), .gid = getegid() };
-    struct caller owner = { 0 };
+    struct caller owner;
     struct box *box;
+    mode_t mode;
     int r;
 
-    box_read_kept(found->attributes, found->n_attributes, &kept);
-    owner.uid = kept.uid;
-    owner.gid = kept.gid;
-    r = mailbox_make_for(mboxes, kept.mode, &owner, &box);
-    if (r < 0)
-        return r;
-    if (quota_charge_kept(quota, owner.uid, BOX_KEPT_BYTES, QUOTA_MADE) == 0)
-        box_adopt_charge(box, owner.uid, BOX_KEPT_BYTES);
-    r = restore(mboxes, box, found);
-    if (r < 0) {
-        mbox_remove(&box->mbox, true, &nobody);
-        mbox_unref(&box->mbox);
-        return r;
-    }
-    *ret_mbox = &box->mbox;
-    return 0;
+    mailbox_found_owner(found, &owner, &mode);
+    r = mailbox_make_for(mboxes, mode, &owner, &box);
+    if (r == 0)
+        r = mailbox_adopt_found(&mboxes->names, box, found, BOX_KEPT_BYTES,
+                                mailbox_configure_as_found);
+    if (r == 0)
+        *ret_mbox = &box->mbox;
+    return r;
 }

@@ -6,9 +6,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/mailbox/mbox_keep.h"
 #include "fs/kernel/kernel.h"
 #include "fs/mailbox/box_files.h"
 #include "fs/mailbox/box_notice.h"
+#include "fs/mailbox/mailbox.h"
 #include "fs/mailbox/owner.h"
 
 struct subscription_box {
@@ -82,32 +84,79 @@ static const struct box_kind subscription_kind = {
     .free = free_subscription,
 };
 
+/* Makes one that has not begun, whose charge is the caller's to see to. Return: 0; -ENOMEM. */
+static int subscription_make_for(struct topic_box *topic, mode_t mode, const struct caller *owner,
+                                 struct box **ret_box)
+{
+    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
+    struct box *box = box_new(topic->box.boxes, &subscription_kind, mode, 0, owner, 0);
+    int r;
+
+    if (!box)
+        return -ENOMEM;
+    subscription_init(&subscription_box_of(box)->subscription, &topic->topic, &box->mbox,
+                      owner->uid, true);
+    r = mbox_keep(&box->mbox, JOURNAL_SUBSCRIPTION, &topic->box.mbox);
+    if (r < 0) {
+        mbox_remove(&box->mbox, true, &ready);
+        mbox_ready_run(&ready);
+        mbox_unref(&box->mbox);
+        return r;
+    }
+    *ret_box = box;
+    return 0;
+}
+
+static int begin(struct box *box)
+{
+    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
+    int r = subscription_begin(&subscription_box_of(box)->subscription, &ready);
+
+    if (r < 0)
+        mbox_remove(&box->mbox, true, &ready);
+    mbox_ready_run(&ready);
+    if (r < 0)
+        mbox_unref(&box->mbox);
+    return r;
+}
+
 int subscription_make(struct topic_box *topic, mode_t mode, const struct caller *caller,
                       struct box **ret_box)
 {
-    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
-    struct boxes *boxes = topic->box.boxes;
-    struct quota *quota = boxes->kernel->quota;
+    struct quota *quota = topic->box.boxes->kernel->quota;
     int r = quota_charge_kept(quota, caller->uid, SUBSCRIPTION_KEPT_BYTES, QUOTA_MADE);
     struct box *box;
 
     if (r < 0)
         return r;
-    box = box_new(boxes, &subscription_kind, mode & ~(mode_t)(S_IRWXG | S_IRWXO), 0, caller, 0);
-    if (!box) {
+    r = subscription_make_for(topic, mode & ~(mode_t)(S_IRWXG | S_IRWXO), caller, &box);
+    if (r < 0) {
         quota_release_kept(quota, caller->uid, SUBSCRIPTION_KEPT_BYTES, QUOTA_MADE);
-        return -ENOMEM;
+        return r;
     }
     box_adopt_charge(box, caller->uid, SUBSCRIPTION_KEPT_BYTES);
-    subscription_init(&subscription_box_of(box)->subscription, &topic->topic, &box->mbox,
-                      caller->uid, true);
-    r = subscription_begin(&subscription_box_of(box)->subscription, &ready);
+    r = begin(box);
     if (r == 0)
         *ret_box = box;
-    else
-        mbox_remove(&box->mbox, true, &ready);
-    mbox_ready_run(&ready);
-    if (r < 0)
-        mbox_unref(&box->mbox);
+    return r;
+}
+
+int subscription_restore(struct topic_box *topic, const struct store_found *found,
+                         struct mbox **ret_mbox)
+{
+    struct caller owner;
+    struct box *box;
+    mode_t mode;
+    int r;
+
+    mailbox_found_owner(found, &owner, &mode);
+    r = subscription_make_for(topic, mode, &owner, &box);
+    if (r == 0)
+        r = begin(box);
+    if (r == 0)
+        r = mailbox_adopt_found(&topic->subscriptions, box, found, SUBSCRIPTION_KEPT_BYTES,
+                                mailbox_configure_as_found);
+    if (r == 0)
+        *ret_mbox = &box->mbox;
     return r;
 }

@@ -8,10 +8,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/mailbox/mbox_keep.h"
 #include "fs/kernel/kernel.h"
 #include "fs/kernel/text.h"
 #include "fs/mailbox/box_dir.h"
 #include "fs/mailbox/box_files.h"
+#include "fs/mailbox/mailbox.h"
 #include "fs/mailbox/recv.h"
 #include "fs/mailbox/settings.h"
 #include "fs/mailbox/stream.h"
@@ -188,6 +190,7 @@ static int sub_mkdir(struct node *dir, const char *name, mode_t mode, const stru
         r = mboxes_enter_in(&topic_box_of(box)->subscriptions, name, made, ret_node);
     if (r == 0)
         sub_touch(box);
+    mbox_flush(box->boxes->domain);
     return r == -EIDRM ? -ENOENT : r;
 }
 
@@ -312,28 +315,78 @@ static void open_to_subscribers(struct box *box, mode_t classes)
     box_file_kept(box, &topic_files[OWN_SUB])->mode |= for_classes(classes, 0777);
 }
 
+/* Makes one whose charge is the caller's to see to. Return: 0; -ENOMEM. */
+static int topic_make_for(struct mboxes *mboxes, mode_t mode, const struct caller *owner,
+                          struct box **ret_box)
+{
+    struct mbox_ready nobody = TAILQ_HEAD_INITIALIZER(nobody);
+    struct box *box = box_new(mboxes->boxes, &topic_kind, mode, searchers_with(mode, ALL_WRITE),
+                              owner, 0);
+    int r;
+
+    if (!box)
+        return -ENOMEM;
+    open_to_subscribers(box, searchers_with(mode, ALL_READ));
+    topic_init(&topic_box_of(box)->topic, &box->mbox, owner->uid);
+    topic_box_of(box)->home = &mboxes->names;
+    names_init(&topic_box_of(box)->subscriptions);
+    topic_box_of(box)->sub = &topic_files[OWN_SUB];
+    r = mbox_keep(&box->mbox, JOURNAL_TOPIC, NULL);
+    if (r < 0) {
+        mbox_remove(&box->mbox, true, &nobody);
+        mbox_unref(&box->mbox);
+        return r;
+    }
+    *ret_box = box;
+    return 0;
+}
+
 int topic_make(struct mboxes *mboxes, mode_t mode, const struct caller *caller,
                struct box **ret_box)
 {
     struct quota *quota = mboxes->boxes->kernel->quota;
     int r = quota_charge_kept(quota, caller->uid, TOPIC_KEPT_BYTES, QUOTA_MADE);
-    struct box *box;
 
     if (r < 0)
         return r;
-    box = box_new(mboxes->boxes, &topic_kind, mode, searchers_with(mode, ALL_WRITE), caller, 0);
-    if (!box) {
+    r = topic_make_for(mboxes, mode, caller, ret_box);
+    if (r < 0)
         quota_release_kept(quota, caller->uid, TOPIC_KEPT_BYTES, QUOTA_MADE);
-        return -ENOMEM;
-    }
-    box_adopt_charge(box, caller->uid, TOPIC_KEPT_BYTES);
-    open_to_subscribers(box, searchers_with(mode, ALL_READ));
-    topic_init(&topic_box_of(box)->topic, &box->mbox, caller->uid);
-    topic_box_of(box)->home = &mboxes->names;
-    names_init(&topic_box_of(box)->subscriptions);
-    topic_box_of(box)->sub = &topic_files[OWN_SUB];
-    *ret_box = box;
-    return 0;
+    else
+        box_adopt_charge(*ret_box, caller->uid, TOPIC_KEPT_BYTES);
+    return r;
+}
+
+static int configure_as_found(struct mbox *mbox, const char *text, size_t n)
+{
+    struct mbox_ready nobody = TAILQ_HEAD_INITIALIZER(nobody);
+
+    return topic_configure(&topic_box_of(box_of(mbox))->topic, text, n, &nobody);
+}
+
+int topic_restore(struct mboxes *mboxes, const struct store_found *found, struct mbox **ret_mbox)
+{
+    struct caller owner;
+    struct box *box;
+    mode_t mode;
+    int r;
+
+    mailbox_found_owner(found, &owner, &mode);
+    r = topic_make_for(mboxes, mode, &owner, &box);
+    if (r == 0)
+        r = mailbox_adopt_found(&mboxes->names, box, found, TOPIC_KEPT_BYTES, configure_as_found);
+    if (r == 0)
+        *ret_mbox = &box->mbox;
+    return r;
+}
+
+int topic_restore_subscription(const struct store_found *found, struct mbox **ret_mbox)
+{
+    struct box *topic = found->parent ? box_of(found->parent) : NULL;
+
+    if (!topic || topic->kind != &topic_kind)
+        return -EUCLEAN;
+    return subscription_restore(topic_box_of(topic), found, ret_mbox);
 }
 
 static int end_subscriptions(const char *name, struct mbox *mbox, void *ready)

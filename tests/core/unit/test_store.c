@@ -63,7 +63,7 @@ static struct mbox *make(const char *name)
     struct mbox *mbox = malloc(sizeof(*mbox));
 
     mbox_init(mbox, &domain, release);
-    cr_assert_eq(mbox_keep(mbox), 0);
+    cr_assert_eq(mbox_keep(mbox, JOURNAL_MAILBOX, NULL), 0);
     cr_assert_eq(names_add(&names, name, mbox), 0);
     mbox_unref(mbox);
     mbox_flush(&domain);

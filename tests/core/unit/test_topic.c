@@ -500,7 +500,7 @@ TOPIC_TEST(settings_are_taken_whole_or_not_at_all)
     cr_assert_eq(configure_topic("history=x"), -EINVAL);
     cr_assert_eq(configure_topic("history=7\nmessage_bytes=4K"), 0);
     cr_assert_eq(topic_get_config(&news->topic, text), 0);
-    cr_assert_str_eq(text, "history=7\nmessage_bytes=4096\nbytes=16777216\n");
+    cr_assert_str_eq(text, "history=7\nmessage_bytes=4096\nbytes=16777216\ndurable=no\n");
 }
 
 TOPIC_TEST(a_message_counts_once_for_its_sender)

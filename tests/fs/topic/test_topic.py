@@ -511,13 +511,13 @@ def test_chown_takes_the_files_along(topic):
 # --- what it says of itself ---
 
 def test_config_is_taken_whole_or_not_at_all(topic):
-    assert topic.config() == {"history": "0", "message_bytes": "65536", "bytes": "16777216"}
-    for text in ("history=-1", "history=x", "messages=1", "overflow=block", "history=3\nx=1", "bytes=0"):
+    assert topic.config() == {"history": "0", "message_bytes": "65536", "bytes": "16777216", "durable": "no"}
+    for text in ("history=-1", "history=x", "messages=1", "overflow=block", "history=3\nx=1", "bytes=0", "durable=daemon", "durable=disk"):
         with fails_with(errno.EINVAL):
             topic.write_config(text)
-    assert topic.config() == {"history": "0", "message_bytes": "65536", "bytes": "16777216"}
-    topic.write_config("history=7\nmessage_bytes=1K\n")
-    assert topic.config() == {"history": "7", "message_bytes": "1024", "bytes": "16777216"}
+    assert topic.config() == {"history": "0", "message_bytes": "65536", "bytes": "16777216", "durable": "no"}
+    topic.write_config("history=7\nmessage_bytes=1K\ndurable=no\n")
+    assert topic.config() == {"history": "7", "message_bytes": "1024", "bytes": "16777216", "durable": "no"}
 
 
 def test_stat_and_metrics(mnt, topic):
