@@ -160,6 +160,22 @@ void store_db_close(struct store_db *db)
     db->is_open = false;
 }
 
+/* Return: what a sender is told of it. */
+static int write_errno(int error)
+{
+    switch (error) {
+    case 0:
+    case -ENOSPC:
+    case -ENOMEM:
+        return error;
+    case -EDQUOT:
+    case -EFBIG:
+        return -ENOSPC;
+    default:
+        return -EIO;
+    }
+}
+
 /* Makes the map @n_bytes larger at least. Return: 0; -ENOSPC; a negative errno. */
 static int db_grow(struct store_db *db, uint64_t n_bytes)
 {
@@ -180,7 +196,7 @@ static int db_grow(struct store_db *db, uint64_t n_bytes)
         }
     }
     if (r < 0)
-        return r == -EDQUOT || r == -EFBIG ? -ENOSPC : r;
+        return write_errno(r);
     pthread_mutex_lock(&db->reading);
     r = store_db_errno(mdb_env_set_mapsize(db->env, map_bytes));
     pthread_mutex_unlock(&db->reading);
@@ -278,7 +294,7 @@ int store_db_write(struct store_db *db, int (*work)(MDB_txn *txn, void *arg), vo
         if (grown < 0)
             return grown;
     }
-    return store_db_errno(r);
+    return write_errno(store_db_errno(r));
 }
 
 int store_db_read_begin(struct store_db *db, MDB_txn **ret_txn)
