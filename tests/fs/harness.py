@@ -544,6 +544,11 @@ def mount_point():
         os.rmdir(path)
 
 
+def started_last():
+    """The Mount that was started last, also if it never mounted."""
+    return _mounts[-1]
+
+
 class Mount:
     """ipcfs in the foreground on a fresh directory; of another user's, if asked, who must be let to /dev/fuse."""
 
