@@ -239,11 +239,14 @@ void box_refresh(struct box *box)
 void box_change_dir(struct box *box, const struct node_change *change)
 {
     struct node_change owner = { .attr = change->attr };
+    mode_t before = box->dir.mode;
 
     owner.to_set = change->to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID);
     attr_change(&box->dir, change);
     for (unsigned int i = 0; i < box_n_files(box->kind) && owner.to_set; i++)
         attr_change(&box->files[i], &owner);
+    if (change->to_set & FUSE_SET_ATTR_MODE && box->kind->follow_mode)
+        box->kind->follow_mode(box, before);
 }
 
 /* @uid and @gid are going to own it. Return: 0; a negative errno: they are not. */

@@ -116,6 +116,8 @@ struct box_kind {
     bool counts_for_owner; /* else for who caused it to be there */
     /* Somebody else is going to own it. May be NULL. Return: 0; a negative errno: it is not to be. */
     int (*set_owner)(struct box *box, uid_t uid, gid_t gid);
+    /* Its directory's mode was @before, and is another now. Under box->lock. May be NULL: the files stay as they are. */
+    void (*follow_mode)(struct box *box, mode_t before);
     /* The last reference is gone: gives back what is the kind's own, then box_free(). */
     void (*free)(struct box *box);
 };
@@ -191,7 +193,7 @@ int box_move_charge(struct box *box, uid_t uid);
 /* For kind->free: the mailbox has been removed. */
 void box_free(struct box *box);
 
-/* Changes the directory; a new owner takes the files along. Under box->lock. */
+/* Changes the directory; a new owner takes the files along, and a new mode where the kind says so. Under box->lock. */
 void box_change_dir(struct box *box, const struct node_change *change);
 
 /* Gives the directory to somebody else, as far as @change says so. Return: 0: it may be changed; a negative

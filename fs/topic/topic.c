@@ -262,6 +262,46 @@ static const struct box_file topic_files[N_OWN_FILES] = {
 
 /* --- The box --- */
 
+/* Return: the search bit of each class that has @bits, of 0777 all alike, and may search too. */
+static mode_t searchers_with(mode_t mode, mode_t bits)
+{
+    mode_t having = mode & bits;
+
+    return (having | having >> 1 | having >> 2) & mode & ALL_SEARCH;
+}
+
+/* Return: @bits for each class that has its search bit in @classes. */
+static mode_t for_classes(mode_t classes, mode_t bits)
+{
+    return (classes | classes << 1 | classes << 2) & bits;
+}
+
+/* Return: those bits of file @i that follow from the mode of the directory. */
+static mode_t bits_that_follow(struct box *box, unsigned int i, mode_t mode)
+{
+    const struct box_file *file = box_file_at(box->kind, i);
+
+    if (!file)
+        return 0;
+    if (file >= &topic_files[OWN_RECV] && file <= &topic_files[OWN_RECV_JSON])
+        return for_classes(searchers_with(mode, ALL_READ), ALL_READ);
+    if (file == &topic_files[OWN_SUB])
+        return for_classes(searchers_with(mode, ALL_READ), 0777);
+    return for_classes(searchers_with(mode, ALL_WRITE), file->searchers);
+}
+
+/* What was changed on a file itself stays, unless it is what changes now. */
+static void topic_follow_mode(struct box *box, mode_t before)
+{
+    for (unsigned int i = 0; i < box_n_files(box->kind); i++) {
+        mode_t had = bits_that_follow(box, i, before);
+        mode_t has = bits_that_follow(box, i, box->dir.mode);
+
+        if (had != has)
+            box->files[i].mode = (box->files[i].mode & ~(had & ~has)) | (has & ~had);
+    }
+}
+
 static int topic_admit(struct box *box, const struct caller *caller)
 {
     (void)box;
@@ -291,22 +331,9 @@ static const struct box_kind topic_kind = {
     .admit = topic_admit,
     .counts_for_owner = true,
     .set_owner = topic_set_owner,
+    .follow_mode = topic_follow_mode,
     .free = free_topic,
 };
-
-/* Return: the search bit of each class that has @bits, of 0777 all alike, and may search too. */
-static mode_t searchers_with(mode_t mode, mode_t bits)
-{
-    mode_t having = mode & bits;
-
-    return (having | having >> 1 | having >> 2) & mode & ALL_SEARCH;
-}
-
-/* Return: @bits for each class that has its search bit in @classes. */
-static mode_t for_classes(mode_t classes, mode_t bits)
-{
-    return (classes | classes << 1 | classes << 2) & bits;
-}
 
 static void open_to_subscribers(struct box *box, mode_t classes)
 {

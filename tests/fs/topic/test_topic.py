@@ -476,6 +476,26 @@ def test_the_wrong_way_round_is_eacces_for_root_too(topic):
     assert topic.counts("subscriptions") == (0,)
 
 
+def file_modes(topic):
+    return {name: os.stat(topic.file(name)).st_mode for name in os.listdir(topic.path)}
+
+
+@pytest.mark.parametrize("before, after", [(0o755, 0o777), (0o777, 0o700), (0o700, 0o773), (0o733, 0o755)], ids=oct)
+def test_a_new_mode_says_it_anew(mnt, before, after):
+    topic, made_so = make_topic(mnt, before), make_topic(mnt, after)
+    os.chmod(topic.path, after)
+    assert file_modes(topic) == file_modes(made_so)
+
+
+def test_a_new_mode_leaves_what_it_does_not_change(mnt):
+    topic = make_topic(mnt, 0o755)
+    os.chmod(topic.file("send"), 0o666)
+    os.chmod(topic.file("recv.json"), 0o400)
+    os.chmod(topic.path, 0o775)
+    modes = {name: mode & 0o777 for name, mode in file_modes(topic).items()}
+    assert (modes["send"], modes["send.lines"], modes["recv.json"], modes["recv"]) == (0o666, 0o220, 0o400, 0o444)
+
+
 def test_nobody_looks_into_anothers_subscription(topic):
     as_user(ALICE, os.mkdir, topic.file("sub/alice"), 0o777)
     alice = Mailbox(topic.file("sub/alice"))
