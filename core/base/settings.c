@@ -8,8 +8,8 @@ bool settings_equal(const char *text, size_t n, const char *word)
     return n == strlen(word) && memcmp(text, word, n) == 0;
 }
 
-static int parse_line(const struct setting *settings, size_t n_settings, void *object,
-                      const char *line, size_t n)
+static int settings_parse_line(const struct setting *settings, size_t n_settings, void *object,
+                               const char *line, size_t n)
 {
     const char *equal = memchr(line, '=', n);
     size_t key_length;
@@ -35,7 +35,7 @@ int settings_parse(const struct setting *settings, size_t n_settings, void *obje
         int r = 0;
 
         if (line_end > text)
-            r = parse_line(settings, n_settings, object, text, (size_t)(line_end - text));
+            r = settings_parse_line(settings, n_settings, object, text, (size_t)(line_end - text));
         if (r < 0)
             return r;
         text = newline ? newline + 1 : end;

@@ -89,7 +89,7 @@ bool headers_next(const struct headers *headers, size_t *at, struct header *ret_
     return true;
 }
 
-static bool is_called(const struct header *header, const char *name, size_t n_name)
+static bool header_is_called(const struct header *header, const char *name, size_t n_name)
 {
     return header->n_name == n_name && memcmp(header->name, name, n_name) == 0;
 }
@@ -101,7 +101,7 @@ bool headers_find(const struct headers *headers, const char *name, size_t n_name
     size_t at = 0;
 
     while (headers_next(headers, &at, &header)) {
-        if (is_called(&header, name, n_name)) {
+        if (header_is_called(&header, name, n_name)) {
             *ret_header = header;
             return true;
         }
@@ -119,7 +119,7 @@ int headers_with(const struct headers *headers, const char *name, const char *va
     int r = headers_add(&copy, name, n_name, value, strlen(value));
 
     while (r == 0 && headers_next(headers, &at, &header)) {
-        if (!is_called(&header, name, n_name))
+        if (!header_is_called(&header, name, n_name))
             r = headers_add(&copy, header.name, header.n_name, header.value, header.n_value);
     }
     if (r == 0)

@@ -358,7 +358,7 @@ void mbox_cancel(struct mbox *mbox, struct mbox_op *op, struct mbox_ready *ready
  * too: it fires once, at the next change that matters to it. */
 unsigned int mbox_poll(struct mbox *mbox, struct mbox_watch *watch);
 
-/* As mbox_poll, for one who sends at @prio, not at 0: others who wait may be less urgent. */
+/* As mbox_poll, for one who sends at @prio, not at 0: others who wait may be less urgent. Return: as mbox_poll. */
 unsigned int mbox_poll_at(struct mbox *mbox, unsigned int prio, struct mbox_watch *watch);
 
 /* Where the backend tells each (mbox_backend_ops.tells_each). Return: whether a receiver that has seen @seen would get

@@ -96,8 +96,8 @@ static bool is_second_name_of(struct box *box, const struct box_file *file, cons
     return true;
 }
 
-static bool is_called(struct box *box, const struct box_file *file, const char *name,
-                      unsigned int *ret_prio)
+static bool file_is_called(struct box *box, const struct box_file *file, const char *name,
+                           unsigned int *ret_prio)
 {
     return strcmp(name, file->name) == 0 || is_prio_of(box, file, name, ret_prio) ||
            is_second_name_of(box, file, name, ret_prio);
@@ -110,7 +110,7 @@ static const struct box_file *find_file(struct box *box, const char *name, unsig
     for (unsigned int i = 0; i < box_n_files(box->kind); i++) {
         const struct box_file *file = box_file_at(box->kind, i);
 
-        if (file && is_called(box, file, name, ret_prio))
+        if (file && file_is_called(box, file, name, ret_prio))
             return file;
     }
     return NULL;

@@ -1,7 +1,9 @@
 /* The messages that one open `work.json` has on lease, by their ids, and the words about them.
  *
  * It is embedded in the open file, and all of it is under that file's turn (readers.h). An entry in it has been taken on
- * lease (lease.h) and is the file's; one that is in flight still is taken out again if it does not arrive. */
+ * lease (lease.h) and is the file's; one that is in flight still is taken out again if it does not arrive.
+ *
+ * Context: with that turn; never waits. */
 #ifndef IPCFS_FS_HELD_H
 #define IPCFS_FS_HELD_H
 
@@ -11,7 +13,7 @@ struct held {
     struct mbox_entry *by_id; /* the oldest lease first */
 };
 
-/* Return: 0; -ENOMEM. Context: never waits, as all of these. */
+/* Return: 0; -ENOMEM. */
 int held_add(struct held *held, struct mbox_entry *entry);
 void held_remove(struct held *held, struct mbox_entry *entry);
 

@@ -1,4 +1,6 @@
-/* The boxes of mbox/: what mkdir makes there, and what goes with its owner. */
+/* The boxes of mbox/: what mkdir makes there, and what goes with its owner.
+ *
+ * Context: before the first request, but for what says otherwise. */
 #ifndef IPCFS_FS_MAILBOX_H
 #define IPCFS_FS_MAILBOX_H
 

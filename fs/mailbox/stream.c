@@ -530,7 +530,7 @@ static const struct stream_ops json_ops = {
     .is_read = json_is_read,
 };
 
-static const struct stream_ops work_ops = {
+static const struct stream_ops stream_work_ops = {
     .file = {
         .open_flags = FOPEN_DIRECT_IO | FOPEN_STREAM | FOPEN_NOFLUSH | FOPEN_PARALLEL_DIRECT_WRITES,
         .keeps_from_cache = true,
@@ -574,5 +574,5 @@ int stream_open_json(struct kernel *kernel, struct mbox *mbox, struct file **ret
 
 int stream_open_work(struct kernel *kernel, struct mbox *mbox, struct file **ret_file)
 {
-    return open_stream(kernel, mbox, &work_ops, ret_file);
+    return open_stream(kernel, mbox, &stream_work_ops, ret_file);
 }

@@ -169,7 +169,7 @@ int work_parse_word(const char *text, size_t size, enum mbox_lease_word *ret_wor
 }
 
 /* A line, or one that lacks its newline. Return: 0; -EINVAL. */
-static int parse_line(const char *data, size_t size, enum mbox_lease_word *ret_word)
+static int work_parse_line(const char *data, size_t size, enum mbox_lease_word *ret_word)
 {
     return work_parse_word(data, size > 0 && data[size - 1] == '\n' ? size - 1 : size, ret_word);
 }
@@ -224,7 +224,7 @@ static void work_write(struct file *file, fuse_req_t req, const char *data, size
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
     struct work_file *work = (struct work_file *)file;
     enum mbox_lease_word word;
-    int r = parse_line(data, size, &word);
+    int r = work_parse_line(data, size, &word);
 
     (void)offset;
     (void)flags;
@@ -303,7 +303,7 @@ static void work_close(struct file *file)
     readers_deinit(&work->readers);
 }
 
-static const struct file_ops work_ops = {
+static const struct file_ops work_file_ops = {
     .open_flags = FOPEN_DIRECT_IO | FOPEN_STREAM | FOPEN_NOFLUSH | FOPEN_PARALLEL_DIRECT_WRITES,
     .keeps_from_cache = true,
     .events = MBOX_READABLE,
@@ -320,7 +320,7 @@ static const struct file_ops work_ops = {
 int work_open(struct node *node, struct box *box, struct file **ret_file)
 {
     struct work_file *work;
-    int r = file_new(&node->kernel->files, &work_ops, &box->mbox, ret_file);
+    int r = file_new(&node->kernel->files, &work_file_ops, &box->mbox, ret_file);
 
     if (r < 0)
         return r;
