@@ -361,6 +361,10 @@ unsigned int mbox_poll(struct mbox *mbox, struct mbox_watch *watch);
 /* As mbox_poll, for one who sends at @prio, not at 0: others who wait may be less urgent. Return: as mbox_poll. */
 unsigned int mbox_poll_at(struct mbox *mbox, unsigned int prio, struct mbox_watch *watch);
 
+/* Lets go what has waited too long and is still there, for the timer may be late. Before a poll: a receiver would not get
+ * that either. */
+void mbox_let_expire(struct mbox *mbox, struct mbox_ready *ready);
+
 /* Where the backend tells each (mbox_backend_ops.tells_each). Return: whether a receiver that has seen @seen would get
  * something; else false. */
 bool mbox_has_for(struct mbox *mbox, uint64_t seen);

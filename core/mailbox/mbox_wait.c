@@ -55,6 +55,14 @@ unsigned int mbox_poll(struct mbox *mbox, struct mbox_watch *watch)
     return mbox_poll_at(mbox, 0, watch);
 }
 
+void mbox_let_expire(struct mbox *mbox, struct mbox_ready *ready)
+{
+    pthread_mutex_lock(&mbox->lock);
+    if (!mbox->removed && mbox_has_expired(mbox))
+        mbox_catch_up(mbox, ready);
+    pthread_mutex_unlock(&mbox->lock);
+}
+
 bool mbox_has_for(struct mbox *mbox, uint64_t seen)
 {
     bool has = false;

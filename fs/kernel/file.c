@@ -270,6 +270,16 @@ static unsigned int poll_mailboxes(struct file *file, bool arm)
     return ready_for & (file->ops->events | MBOX_REMOVED | MBOX_CLOSED);
 }
 
+static void let_expire(struct file *file)
+{
+    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
+
+    mbox_let_expire(file->mbox, &ready);
+    if (file->out)
+        mbox_let_expire(file->out, &ready);
+    mbox_ready_run(&ready);
+}
+
 /* Keeps the first handle: all that the kernel sends for one open file are alike. */
 static void keep_pollhandle(struct file *file, struct fuse_pollhandle *ph)
 {
@@ -291,6 +301,7 @@ void file_poll(struct file *file, fuse_req_t req, struct fuse_pollhandle *ph)
     if (events) {
         if (ph)
             keep_pollhandle(file, ph);
+        let_expire(file);
         ready_for = poll_mailboxes(file, ph);
         if (file->ops->has_unread && file->ops->has_unread(file))
             ready_for |= MBOX_READABLE;
