@@ -1,12 +1,13 @@
 /* ipcfs-fanout KIND WHERE SUBSCRIBERS MESSAGES BYTES BATCH: how many messages a second one publisher and a number of subscribers,
- * each a process, get from one to the others. Prints it, delivered messages, as a number.
+ * each a process, get from one to the others. Prints it, delivered messages, as a number. With BATCH 0 one is published when all
+ * have the one before: prints how long that takes, the median and what 99.9 % stay below, in microseconds.
  *
  * KIND and WHERE: topic, the path of a topic (a write of BATCH lines); send, the same (a write a message); redis, the path of a
- * socket (PUBLISH, BATCH commands and then their answers); nats, a port (PUB, BATCH of them). All messages arrive, or it waits for
- * ever: run it under timeout(1).
+ * socket (PUBLISH, BATCH commands and then their answers); nats, a port (PUB, BATCH of them); dbus, the path of a bus's socket (BATCH
+ * signals); zeromq, a path for its socket, where there is libzmq. All messages arrive, or it waits for ever: run it under timeout(1).
  *
- * Subscribers count the bytes AT in what they read, of which each message has one and no protocol's frame any: what
- * a client does with a message costs the same for all. */
+ * Subscribers count the bytes AT in what they read, of which each message has one and no protocol's frame any; or messages, where
+ * frames are binary. So what a client does with a message costs about the same for all. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -21,6 +22,12 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "dbus.h"
+
+#ifdef HAVE_ZMQ
+#include <zmq.h>
+#endif
 
 #define AT '@'
 #define BUFFER_BYTES (128 << 10) /* as cat(1) */
@@ -44,6 +51,10 @@ struct kind {
     /* Each message has an answer, a line. */
     bool is_answered;
     bool is_single; /* a write a message */
+    /* Waits for @n messages at what subscribe has returned. NULL: counts AT. */
+    void (*receive)(int fd, size_t n);
+    /* Publishes @n messages at what connect has returned. NULL: puts and writes batches. */
+    void (*publish)(const struct fanout *fanout, const char *message, size_t n);
 };
 
 static void fail(const char *what)
@@ -205,35 +216,191 @@ static char *nats_put(const struct fanout *fanout, const char *message, char *to
     return to + sprintf(to, "\r\n");
 }
 
+/* --- D-Bus --- */
+
+#define DBUS_INTERFACE "org.example.News"
+
+static struct dbus bus; /* this process's */
+
+static int bus_subscribe(const struct fanout *fanout, size_t which)
+{
+    (void)which;
+    dbus_open(&bus, fanout->where);
+    dbus_subscribe(&bus, DBUS_INTERFACE);
+    return bus.fd;
+}
+
+static void bus_receive(int fd, size_t n)
+{
+    struct dbus_message message;
+
+    (void)fd;
+    while (n-- > 0)
+        dbus_await(&bus, DBUS_SIGNAL, &message);
+}
+
+static int bus_connect(const struct fanout *fanout)
+{
+    dbus_open(&bus, fanout->where);
+    return bus.fd;
+}
+
+static char *bus_put(const struct fanout *fanout, const char *message, char *to)
+{
+    static const struct dbus_header header = { .type = DBUS_SIGNAL,
+                                               .serial = 1,
+                                               .path = "/news",
+                                               .interface = DBUS_INTERFACE,
+                                               .member = "News" };
+
+    return dbus_put(to, &header, message, fanout->n_bytes);
+}
+
+/* --- ZeroMQ --- */
+
+#ifdef HAVE_ZMQ
+static void *zmq_socket_of_mine;
+
+static void zmq_open(int kind)
+{
+    static const int none = 0; /* no bound: nothing is dropped */
+
+    zmq_socket_of_mine = zmq_socket(zmq_ctx_new(), kind);
+    zmq_setsockopt(zmq_socket_of_mine, ZMQ_SNDHWM, &none, sizeof(none));
+    zmq_setsockopt(zmq_socket_of_mine, ZMQ_RCVHWM, &none, sizeof(none));
+}
+
+static void zmq_address(const struct fanout *fanout, char address[256])
+{
+    snprintf(address, 256, "ipc://%s", fanout->where);
+}
+
+static int zeromq_subscribe(const struct fanout *fanout, size_t which)
+{
+    char address[256];
+
+    (void)which;
+    zmq_address(fanout, address);
+    zmq_open(ZMQ_SUB);
+    if (zmq_setsockopt(zmq_socket_of_mine, ZMQ_SUBSCRIBE, "", 0) < 0 ||
+        zmq_connect(zmq_socket_of_mine, address) < 0)
+        fail(address);
+    return -1;
+}
+
+static void zeromq_receive(int fd, size_t n)
+{
+    static char buffer[BUFFER_BYTES];
+
+    (void)fd;
+    while (n-- > 0) {
+        if (zmq_recv(zmq_socket_of_mine, buffer, sizeof(buffer), 0) < 0)
+            fail("zmq_recv");
+    }
+}
+
+/* Binds, and waits until all have subscribed. */
+static int zeromq_connect(const struct fanout *fanout)
+{
+    static const int each = 1;
+    char address[256];
+    char subscription[16];
+
+    zmq_address(fanout, address);
+    zmq_open(ZMQ_XPUB);
+    zmq_setsockopt(zmq_socket_of_mine, ZMQ_XPUB_VERBOSE, &each, sizeof(each));
+    if (zmq_bind(zmq_socket_of_mine, address) < 0)
+        fail(address);
+    for (size_t i = 0; i < fanout->n_subscribers; i++) {
+        if (zmq_recv(zmq_socket_of_mine, subscription, sizeof(subscription), 0) < 0)
+            fail("zmq_recv");
+    }
+    return -1;
+}
+
+static void zeromq_publish(const struct fanout *fanout, const char *message, size_t n)
+{
+    while (n-- > 0) {
+        if (zmq_send(zmq_socket_of_mine, message, fanout->n_bytes, 0) < 0)
+            fail("zmq_send");
+    }
+}
+#endif
+
 static const struct kind kinds[] = {
-    { "topic", topic_subscribe, topic_connect, put_line, false, false },
-    { "send", topic_subscribe, topic_connect, put_line, false, true },
-    { "redis", redis_subscribe, redis_connect, redis_put, true, false },
-    { "nats", nats_subscribe, nats_connect, nats_put, false, false },
+    { .name = "topic", .subscribe = topic_subscribe, .connect = topic_connect, .put = put_line },
+    { .name = "send",
+      .subscribe = topic_subscribe,
+      .connect = topic_connect,
+      .put = put_line,
+      .is_single = true },
+    { .name = "redis",
+      .subscribe = redis_subscribe,
+      .connect = redis_connect,
+      .put = redis_put,
+      .is_answered = true },
+    { .name = "nats", .subscribe = nats_subscribe, .connect = nats_connect, .put = nats_put },
+    { .name = "dbus",
+      .subscribe = bus_subscribe,
+      .connect = bus_connect,
+      .put = bus_put,
+      .receive = bus_receive },
+#ifdef HAVE_ZMQ
+    { .name = "zeromq",
+      .subscribe = zeromq_subscribe,
+      .connect = zeromq_connect,
+      .receive = zeromq_receive,
+      .publish = zeromq_publish },
+#endif
 };
 
 /* --- the run --- */
 
-static void publish(const struct fanout *fanout, int fd)
-{
-    char *message = malloc(fanout->n_bytes);
-    char *batch = malloc(fanout->n_batch * (fanout->n_bytes + 128));
-    size_t n_batch = fanout->kind->is_single ? 1 : fanout->n_batch;
-    char *end = batch;
+/* What is to be written for a number of messages. */
+struct batch {
+    char *message;
+    char *data;
+    size_t n_data;
+    size_t n; /* messages */
+};
 
-    memset(message, 'x', fanout->n_bytes);
-    message[0] = AT;
-    for (size_t i = 0; i < n_batch; i++)
-        end = fanout->kind->put(fanout, message, end);
-    for (size_t n = 0; n < fanout->n_messages; n += n_batch) {
-        write_all(fd, batch, (size_t)(end - batch));
-        if (fanout->kind->is_answered)
-            read_until(fd, n_batch, '\n');
-    }
-    free(message);
-    free(batch);
+static void prepare(const struct fanout *fanout, struct batch *batch)
+{
+    char *end;
+
+    batch->n = fanout->kind->is_single || fanout->n_batch == 0 ? 1 : fanout->n_batch;
+    batch->message = malloc(fanout->n_bytes);
+    batch->data = malloc(batch->n * (fanout->n_bytes + DBUS_FRAME_BYTES));
+    if (!batch->message || !batch->data)
+        fail("malloc");
+    memset(batch->message, 'x', fanout->n_bytes);
+    batch->message[0] = AT;
+    end = batch->data;
+    for (size_t i = 0; i < batch->n && fanout->kind->put; i++)
+        end = fanout->kind->put(fanout, batch->message, end);
+    batch->n_data = (size_t)(end - batch->data);
 }
 
+static void publish_batch(const struct fanout *fanout, const struct batch *batch, int fd)
+{
+    if (fanout->kind->publish) {
+        fanout->kind->publish(fanout, batch->message, batch->n);
+        return;
+    }
+    write_all(fd, batch->data, batch->n_data);
+    if (fanout->kind->is_answered)
+        read_until(fd, batch->n, '\n');
+}
+
+static void receive(const struct fanout *fanout, int fd, size_t n)
+{
+    if (fanout->kind->receive)
+        fanout->kind->receive(fd, n);
+    else
+        read_until(fd, n, AT);
+}
+
+/* A subscriber says on @ready that it is there; and that it has a message, where each is waited for. */
 static void start_subscriber(const struct fanout *fanout, size_t which, int ready)
 {
     pid_t pid = fork();
@@ -245,7 +412,14 @@ static void start_subscriber(const struct fanout *fanout, size_t which, int read
         return;
     fd = fanout->kind->subscribe(fanout, which);
     write_all(ready, "r", 1);
-    read_until(fd, fanout->n_messages, AT);
+    if (fanout->n_batch > 0) {
+        receive(fanout, fd, fanout->n_messages);
+        _exit(0);
+    }
+    for (size_t i = 0; i < fanout->n_messages; i++) {
+        receive(fanout, fd, 1);
+        write_all(ready, "r", 1);
+    }
     _exit(0);
 }
 
@@ -257,11 +431,57 @@ static double seconds(void)
     return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
-static double run(const struct fanout *fanout)
+static void await_ends(const struct fanout *fanout)
 {
-    double start;
-    int ready[2];
     int status;
+
+    for (size_t i = 0; i < fanout->n_subscribers; i++) {
+        if (wait(&status) < 0 || status != 0)
+            exit(1);
+    }
+}
+
+static void measure_rate(const struct fanout *fanout, const struct batch *batch, int fd)
+{
+    double start = seconds();
+
+    for (size_t n = 0; n < fanout->n_messages; n += batch->n)
+        publish_batch(fanout, batch, fd);
+    await_ends(fanout);
+    printf("%.0f\n", (double)(fanout->n_subscribers * fanout->n_messages) / (seconds() - start));
+}
+
+static int compare(const void *a, const void *b)
+{
+    double difference = *(const double *)a - *(const double *)b;
+
+    return (difference > 0) - (difference < 0);
+}
+
+static void measure_delay(const struct fanout *fanout, const struct batch *batch, int fd, int ready)
+{
+    double *delays = calloc(fanout->n_messages, sizeof(*delays));
+
+    if (!delays)
+        fail("calloc");
+    for (size_t i = 0; i < fanout->n_messages; i++) {
+        double start = seconds();
+
+        publish_batch(fanout, batch, fd);
+        read_until(ready, fanout->n_subscribers, 'r');
+        delays[i] = (seconds() - start) * 1e6;
+    }
+    await_ends(fanout);
+    qsort(delays, fanout->n_messages, sizeof(*delays), compare);
+    printf("%.1f %.1f\n", delays[fanout->n_messages / 2],
+           delays[fanout->n_messages - 1 - fanout->n_messages / 1000]);
+    free(delays);
+}
+
+static void run(const struct fanout *fanout)
+{
+    struct batch batch;
+    int ready[2];
     int fd;
 
     if (pipe(ready) < 0)
@@ -270,13 +490,11 @@ static double run(const struct fanout *fanout)
         start_subscriber(fanout, i, ready[1]);
     read_until(ready[0], fanout->n_subscribers, 'r');
     fd = fanout->kind->connect(fanout);
-    start = seconds();
-    publish(fanout, fd);
-    for (size_t i = 0; i < fanout->n_subscribers; i++) {
-        if (wait(&status) < 0 || status != 0)
-            exit(1);
-    }
-    return seconds() - start;
+    prepare(fanout, &batch);
+    if (fanout->n_batch > 0)
+        measure_rate(fanout, &batch, fd);
+    else
+        measure_delay(fanout, &batch, fd, ready[0]);
 }
 
 int main(int argc, char **argv)
@@ -294,10 +512,12 @@ int main(int argc, char **argv)
     fanout.where = argv[2];
     fanout.n_subscribers = strtoul(argv[3], NULL, 10);
     fanout.n_batch = strtoul(argv[6], NULL, 10);
-    fanout.n_messages = strtoul(argv[4], NULL, 10) / fanout.n_batch * fanout.n_batch;
+    fanout.n_messages = strtoul(argv[4], NULL, 10);
+    if (fanout.n_batch > 0)
+        fanout.n_messages -= fanout.n_messages % fanout.n_batch;
     fanout.n_bytes = strtoul(argv[5], NULL, 10);
     if (!fanout.kind || fanout.n_subscribers == 0 || fanout.n_messages == 0 || fanout.n_bytes == 0)
         return 2;
-    printf("%.0f\n", (double)(fanout.n_subscribers * fanout.n_messages) / run(&fanout));
+    run(&fanout);
     return 0;
 }
