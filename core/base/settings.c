@@ -1,6 +1,8 @@
 #include "settings.h"
 
+#include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 bool settings_equal(const char *text, size_t n, const char *word)
@@ -41,4 +43,18 @@ int settings_parse(const struct setting *settings, size_t n_settings, void *obje
         text = newline ? newline + 1 : end;
     }
     return 0;
+}
+
+size_t settings_format(const struct setting *settings, size_t n_settings, const void *object,
+                       char *text, size_t max)
+{
+    char value[SETTING_VALUE_MAX];
+    size_t length = 0;
+
+    for (size_t i = 0; i < n_settings; i++) {
+        settings[i].get(object, value);
+        length += (size_t)snprintf(text + length, max - length, "%s=%s\n", settings[i].key, value);
+        assert(length < max);
+    }
+    return length;
 }

@@ -127,15 +127,81 @@ static int set_dead(void *object, const char *value, size_t n)
     return 0;
 }
 
+/* --- What config says --- */
+
+static void get_number(uint64_t number, char value[SETTING_VALUE_MAX])
+{
+    snprintf(value, SETTING_VALUE_MAX, "%" PRIu64, number);
+}
+
+static void get_word(const char *word, char value[SETTING_VALUE_MAX])
+{
+    snprintf(value, SETTING_VALUE_MAX, "%s", word);
+}
+
+static void get_messages(const void *object, char value[SETTING_VALUE_MAX])
+{
+    const struct mbox_limits *limits = object;
+
+    if (limits->messages == MBOX_MESSAGES_UNBOUNDED)
+        get_word("max", value);
+    else
+        get_number(limits->messages, value);
+}
+
+static void get_bytes(const void *object, char value[SETTING_VALUE_MAX])
+{
+    get_number(((const struct mbox_limits *)object)->bytes, value);
+}
+
+static void get_message_bytes(const void *object, char value[SETTING_VALUE_MAX])
+{
+    get_number(((const struct mbox_limits *)object)->message_bytes, value);
+}
+
+static void get_overflow(const void *object, char value[SETTING_VALUE_MAX])
+{
+    get_word(overflow_names[((const struct mbox_limits *)object)->overflow], value);
+}
+
+static void get_ttl(const void *object, char value[SETTING_VALUE_MAX])
+{
+    uint64_t ns = ((const struct mbox_limits *)object)->ttl_ns;
+    size_t n = (size_t)snprintf(value, SETTING_VALUE_MAX, "%" PRIu64 ".%09" PRIu64, ns / NS_PER_S,
+                                ns % NS_PER_S);
+
+    while (value[n - 1] == '0')
+        n--;
+    if (value[n - 1] == '.')
+        n--;
+    value[n] = '\0';
+}
+
+static void get_attempts(const void *object, char value[SETTING_VALUE_MAX])
+{
+    get_number(((const struct mbox_limits *)object)->attempts, value);
+}
+
+static void get_dead(const void *object, char value[SETTING_VALUE_MAX])
+{
+    get_word(((const struct mbox_limits *)object)->dead, value);
+}
+
+static void get_durable(const void *object, char value[SETTING_VALUE_MAX])
+{
+    get_word(mbox_limits_durable_name(object), value);
+}
+
+/* In the order in which they are written. */
 static const struct setting limits_settings[] = {
-    { "messages", set_messages },
-    { "bytes", mbox_limits_set_bytes },
-    { "message_bytes", mbox_limits_set_message_bytes },
-    { "overflow", set_overflow },
-    { "durable", mbox_limits_set_durable },
-    { "ttl", set_ttl },
-    { "attempts", set_attempts },
-    { "dead", set_dead },
+    { "messages", set_messages, get_messages },
+    { "bytes", mbox_limits_set_bytes, get_bytes },
+    { "message_bytes", mbox_limits_set_message_bytes, get_message_bytes },
+    { "overflow", set_overflow, get_overflow },
+    { "ttl", set_ttl, get_ttl },
+    { "attempts", set_attempts, get_attempts },
+    { "dead", set_dead, get_dead },
+    { "durable", mbox_limits_set_durable, get_durable },
 };
 
 int mbox_limits_parse(struct mbox_limits *limits, const char *text, size_t n)
@@ -148,39 +214,13 @@ int mbox_limits_parse(struct mbox_limits *limits, const char *text, size_t n)
     return r;
 }
 
-/* Long enough for a time in seconds, with its NUL. */
-#define SECONDS_MAX 24
-
-static void format_seconds(uint64_t ns, char text[SECONDS_MAX])
+size_t mbox_limits_format(const struct mbox_limits *limits, char text[MBOX_LIMITS_TEXT_MAX])
 {
-    size_t n = (size_t)snprintf(text, SECONDS_MAX, "%" PRIu64 ".%09" PRIu64, ns / NS_PER_S,
-                                ns % NS_PER_S);
-
-    while (text[n - 1] == '0')
-        n--;
-    if (text[n - 1] == '.')
-        n--;
-    text[n] = '\0';
+    return settings_format(limits_settings, ARRAY_SIZE(limits_settings), limits, text,
+                           MBOX_LIMITS_TEXT_MAX);
 }
 
 const char *mbox_limits_durable_name(const struct mbox_limits *limits)
 {
     return durable_names[limits->durable];
-}
-
-size_t mbox_limits_format(const struct mbox_limits *limits, char text[MBOX_LIMITS_TEXT_MAX])
-{
-    char messages[24] = "max";
-    char ttl[SECONDS_MAX];
-    int n;
-
-    if (limits->messages != MBOX_MESSAGES_UNBOUNDED)
-        snprintf(messages, sizeof(messages), "%" PRIu64, limits->messages);
-    format_seconds(limits->ttl_ns, ttl);
-    n = snprintf(text, MBOX_LIMITS_TEXT_MAX,
-                 "messages=%s\nbytes=%" PRIu64 "\nmessage_bytes=%" PRIu64
-                 "\noverflow=%s\nttl=%s\nattempts=%" PRIu64 "\ndead=%s\ndurable=%s\n",
-                 messages, limits->bytes, limits->message_bytes, overflow_names[limits->overflow],
-                 ttl, limits->attempts, limits->dead, durable_names[limits->durable]);
-    return (size_t)n;
 }

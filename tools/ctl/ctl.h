@@ -21,8 +21,7 @@ struct verb {
     const struct verb *const *verbs;
 };
 
-extern const struct verb verb_ls, verb_new, verb_rm, verb_config, verb_send, verb_recv, verb_work,
-    verb_call, verb_pub, verb_sub, verb_ring, verb_store, verb_top, verb_bench, verb_poll;
+/* The verbs of ipcctl are listed in main.c; each is a file that defines its struct verb. */
 
 /* Options that all verbs have: a child of each verb's argp. Its input is a struct common, which has
  * the mount from before the verb in it. */

@@ -11,10 +11,29 @@
 #include "quote.h"
 #include "wait.h"
 
-static const struct verb *const verbs[] = {
-    &verb_ls,  &verb_new, &verb_rm,   &verb_config, &verb_send, &verb_recv,  &verb_work, &verb_call,
-    &verb_pub, &verb_sub, &verb_ring, &verb_store,  &verb_top,  &verb_bench, &verb_poll, NULL,
-};
+/* All verbs, in the order of ipcctl help: verb_NAME is in a file called after it. */
+#define VERBS(ONE)                                                                                 \
+    ONE(ls)                                                                                        \
+    ONE(new)                                                                                       \
+    ONE(rm)                                                                                        \
+    ONE(config)                                                                                    \
+    ONE(send)                                                                                      \
+    ONE(recv)                                                                                      \
+    ONE(work)                                                                                      \
+    ONE(call)                                                                                      \
+    ONE(pub)                                                                                       \
+    ONE(sub)                                                                                       \
+    ONE(ring)                                                                                      \
+    ONE(store)                                                                                     \
+    ONE(top)                                                                                       \
+    ONE(bench)                                                                                     \
+    ONE(poll)
+
+#define DECLARED(name) extern const struct verb verb_##name;
+#define LISTED(name) &verb_##name,
+
+VERBS(DECLARED)
+static const struct verb *const verbs[] = { VERBS(LISTED) NULL };
 
 static const struct verb *find_verb(const struct verb *const *list, const char *name)
 {
