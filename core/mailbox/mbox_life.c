@@ -14,8 +14,10 @@
 #include "mbox_bury.h"
 #include "mbox_cursor.h"
 #include "mbox_feed_tell.h"
+#include "mbox_move.h"
 #include "journal.h"
 #include "mbox_queue.h"
+#include "mbox_storing.h"
 
 /* getrandom waits until the system has random numbers, and does not fail for so few. */
 void mbox_domain_init(struct mbox_domain *domain, uint64_t max_bytes, uint64_t uid_bytes)
@@ -96,8 +98,38 @@ static void rejudge_pending(struct mbox *mbox, struct mbox_ready *ready)
     }
 }
 
+/* @entry, which waits already, is kept as what comes from now on. Return: 0; -ENOMEM. */
+static int keep_entry(struct mbox *mbox, struct mbox_entry *entry, struct mbox_ready *ready)
+{
+    int r = mbox_prepare_note_for(mbox, entry);
+
+    if (r == 0 && entry->note && mbox_keeps(mbox, entry->msg))
+        entry->journal->ops->change(entry->journal, mbox, entry, ready);
+    return r;
+}
+
+/* What a send has returned for is worth @durable, which is more than it was. What a topic's subscription has is as its
+ * topic says. Return: 0; -ENOMEM: nothing was changed but that more is kept than need be. */
+static int keep_what_waits(struct mbox *mbox, enum mbox_durable durable, struct mbox_ready *ready)
+{
+    enum mbox_durable before = mbox->limits.durable;
+    struct mbox_entry *entry;
+    int r = 0;
+
+    if (durable <= before || mbox->feed)
+        return 0;
+    mbox->limits.durable = durable;
+    for (entry = msgq_first(&mbox->queue); r == 0 && entry; entry = msgq_next(&mbox->queue, entry))
+        r = keep_entry(mbox, entry, ready);
+    for (entry = TAILQ_FIRST(&mbox->leased); r == 0 && entry; entry = TAILQ_NEXT(entry, link))
+        r = keep_entry(mbox, entry, ready);
+    if (r < 0)
+        mbox->limits.durable = before;
+    return r;
+}
+
 /* Takes the settings in @text. Return: 0; as mbox_configure. */
-static int set_limits(struct mbox *mbox, const char *text, size_t n)
+static int set_limits(struct mbox *mbox, const char *text, size_t n, struct mbox_ready *ready)
 {
     struct mbox_limits limits = mbox->limits;
     int r = mbox->removed ? -EIDRM : mbox_limits_parse(&limits, text, n);
@@ -107,6 +139,8 @@ static int set_limits(struct mbox *mbox, const char *text, size_t n)
         r = -EINVAL;
     if (r == 0 && limits.ttl_ns > 0)
         r = expiry_join(&mbox->domain->expiry, &mbox->expiry_place);
+    if (r == 0)
+        r = keep_what_waits(mbox, limits.durable, ready);
     if (r < 0)
         return r;
     if (limits.ttl_ns == 0)
@@ -121,7 +155,7 @@ int mbox_configure(struct mbox *mbox, const char *text, size_t n, struct mbox_re
     int r;
 
     pthread_mutex_lock(&mbox->lock);
-    r = set_limits(mbox, text, n);
+    r = set_limits(mbox, text, n, ready);
     if (r == 0) {
         if (mbox->kept)
             mbox->domain->journal->ops->configure(mbox->domain->journal, mbox, ready);

@@ -247,6 +247,21 @@ def test_durable_no_keeps_the_mailbox_alone(store):
     assert box_again(store, box).config()["durable"] == "no"
 
 
+@pytest.mark.parametrize("before, after", [("no", "daemon"), ("no", "disk"), ("daemon", "disk")])
+def test_what_waits_is_kept_once_the_mailbox_is(store, before, after):
+    box = store.start().box()
+    box.write_config(f"durable={before}\n")
+    box.send(b"leased", b"waits", b"received")
+    job = lease(box)
+    box.write_config(f"durable={after}\n")
+    box.send(b"new")
+    assert [data for _, data in envelopes(box)[:1]] == [b"waits"]
+    os.unlink(os.path.join(box.file("queue"), sorted(os.listdir(box.file("queue")))[1]))
+    store.restart()
+    job.close()
+    assert [data for _, data in envelopes(box_again(store, box))] == [b"leased", b"waits", b"new"]
+
+
 def test_a_file_that_is_dropped_is_kept(store):
     box = store.start().box()
     box.configure(bytes="100M")
