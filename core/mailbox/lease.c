@@ -54,7 +54,7 @@ static bool is_given_up(const struct mbox *mbox, const struct mbox_entry *entry,
 static int move_to_dead(struct mbox *mbox, struct mbox *dead, struct mbox_entry *entry,
                         struct headers *headers, struct mbox_ready *ready)
 {
-    int r = mbox_check_burial(dead, entry);
+    int r = mbox_check_burial(mbox, dead, entry);
 
     if (r < 0)
         return r;

@@ -44,12 +44,55 @@ struct mbox *mbox_find_dead(struct mbox *mbox, const char *name, const struct mb
     return dead;
 }
 
-int mbox_check_burial(struct mbox *dead, struct mbox_entry *entry)
+/* Return: a copy of @msg with an id of its own, which counts for user @uid; NULL: memory is short, or he may not have more. */
+static struct msg *copy_message(struct mbox *dead, const struct msg *msg, uid_t uid)
+{
+    struct msg *copy = msg_new(msg->data, msg->size_bytes, msg->prio, msg->sender);
+
+    if (!copy)
+        return NULL;
+    copy->headers = headers_copy(msg->headers);
+    copy->arrived = msg->arrived;
+    if ((msg->headers && !copy->headers) ||
+        quota_charge_begin(&copy->charge, &dead->domain->quota, uid, msg_charge_bytes(copy)) < 0) {
+        msg_unref(copy);
+        return NULL;
+    }
+    copy->id = mbox_new_id(dead);
+    return copy;
+}
+
+/* @dead has the message of @entry already, which another subscription has given up. Each loss is told, so this one becomes a
+ * message of its own, which counts for whose subscription @mbox is: its sender has sent one. Return: as mbox_check_burial. */
+static int check_second_burial(struct mbox *mbox, struct mbox *dead, struct mbox_entry *entry)
+{
+    uid_t uid = mbox->feed ? mbox->feed->uid : entry->msg->sender.uid;
+    struct msg *copy = NULL;
+    int r;
+
+    entry->is_shared = false;
+    r = mbox_make_room_for_move(dead, entry);
+    if (r == 0)
+        copy = copy_message(dead, entry->msg, uid);
+    if (!copy) {
+        entry->is_shared = true;
+        return r == 0 ? -ENOMEM : r;
+    }
+    mbox_entry_discharge(entry);
+    mbox_entry_set(entry, copy);
+    entry->is_charged = true;
+    msg_unref(copy);
+    return 0;
+}
+
+int mbox_check_burial(struct mbox *mbox, struct mbox *dead, struct mbox_entry *entry)
 {
     int r = mbox_prepare_note_for(dead, entry);
 
     if (r == 0)
         r = mbox_make_room_for_move(dead, entry);
+    if (r == -EEXIST)
+        r = check_second_burial(mbox, dead, entry);
     /* There it would be dropped at once. */
     return r == MBOX_DROPS_ITSELF ? -ENOBUFS : r;
 }
@@ -71,7 +114,7 @@ static void bury_first(struct mbox *mbox, struct mbox *dead, const char *from,
     struct headers *headers = NULL;
 
     TAILQ_REMOVE(&mbox->expired, entry, link);
-    if (!dead || mbox_check_burial(dead, entry) < 0) {
+    if (!dead || mbox_check_burial(mbox, dead, entry) < 0) {
         mbox_entry_free(entry);
         return;
     }

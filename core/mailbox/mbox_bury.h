@@ -16,7 +16,7 @@ struct mbox *mbox_find_dead(struct mbox *mbox, const char *name, const struct mb
 
 /* Return: 0: @dead can have @entry, and has made room; a negative errno. Under its lock, and that of the mailbox that
  * @entry is in. */
-int mbox_check_burial(struct mbox *dead, struct mbox_entry *entry);
+int mbox_check_burial(struct mbox *mbox, struct mbox *dead, struct mbox_entry *entry);
 
 /* Moves @entry, which nothing links, from @mbox to @dead, with @headers in place of its own; NULL: they stay.
  * Under both locks. */

@@ -690,3 +690,26 @@ def test_unmounting_ends_all(mount):
         with fails_with(errno.EIDRM, errno.ENOTCONN, errno.ECONNABORTED):
             call.result()
     mounted.wait_end()
+
+
+def test_each_subscription_that_gives_a_message_up_is_told_of(mnt, topic):
+    graves = Mailbox(os.path.join(mnt.path, "mbox", os.path.basename(topic.path))).make()
+    for name in ("one", "other"):
+        topic.sub(name).configure(dead=os.path.basename(graves.path))
+    topic.publish(b"expires")
+    for name in ("one", "other"):
+        Mailbox(os.path.join(topic.path, "sub", name)).configure(ttl="0.01")
+    wait_until(lambda: graves.stat()["messages"] == 2, "both lost it")
+    for name in ("one", "other"):
+        Mailbox(os.path.join(topic.path, "sub", name)).configure(ttl="0")
+    topic.publish(b"dead")
+    for name in ("one", "other"):
+        with Handle(os.path.join(topic.path, "sub", name, "work"), os.O_RDWR) as work:
+            assert work.read() == b"dead"
+            work.write(b"dead")
+    queue = graves.file("queue")
+    found = sorted((os.getxattr(os.path.join(queue, name), "user.ipcfs.h.dead-from").decode().rsplit("/", 1)[1])
+                   for name in os.listdir(queue))
+    assert found == ["one", "one", "other", "other"]
+    assert sorted(graves.drain()) == [b"dead", b"dead", b"expires", b"expires"]
+    os.rmdir(graves.path)
