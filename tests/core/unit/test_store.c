@@ -521,7 +521,8 @@ STORE_TEST(a_batch_is_told_when_all_of_it_is_stored)
     cr_assert_eq(wait_for(sent), 0);
     cr_assert_eq(count(mbox), 500);
     store_get_stat(store, &after);
-    cr_assert_eq(after.n_transactions, before.n_transactions + 1);
+    /* One, and what was copied to the disk meanwhile is taken out of the table by another. */
+    cr_assert_leq(after.n_transactions, before.n_transactions + 2);
     cr_assert_eq(after.n_messages, 500);
     end();
 }
