@@ -12,8 +12,19 @@ import pytest
 from ctl import PLAIN, Ctl, complaint
 from harness import ALICE, SLOW, wait_until
 
-NAMES = ["ipcfs mailbox", "ipcfs lines", "ipcfs ring", "POSIX queue", "pipe", "SEQPACKET", "/dev/shm"]
+DISK = "ipcfs, on disk"
+NAMES = ["ipcfs mailbox", DISK, "ipcfs topic", "ipcfs lines", "ipcfs ring", "POSIX queue", "System V queue", "pipe",
+         "Unix datagrams", "SEQPACKET", "shm + eventfd", "/dev/shm"]
+# What a mount without a store has.
+HAD = [name for name in NAMES if name != DISK]
 BENCH_SECONDS = 60 * SLOW
+
+
+def own_queues():
+    """System V queues that no process of ours may have left: of the users that tests run as."""
+    with open("/proc/sysvipc/msg", encoding="utf-8") as queues:
+        rows = [line.split() for line in queues][1:]
+    return [row for row in rows if int(row[7]) in (os.getuid(), ALICE)]
 
 
 @pytest.fixture
@@ -23,14 +34,18 @@ def bench(ctl):
         return ctl.run("bench", "--rounds", "1", *args, timeout=BENCH_SECONDS, **kwargs)
 
     yield run_bench
-    for room in "mbox", "ring":
+    for room in "mbox", "topic", "ring":
         assert os.listdir(os.path.join(ctl.mount, room)) == []
     assert [name for name in os.listdir("/dev/shm") if "ipcctl-bench" in name] == []
+    assert own_queues() == []
 
 
-def check_results(results):
+def check_results(results, lacking=(DISK,)):
     assert [result["transport"] for result in results] == NAMES
     for result in results:
+        if result["transport"] in lacking:
+            assert (result["error"], result["messages_per_s"]) == ("Operation not supported", None)
+            continue
         assert result["error"] is None
         assert result["messages_per_s"] > 0 and result["ratio"] > 0
         if result["transport"] == "ipcfs lines":
@@ -42,12 +57,14 @@ def check_results(results):
 
 
 @pytest.mark.parametrize("uid", [None, ALICE], ids=["root", "user"])
-def test_json(bench, uid):
+def test_json(ctl, bench, uid):
     done = bench("--json", uid=uid)
     assert (done.returncode, done.stderr) == (0, "")
     report = json.loads(done.stdout)
     assert (report["size"], report["rounds"], report["baseline"]) == (64, 1, "pipe")
     assert report["cpus"] == os.sysconf("SC_NPROCESSORS_ONLN")
+    with open(os.path.join(ctl.mount, ".ipcfs/version"), encoding="utf-8") as version:
+        assert report["requests"] == ("io_uring" if "transport=uring\n" in version.read() else "/dev/fuse")
     check_results(report["results"])
 
 
@@ -61,11 +78,12 @@ def test_sizes(bench, size):
 
 
 def test_what_can_not_be_had_is_said(bench):
-    """A user's POSIX queue has no such long messages."""
+    """A user's queues have no such long messages."""
     done = bench("--json", "--size", "65536", uid=ALICE)
     assert (done.returncode, done.stderr) == (0, "")
     errors = {result["transport"]: result["error"] for result in json.loads(done.stdout)["results"]}
-    assert errors.pop("POSIX queue") == "Invalid argument"
+    assert errors.pop("POSIX queue") == errors.pop("System V queue") == "Invalid argument"
+    assert errors.pop(DISK) == "Operation not supported"
     assert set(errors.values()) == {None}
 
 
@@ -77,9 +95,9 @@ def test_what_can_not_be_had_has_no_row(bench):
         svg = xml.etree.ElementTree.parse(path)
     names = [element.text for element in svg.iter("{http://www.w3.org/2000/svg}text") if element.text in NAMES]
     rows = sorted(int(element.get("y")) for element in svg.iter("{http://www.w3.org/2000/svg}rect") if element.get("y"))
-    # Two charts; the queue is in neither, lines have no round trip.
-    assert names == [name for name in NAMES if name != "POSIX queue"] + [
-        name for name in NAMES if name not in ("POSIX queue", "ipcfs lines")]
+    # Two charts; the queues are in neither, lines have no round trip.
+    had = [name for name in HAD if not name.endswith(" queue")]
+    assert names == had + [name for name in had if name != "ipcfs lines"]
     gaps = [b - a for a, b in zip(rows, rows[1:])]
     assert sorted(gaps)[-2] == sorted(gaps)[0] and int(svg.getroot().get("height")) < rows[-1] + 60
 
@@ -91,15 +109,24 @@ def test_bars(bench, tmp_path, env, bar):
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert max(map(len, lines[2:])) <= 80
-    first, second = done.stdout.split("\n\n")[1:]
-    for chart, names in (first, NAMES), (second, [name for name in NAMES if name != "ipcfs lines"]):
+    first, second, rest = done.stdout.split("\n\n")[1:]
+    assert rest == f"{DISK}: wants a mount with a store (-o store=DIR)\n"
+    for chart, names in (first, HAD), (second, [name for name in HAD if name != "ipcfs lines"]):
         rows = chart.splitlines()[1:]
         assert [row[:14].rstrip() for row in rows] == names
-        assert [row for row in rows if not re.search(r" \d+\.\d\d$", row)] == []
+        assert [row for row in rows if not re.search(r" \d+\.\d\d(\d\d)?$", row)] == []
         # The longest is as long as the axis.
         assert max(row.count(bar) for row in rows) == 34
     texts = [element.text for element in xml.etree.ElementTree.parse(path).iter("{http://www.w3.org/2000/svg}text")]
-    assert [name for name in NAMES if name not in texts] == []
+    assert [name for name in HAD if name not in texts] == []
+
+
+def test_on_disk(mount, ipcctl, tmp_path):
+    other = mount("-o", f"store={tmp_path}")
+    done = Ctl(ipcctl, other.path).run("bench", "--rounds", "1", "--json", timeout=BENCH_SECONDS)
+    assert (done.returncode, done.stderr) == (0, "")
+    check_results(json.loads(done.stdout)["results"], lacking=())
+    assert [os.listdir(os.path.join(other.path, room)) for room in ("mbox", "topic", "ring")] == [[], [], []]
 
 
 def test_picture_that_can_not_be_written(bench):

@@ -1,5 +1,6 @@
 #include "bench_report.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <langinfo.h>
 #include <math.h>
@@ -70,9 +71,17 @@ static void show_value(const struct chart *chart, double value, char text[16])
         snprintf(text, 16, "%s/s", number);
     } else if (value < 1000) {
         snprintf(text, 16, "%.0f ns", value);
-    } else {
+    } else if (value < 1e7) {
         snprintf(text, 16, "%.*f us", value < 10000 ? 1 : 0, value / 1000);
+    } else {
+        snprintf(text, 16, "%.0f ms", value / 1e6);
     }
+}
+
+/* What is far less than the baseline is more than nothing. */
+static int ratio_decimals(double ratio)
+{
+    return ratio < 0.01 ? 4 : 2;
 }
 
 /* --- the terminal --- */
@@ -103,24 +112,31 @@ static void print_chart(const struct report *report, const struct chart *chart)
         if (figure->value <= 0)
             continue;
         show_value(chart, figure->value, value);
-        printf("%-14s  ", transports[kind].name);
+        printf("%-14s  ", transports[kind]->name);
         print_bar(place(&axis, figure->value));
-        printf("%12s%12.2f\n", value, figure->ratio);
+        printf("%12s%12.*f\n", value, ratio_decimals(figure->ratio), figure->ratio);
     }
+}
+
+static void print_missing(const struct transport *transport, int error)
+{
+    if (error == EOPNOTSUPP && transport->needs)
+        printf("\n%s: wants %s\n", transport->name, transport->needs);
+    else
+        printf("\n%s: not to be had here: %s\n", transport->name, strerror(error));
 }
 
 void report_print(const struct report *report)
 {
     printf("Messages of %zu bytes between two processes, %ld CPUs; medians of %zu rounds; bars are "
-           "logarithmic;\nratios are to a %s in the same round.\n",
+           "logarithmic;\nratios are to a %s in the same round; requests come over %s.\n",
            report->size_bytes, report->n_cpus, report->n_rounds,
-           transports[TRANSPORT_BASELINE].name);
+           transports[TRANSPORT_BASELINE]->name, report->requests);
     for (size_t i = 0; i < N_CHARTS; i++)
         print_chart(report, &charts[i]);
     for (int kind = 0; kind < N_TRANSPORTS; kind++) {
         if (report->results[kind].error)
-            printf("\n%s: not to be had here: %s\n", transports[kind].name,
-                   strerror(report->results[kind].error));
+            print_missing(transports[kind], report->results[kind].error);
     }
 }
 
@@ -134,14 +150,14 @@ static json_t *number_or_null(double value)
 void report_print_json(const struct report *report)
 {
     json_t *list = json_array();
-    json_t *json = json_pack("{s:I, s:I, s:I, s:s}", "size", (json_int_t)report->size_bytes,
+    json_t *json = json_pack("{s:I, s:I, s:I, s:s, s:s}", "size", (json_int_t)report->size_bytes,
                              "rounds", (json_int_t)report->n_rounds, "cpus",
                              (json_int_t)report->n_cpus, "baseline",
-                             transports[TRANSPORT_BASELINE].name);
+                             transports[TRANSPORT_BASELINE]->name, "requests", report->requests);
 
     for (int kind = 0; kind < N_TRANSPORTS; kind++) {
         int error = report->results[kind].error;
-        json_t *entry = json_pack("{s:s, s:s?}", "transport", transports[kind].name, "error",
+        json_t *entry = json_pack("{s:s, s:s?}", "transport", transports[kind]->name, "error",
                                   error ? strerror(error) : NULL);
 
         for (size_t i = 0; i < N_CHARTS; i++) {
@@ -209,10 +225,10 @@ static void print_svg_chart(FILE *out, const struct report *report, const struct
         fprintf(out,
                 "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">%s</text>\n"
                 "<rect x=\"%d\" y=\"%d\" width=\"%.1f\" height=\"%d\" fill=\"%s\"/>\n"
-                "<text x=\"%.1f\" y=\"%d\" font-size=\"12\">%s, %.2f</text>\n",
-                SVG_BAR_X - 8, y + 17, transports[kind].name, SVG_BAR_X, y + 4, width, SVG_LINE - 8,
-                kind <= TRANSPORT_RING ? "#2a6f97" : "#a9b4bd", SVG_BAR_X + width + 6, y + 17,
-                value, figure->ratio);
+                "<text x=\"%.1f\" y=\"%d\" font-size=\"12\">%s, %.*f</text>\n",
+                SVG_BAR_X - 8, y + 17, transports[kind]->name, SVG_BAR_X, y + 4, width,
+                SVG_LINE - 8, kind <= TRANSPORT_RING ? "#2a6f97" : "#a9b4bd", SVG_BAR_X + width + 6,
+                y + 17, value, ratio_decimals(figure->ratio), figure->ratio);
         y += SVG_LINE;
     }
 }
@@ -233,9 +249,9 @@ void report_print_svg(const struct report *report, FILE *out)
         "<text x=\"10\" y=\"24\">Messages of %zu bytes between two processes, %ld CPUs; medians "
         "of %zu rounds.</text>\n"
         "<text x=\"10\" y=\"44\" fill=\"#555\" font-size=\"12\">Logarithmic; after each figure "
-        "its ratio to a %s in the same round.</text>\n",
+        "its ratio to a %s in the same round. Requests come over %s.</text>\n",
         SVG_WIDTH, height, report->size_bytes, report->n_cpus, report->n_rounds,
-        transports[TRANSPORT_BASELINE].name);
+        transports[TRANSPORT_BASELINE]->name, report->requests);
     for (size_t i = 0; i < N_CHARTS; i++) {
         print_svg_chart(out, report, &charts[i], y);
         y += SVG_HEAD + SVG_LINE * count_rows(report, &charts[i]);

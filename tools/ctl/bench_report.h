@@ -23,6 +23,7 @@ struct report {
     size_t size_bytes;
     size_t n_rounds;
     long n_cpus;
+    const char *requests; /* how they come to the mount's daemon: "/dev/fuse", "io_uring" */
     struct result results[N_TRANSPORTS];
 };
 

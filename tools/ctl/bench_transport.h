@@ -1,48 +1,23 @@
-/* The ways from one process to another that bench compares, all behind one interface.
- *
- * A channel goes one way. Who is to measure opens it, forks the two ends, and closes it; each end, in its
- * own process, attaches before it sends or receives. */
+/* The ways from one process to another that bench compares (bench_channel.h). */
 #ifndef IPCFS_TOOLS_CTL_BENCH_TRANSPORT_H
 #define IPCFS_TOOLS_CTL_BENCH_TRANSPORT_H
 
-#include <stdbool.h>
-#include <stddef.h>
-
-struct channel {
-    const struct transport *transport;
-    const char *mount;
-    size_t size_bytes; /* of each message */
-    /* What the transport keeps here: */
-    char *path;  /* what it has made in the mount */
-    int send_fd; /* -1: none */
-    int recv_fd;
-    void *shared; /* memory of both ends */
-    size_t n_shared;
-    void *handle;    /* of this end */
-    char *collected; /* messages that leave or came in together */
-    size_t n_collected;
-    size_t n_used;
-};
-
-struct transport {
-    const char *name;
-    bool is_stream; /* messages go many at a time: there is no round trip to measure */
-    /* All return 0 or a negative errno. */
-    int (*open)(struct channel *channel);
-    int (*attach)(struct channel *channel);
-    int (*send)(struct channel *channel, const void *message);
-    int (*flush)(struct channel *channel); /* what was sent and did not leave yet */
-    int (*receive)(struct channel *channel, void *message);
-    void (*close)(struct channel *channel);
-};
+#include "bench_channel.h"
 
 enum transport_kind {
+    /* Of the mount: */
     TRANSPORT_MAILBOX,
+    TRANSPORT_DISK,
+    TRANSPORT_TOPIC,
     TRANSPORT_LINES,
     TRANSPORT_RING,
+    /* Of the kernel alone: */
     TRANSPORT_MQ,
+    TRANSPORT_SYSV,
     TRANSPORT_PIPE,
+    TRANSPORT_DATAGRAM,
     TRANSPORT_SEQPACKET,
+    TRANSPORT_EVENTFD,
     TRANSPORT_SHM,
     N_TRANSPORTS,
 };
@@ -50,7 +25,7 @@ enum transport_kind {
 /* What the others are compared with. */
 #define TRANSPORT_BASELINE TRANSPORT_PIPE
 
-extern const struct transport transports[N_TRANSPORTS];
+extern const struct transport *const transports[N_TRANSPORTS];
 
 /* Opens a channel for messages of @size_bytes; @mount must outlive it. Return: 0; a negative errno: it can't be
  * had here. */
