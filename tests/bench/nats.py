@@ -34,7 +34,7 @@ class Round:
             client.api(f"STREAM.CREATE.{self.stream}", name=self.stream, subjects=[self.subject])
         self.box = mount.box(0o700).path
         with open(self.box + "/config", "w", encoding="utf-8") as config:
-            config.write(f"messages=max\nbytes={64 << 20}\n")
+            config.write(f"messages=max\nbytes={1 << 30}\n")
 
     def end(self):
         with connected(self.broker) as client:
@@ -126,7 +126,7 @@ def main():
     parser.add_argument("-n", type=int, default=20000)
     parser.add_argument("-r", type=int, default=4)
     options = parser.parse_args()
-    broker, mount = Broker(), Mount()
+    broker, mount = Broker(), Mount("-o", "max_bytes=2G")
     try:
         for size in SIZES:
             for what in ("export", "import"):

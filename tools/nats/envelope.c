@@ -1,4 +1,4 @@
-/* From a lease's xattr to NATS headers, and from NATS headers to a line of send.json. Owns nothing. */
+/* From a line of work.json to NATS headers, and from NATS headers to a line of send.json. Owns nothing. */
 #include "envelope.h"
 
 #include <ctype.h>
@@ -9,15 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/xattr.h>
 
 #include <jansson.h>
 
 #include "log.h"
 
-#define ENVELOPE_XATTR "user.ipcfs.envelope"
-/* Headers of a message, all in all (ipcfs(5)), as JSON writes them at worst: six bytes for one. */
-#define ENVELOPE_BYTES_MAX (6 * 4096 + 4096)
+/* Headers of a message, all in all (ipcfs(5)). */
 #define HEADER_BYTES_MAX 4096
 #define HEADER_NAME_BYTES_MAX 64
 #define PRIO_MAX 31
@@ -35,15 +32,47 @@ static const struct {
 
 #define N_ORIGINS (sizeof(envelope_origins) / sizeof(*envelope_origins))
 
-int envelope_read(int fd, struct json_t **ret)
+/* The value of a digit; 64 and more: it is none. */
+static unsigned envelope_digit(char c)
 {
-    char text[ENVELOPE_BYTES_MAX];
-    ssize_t n = fgetxattr(fd, ENVELOPE_XATTR, text, sizeof(text));
+    if (c >= 'A' && c <= 'Z')
+        return (unsigned)(c - 'A');
+    if (c >= 'a' && c <= 'z')
+        return (unsigned)(c - 'a') + 26;
+    if (c >= '0' && c <= '9')
+        return (unsigned)(c - '0') + 52;
+    return c == '+' ? 62 : c == '/' ? 63 : 64;
+}
 
-    if (n < 0)
-        return -errno;
-    *ret = json_loadb(text, (size_t)n, JSON_ALLOW_NUL, NULL);
-    return *ret ? 0 : -EINVAL;
+/* Return: the bytes, the caller's to free. */
+static char *envelope_decode(const char *text, size_t n, size_t *ret_n)
+{
+    char *data = xrealloc(NULL, n / 4 * 3 + 4, 1);
+    size_t n_data = 0;
+    unsigned bits = 0;
+
+    for (size_t i = 0; i < n && envelope_digit(text[i]) < 64; i++) {
+        bits = bits << 6 | envelope_digit(text[i]);
+        if (i % 4 > 0)
+            data[n_data++] = (char)(bits >> (6 - 2 * (i % 4)));
+    }
+    *ret_n = n_data;
+    return data;
+}
+
+const char *envelope_body(const struct json_t *envelope, size_t *ret_n, char **ret_decoded)
+{
+    const json_t *text = json_object_get(envelope, "text");
+    const json_t *base64 = json_object_get(envelope, "base64");
+
+    if (text) {
+        *ret_n = json_string_length(text);
+        return json_string_value(text);
+    }
+    if (!json_is_string(base64))
+        return NULL;
+    *ret_decoded = envelope_decode(json_string_value(base64), json_string_length(base64), ret_n);
+    return *ret_decoded;
 }
 
 static const char *envelope_header(const struct json_t *envelope, const char *name)
@@ -69,13 +98,9 @@ static char *envelope_text(const struct json_t *envelope, const char *key)
     return json_is_string(value) ? xstrdup(json_string_value(value)) : NULL;
 }
 
-char *envelope_msg_id(const struct json_t *envelope, const char *mount_id)
+char *envelope_msg_id(uint64_t id, const char *mount_id)
 {
-    char *id = envelope_text(envelope, "id");
-    char *msg_id = xasprintf("%s-%s", mount_id, id ? id : "0");
-
-    free(id);
-    return msg_id;
+    return xasprintf("%s-%" PRIu64, mount_id, id);
 }
 
 /* --- out --- */
@@ -157,8 +182,8 @@ int envelope_to_nats(const struct json_t *envelope, const struct envelope_source
                 { "Ipcfs-Time", "time" } };
     json_t *headers = json_object_get(envelope, "headers");
     json_int_t prio = json_integer_value(json_object_get(envelope, "prio"));
-    natsStatus status = envelope_put(msg, "Nats-Msg-Id",
-                                     envelope_msg_id(envelope, source->mount_id));
+    uint64_t id = (uint64_t)json_integer_value(json_object_get(envelope, "id"));
+    natsStatus status = envelope_put(msg, "Nats-Msg-Id", envelope_msg_id(id, source->mount_id));
     const char *name;
     json_t *value;
 

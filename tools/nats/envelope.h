@@ -15,6 +15,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include <nats/nats.h>
 
@@ -25,15 +26,15 @@ struct envelope_source {
     const char *mount_id;
 };
 
-/* Reads the envelope of the message that @fd, a `work`, holds on lease. *@ret is the caller's to json_decref.
- * Return: 0; a negative errno: there is none. */
-int envelope_read(int fd, struct json_t **ret);
+/* The bytes of a message, as recv.json has it: @envelope's own, or in *@ret_decoded, which is the caller's to free.
+ * Return: NULL: it has none. */
+const char *envelope_body(const struct json_t *envelope, size_t *ret_n, char **ret_decoded);
 
 /* Return: did another bridge bring this message to this mount? @uid is this bridge's own. */
 bool envelope_is_foreign(const struct json_t *envelope, const char *mount_id, unsigned uid);
 
 /* Return: the text that names the message for ever, "MOUNT-ID", the caller's to free. */
-char *envelope_msg_id(const struct json_t *envelope, const char *mount_id);
+char *envelope_msg_id(uint64_t id, const char *mount_id);
 
 /* Sets the headers of @msg. Return: 0; -ENOMEM. */
 int envelope_to_nats(const struct json_t *envelope, const struct envelope_source *source,

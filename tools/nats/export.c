@@ -1,7 +1,9 @@
-/* Owns its descriptors of `work`, the list of what is in flight, in the order in which it was taken, and its inbox of
- * acknowledgements. The stream's name is asked for again after a failure: somebody may have made another one.
+/* Owns its descriptor of `work.json`, what was read of it and is not sent, the list of what is in flight, in the order in which
+ * it was taken, and its inbox of acknowledgements. The stream's name is asked for again after a failure: somebody may have made
+ * another one.
  *
- * A lease is idle (no message), waiting (watched for one), sent, unsent (to be sent again) or held (too large for now). */
+ * A lease is idle (no message), sent, unsent (to be sent again) or held (too large for now). What is acknowledged is said in one
+ * write for all that came together; until then it counts in the window, for a bridge that is killed sends it again. */
 #include "export.h"
 
 #include <errno.h>
@@ -24,24 +26,24 @@
 #include "server.h"
 #include "status.h"
 #include "stream.h"
+#include "work.h"
 
 /* No acknowledgement in this time: the message is sent again. */
 #define ACK_TIMEOUT_NS INT64_C(5000000000)
 #define RETRY_MIN_NS INT64_C(100000000)
 #define RETRY_MAX_NS INT64_C(5000000000)
 /* Taken before the loop looks at the others. */
-#define TAKEN_AT_ONCE 32
-#define READ_BYTES_MIN 65536
+#define TAKEN_AT_ONCE 256
 #define SETTLE_NS INT64_C(20000000)
 #define SETTLES_MAX 100
 
-enum lease_state { LEASE_IDLE, LEASE_WAITING, LEASE_SENT, LEASE_UNSENT, LEASE_HELD };
+enum lease_state { LEASE_IDLE, LEASE_SENT, LEASE_UNSENT, LEASE_HELD };
 
 struct lease {
     struct export *export;
-    struct source source;
     enum lease_state state;
     unsigned index;   /* in the export's table */
+    uint64_t id;      /* of its message, which is on lease */
     uint64_t n_taken; /* tells an acknowledgement of this message from one of the message before */
     char *msg_id;
     natsMsg *msg;
@@ -56,7 +58,7 @@ struct export
     const struct settings *settings;
     const struct envelope_source *source;
     struct place place;
-    char *work;    /* below the place: "work", or a subscription's */
+    char *file;    /* below the place: "work.json", or a subscription's */
     char *mailbox; /* the directory that it is in */
     char *stream;
     struct listener listener;
@@ -68,8 +70,8 @@ struct export
     int64_t retry_ns;
     struct lease **table;
     unsigned n_table;
+    struct work work;
     struct lease *idle;
-    struct lease *waiting; /* the one that is watched for the next message */
     struct lease *flight;
     struct lease *held;
     unsigned n_flight;
@@ -78,10 +80,17 @@ struct export
     unsigned n_widens; /* acknowledged since the window changed */
     char *last_dead;   /* msg_id: if it comes again, the dead-letter mailbox didn't take it */
     char *told;        /* the last failure that was logged */
-    char *buffer;
-    size_t n_buffer;
+    char *in;          /* lines that were read; those before in_at are dealt with */
+    size_t in_size;
+    size_t n_in;
+    size_t in_at;
+    uint64_t skipped_id; /* of a line that is too long, and not read to its end; 0: none */
+    char *words;         /* that are to be written */
+    size_t n_words_bytes;
+    unsigned n_words;
     size_t max_payload;
     unsigned n_settles;
+    bool is_waiting; /* for the next message */
     bool is_settling;
     bool is_mending; /* nothing new until what is in flight is known */
     bool is_stopping;
@@ -122,31 +131,28 @@ static void export_works(struct export *e)
 
 /* --- leases --- */
 
-static void lease_ready(struct source *source)
+static void export_readable(struct source *source)
 {
-    struct lease *lease = container_of(source, struct lease, source);
+    struct export *e = container_of(source, struct export, work.source);
 
-    lease->export->waiting = NULL;
-    DL_PREPEND(lease->export->idle, lease);
-    lease->state = LEASE_IDLE;
-    export_pump(lease->export);
+    e->is_waiting = false;
+    export_pump(e);
 }
 
-static int lease_new(struct export *e, struct lease **ret)
+/* An idle lease, in no list. */
+static struct lease *lease_new(struct export *e)
 {
-    int fd = place_open(&e->place, e->work, O_RDWR | O_NONBLOCK);
-    struct lease *lease;
+    struct lease *lease = e->idle;
 
-    if (fd < 0)
-        return fd;
+    if (lease) {
+        DL_DELETE(e->idle, lease);
+        return lease;
+    }
     lease = xzalloc(sizeof(*lease));
-    *lease = (struct lease){ .export = e,
-                             .source = { .fd = fd, .ready = lease_ready },
-                             .index = e->n_table };
+    *lease = (struct lease){ .export = e, .index = e->n_table };
     e->table = xrealloc(e->table, e->n_table + 1, sizeof(*e->table));
     e->table[e->n_table++] = lease;
-    *ret = lease;
-    return 0;
+    return lease;
 }
 
 static void lease_forget_message(struct lease *lease)
@@ -157,23 +163,27 @@ static void lease_forget_message(struct lease *lease)
     lease->msg_id = NULL;
 }
 
-static void lease_free(struct lease *lease)
+/* It has no message any more. */
+static void lease_rest(struct lease *lease)
 {
-    loop_unwatch(&lease->source);
-    close(lease->source.fd);
+    struct export *e = lease->export;
+
     lease_forget_message(lease);
-    free(lease);
+    lease->state = LEASE_IDLE;
+    DL_PREPEND(e->idle, lease);
 }
 
-/* Return: 0; a negative errno: the message has what became of it otherwise. */
-static int lease_say(struct lease *lease, const char *word)
+/* It is done, which is said with others that come. */
+static void lease_done(struct lease *lease)
 {
-    ssize_t n;
+    work_note_done(&lease->export->work, lease->id);
+    loop_queue(&lease->export->job);
+}
 
-    do
-        n = write(lease->source.fd, word, strlen(word));
-    while (n < 0 && errno == EINTR);
-    return n < 0 ? -errno : 0;
+static void lease_free(struct lease *lease)
+{
+    lease_forget_message(lease);
+    free(lease);
 }
 
 /* --- the mailbox goes and comes --- */
@@ -185,8 +195,10 @@ static void export_close_all(struct export *e)
     free(e->table);
     e->table = NULL;
     e->n_table = 0;
-    e->idle = e->waiting = e->flight = e->held = NULL;
+    e->idle = e->flight = e->held = NULL;
     e->n_flight = e->n_unsent = 0;
+    work_close(&e->work);
+    e->is_waiting = false;
 }
 
 static void export_gone(struct export *e)
@@ -206,7 +218,7 @@ static void export_gone(struct export *e)
 static void export_failed(struct export *e, int r)
 {
     if (!place_is_gone(&e->place, -r))
-        log_die(EXIT_STATUS_FAILED, "%s/%s: %s", e->place.dir, e->work, strerror(-r));
+        log_die(EXIT_STATUS_FAILED, "%s/%s: %s", e->place.dir, e->file, strerror(-r));
     export_gone(e);
 }
 
@@ -231,16 +243,17 @@ static int export_subscribe(struct export *e)
 
 static int export_open(struct export *e)
 {
-    struct lease *lease;
     int r = 0;
 
     if (e->mapping->kind == MAPPING_TOPIC)
         r = export_subscribe(e);
-    if (r == 0)
-        r = lease_new(e, &lease);
-    if (r == 0)
-        DL_APPEND(e->idle, lease);
-    return r;
+    if (r < 0)
+        return r;
+    r = place_open(&e->place, e->file, O_RDWR | O_NONBLOCK);
+    if (r < 0)
+        return r;
+    e->work.source.fd = r;
+    return 0;
 }
 
 static void export_returned(struct place *place)
@@ -250,7 +263,7 @@ static void export_returned(struct place *place)
 
     if (r < 0) {
         if (!place_is_gone(place, -r))
-            log_die(EXIT_STATUS_FAILED, "%s/%s: %s", place->dir, e->work, strerror(-r));
+            log_die(EXIT_STATUS_FAILED, "%s/%s: %s", place->dir, e->file, strerror(-r));
         return;
     }
     place_wait_no_more(place);
@@ -411,18 +424,15 @@ static bool export_has_dead(const struct export *e)
 static void export_too_large(struct export *e, struct lease *lease, const char *of)
 {
     bool came_again = e->last_dead && strcmp(e->last_dead, lease->msg_id) == 0;
-    bool is_dead = !came_again && export_has_dead(e) && lease_say(lease, "dead") == 0;
+    bool is_dead = !came_again && export_has_dead(e) && work_say(&e->work, "dead", lease->id) == 0;
 
-    log_line("export %s: message %s is larger than %s: %s", e->mapping->name,
-             strrchr(lease->msg_id, '-') + 1, of,
-             is_dead ? "to the dead-letter mailbox" : "it stays here, on lease");
+    log_line("export %s: message %" PRIu64 " is larger than %s: %s", e->mapping->name, lease->id,
+             of, is_dead ? "to the dead-letter mailbox" : "it stays here, on lease");
     if (is_dead) {
         free(e->last_dead);
         e->last_dead = xstrdup(lease->msg_id);
         e->stat.dead++;
-        lease_forget_message(lease);
-        lease->state = LEASE_IDLE;
-        DL_APPEND(e->idle, lease);
+        lease_rest(lease);
     } else {
         lease->state = LEASE_HELD;
         DL_APPEND(e->held, lease);
@@ -430,7 +440,7 @@ static void export_too_large(struct export *e, struct lease *lease, const char *
     status_changed();
 }
 
-/* Another server may take more: what was held goes back to its place by its close, and comes again. */
+/* Another server may take more: what was held goes back to its place, and comes again. */
 static void export_let_go(struct export *e)
 {
     struct lease *lease;
@@ -438,16 +448,10 @@ static void export_let_go(struct export *e)
 
     DL_FOREACH_SAFE(e->held, lease, next)
     {
-        int fd = place_open(&e->place, e->work, O_RDWR | O_NONBLOCK);
-
-        if (fd < 0)
+        if (work_say(&e->work, "again", lease->id) < 0)
             return;
         DL_DELETE(e->held, lease);
-        close(lease->source.fd);
-        lease->source.fd = fd;
-        lease_forget_message(lease);
-        lease->state = LEASE_IDLE;
-        DL_APPEND(e->idle, lease);
+        lease_rest(lease);
     }
 }
 
@@ -455,23 +459,15 @@ static void export_let_go(struct export *e)
 
 static void export_done(struct export *e, struct lease *lease)
 {
-    int r = lease_say(lease, "done");
-
+    lease_done(lease);
     if (lease->state == LEASE_UNSENT)
         e->n_unsent--;
     DL_DELETE(e->flight, lease);
     e->n_flight--;
-    lease_forget_message(lease);
-    lease->state = LEASE_IDLE;
-    if (r == 0) {
-        e->stat.sent++;
-        export_widen(e);
-        DL_PREPEND(e->idle, lease);
-        status_counted();
-    } else {
-        DL_PREPEND(e->idle, lease);
-        export_failed(e, r);
-    }
+    lease_rest(lease);
+    e->stat.sent++;
+    export_widen(e);
+    status_counted();
 }
 
 static void export_refused(struct export *e, struct lease *lease, json_int_t code, const char *why)
@@ -538,42 +534,26 @@ static void export_acknowledged(struct inbox *inbox, const char *part, natsMsg *
         json_decref(answer);
     }
     natsMsg_Destroy(msg);
-    export_pump(e);
+    /* With the others that came. */
+    loop_queue(&e->job);
 }
 
 /* --- taking --- */
 
-/* The rest of a message whose first bytes are in the buffer. Return: 0; a negative errno. */
-static int lease_read_rest(struct lease *lease, size_t *n, size_t size)
-{
-    struct export *e = lease->export;
-
-    if (size > e->n_buffer) {
-        e->buffer = xrealloc(e->buffer, size, 1);
-        e->n_buffer = size;
-    }
-    while (*n < size) {
-        ssize_t more = read(lease->source.fd, e->buffer + *n, size - *n);
-
-        if (more < 0 && errno != EINTR)
-            return -errno;
-        if (more == 0)
-            return -EIO;
-        if (more > 0)
-            *n += (size_t)more;
-    }
-    return 0;
-}
-
-static int lease_make_msg(struct lease *lease, const json_t *envelope, size_t n)
+static int lease_make_msg(struct lease *lease, const json_t *envelope)
 {
     struct export *e = lease->export;
     char *reply = xasprintf("%s.%u-%" PRIu64, e->acks.subject, lease->index, ++lease->n_taken);
-    natsStatus status = natsMsg_Create(&lease->msg, e->mapping->subject, reply, e->buffer, (int)n);
+    char *decoded = NULL;
+    size_t n;
+    const char *body = envelope_body(envelope, &n, &decoded);
+    natsStatus status = body ? natsMsg_Create(&lease->msg, e->mapping->subject, reply, body, (int)n)
+                             : NATS_ERR;
 
+    free(decoded);
     free(reply);
     if (status != NATS_OK)
-        return -ENOMEM;
+        return -EIO;
     return envelope_to_nats(envelope, e->source, lease->msg);
 }
 
@@ -596,42 +576,34 @@ static size_t lease_headers_bytes(natsMsg *msg)
 }
 
 /* Another host's, or too large: known before it goes out. Return: is that all that is to do? */
-static bool export_sorts_out(struct export *e, struct lease *lease, const json_t *envelope,
-                             size_t size)
+static bool export_sorts_out(struct export *e, struct lease *lease, const json_t *envelope)
 {
     if (e->mapping->kind == MAPPING_TOPIC &&
         envelope_is_foreign(envelope, e->source->mount_id, geteuid())) {
-        int r = lease_say(lease, "done");
-
-        lease_forget_message(lease);
-        DL_PREPEND(e->idle, lease);
-        lease->state = LEASE_IDLE;
+        lease_done(lease);
+        lease_rest(lease);
         e->stat.skipped++;
-        if (r < 0)
-            export_failed(e, r);
         return true;
     }
-    if (size <= e->max_payload)
+    if ((size_t)json_integer_value(json_object_get(envelope, "size")) <= e->max_payload)
         return false;
     export_too_large(e, lease, "the server takes");
     return true;
 }
 
-static int export_send(struct export *e, struct lease *lease, const json_t *envelope, size_t n)
+/* The lease is in no list. */
+static int export_send(struct export *e, struct lease *lease, const json_t *envelope)
 {
-    size_t size = (size_t)json_integer_value(json_object_get(envelope, "size"));
     const char *after = e->flight ? e->flight->prev->msg_id : NULL;
     int r;
 
-    lease->msg_id = envelope_msg_id(envelope, e->source->mount_id);
-    if (export_sorts_out(e, lease, envelope, size))
+    if (export_sorts_out(e, lease, envelope))
         return 0;
-    r = lease_read_rest(lease, &n, size);
-    if (r == 0)
-        r = lease_make_msg(lease, envelope, size);
+    r = lease_make_msg(lease, envelope);
     if (r < 0)
         return r;
-    if (size + lease_headers_bytes(lease->msg) > e->max_payload) {
+    if ((size_t)natsMsg_GetDataLength(lease->msg) + lease_headers_bytes(lease->msg) >
+        e->max_payload) {
         export_too_large(e, lease, "the server takes, with its headers");
         return 0;
     }
@@ -644,75 +616,77 @@ static int export_send(struct export *e, struct lease *lease, const json_t *enve
     return 0;
 }
 
-/* Takes one message and sends it. Return: 0; -EAGAIN: there is none; another negative errno. */
-static int export_take(struct export *e, struct lease *lease)
+/* Takes the message of a line, and sends it. Return: 0; a negative errno. */
+static int export_take_line(struct export *e, const char *line, size_t n)
 {
-    ssize_t n = read(lease->source.fd, e->buffer, e->n_buffer);
-    json_t *envelope;
+    json_t *envelope = json_loadb(line, n, JSON_ALLOW_NUL, NULL);
+    struct lease *lease;
     int r;
 
-    if (n < 0)
-        return -errno;
-    r = envelope_read(lease->source.fd, &envelope);
+    if (!envelope)
+        return -EIO;
+    lease = lease_new(e);
+    lease->id = (uint64_t)json_integer_value(json_object_get(envelope, "id"));
+    lease->msg_id = envelope_msg_id(lease->id, e->source->mount_id);
+    r = export_send(e, lease, envelope);
+    json_decref(envelope);
+    if (r < 0)
+        lease_rest(lease);
+    return r;
+}
+
+static void export_take_skipped(struct export *e, uint64_t id)
+{
+    struct lease *lease = lease_new(e);
+
+    lease->id = id;
+    lease->msg_id = envelope_msg_id(lease->id, e->source->mount_id);
+    export_too_large(e, lease, "the server takes");
+}
+
+/* Takes one message and sends it. Return: 0; -EAGAIN: there is none; another negative errno. */
+static int export_take(struct export *e)
+{
+    char *line;
+    size_t n;
+    uint64_t skipped_id;
+    int r = work_next_line(&e->work, e->max_payload, &line, &n, &skipped_id);
+
     if (r < 0)
         return r;
-    DL_DELETE(e->idle, lease);
-    r = export_send(e, lease, envelope, (size_t)n);
-    json_decref(envelope);
-    return r;
+    if (!skipped_id)
+        return export_take_line(e, line, n);
+    export_take_skipped(e, skipped_id);
+    return 0;
 }
 
 static bool export_may_take(const struct export *e)
 {
     return server_is_connected() && e->stream && !e->is_settling && !e->is_mending &&
-           !e->is_stopping && !e->is_gone && e->n_unsent == 0 && e->n_flight < e->window;
+           !e->is_stopping && !e->is_gone && e->n_unsent == 0 &&
+           e->n_flight + e->work.n_words < e->window;
 }
 
-/* An idle lease, made where there is none. Return: NULL: no more can be had. */
-static struct lease *export_idle(struct export *e)
+static void export_wait(struct export *e)
 {
-    struct lease *lease;
-    int r;
+    int r = loop_watch(&e->work.source, EPOLLIN);
 
-    if (e->idle)
-        return e->idle;
-    r = lease_new(e, &lease);
-    if (r == 0)
-        DL_APPEND(e->idle, lease);
-    else if (!e->n_flight || place_is_gone(&e->place, -r))
-        export_failed(e, r);
-    return e->idle;
-}
-
-static void export_wait(struct export *e, struct lease *lease)
-{
-    int r;
-
-    DL_DELETE(e->idle, lease);
-    lease->state = LEASE_WAITING;
-    e->waiting = lease;
-    r = loop_watch(&lease->source, EPOLLIN);
     if (r < 0)
         log_die(EXIT_STATUS_FAILED, "%s: %s", e->place.dir, strerror(-r));
+    e->is_waiting = true;
 }
 
 static void export_pump(struct export *e)
 {
-    struct lease *lease;
-
     if (!e->is_mending && server_is_connected() && e->n_unsent && export_send_again(e) < 0)
         return;
-    if (e->waiting)
+    if (e->is_waiting)
         return;
     for (int i = 0; i < TAKEN_AT_ONCE && export_may_take(e); i++) {
-        int r;
+        int r = export_take(e);
 
-        lease = export_idle(e);
-        if (!lease)
-            return;
-        r = export_take(e, lease);
         if (r == -EAGAIN) {
-            export_wait(e, lease);
+            export_wait(e);
             return;
         }
         if (r < 0 && r != -EINTR) {
@@ -727,7 +701,12 @@ static void export_pump(struct export *e)
 static void export_run(struct job *job)
 {
     struct export *e = container_of(job, struct export, job);
+    int r = work_say_all(&e->work);
 
+    if (r < 0) {
+        export_failed(e, r);
+        return;
+    }
     if (server_is_connected() && !export_has_stream(e))
         return;
     export_pump(e);
@@ -784,23 +763,22 @@ struct export *export_new(const struct mapping *mapping, const struct settings *
                           .listener = { .changed = export_connection },
                           .job = { .run = export_run },
                           .retry_ns = RETRY_MIN_NS,
-                          .window = (unsigned)settings->window,
-                          .buffer = xrealloc(NULL, READ_BYTES_MIN, 1),
-                          .n_buffer = READ_BYTES_MIN };
+                          .window = (unsigned)settings->window };
+    work_init(&e->work, export_readable);
     place_init(&e->place, settings->mount, mapping->kind == MAPPING_TOPIC ? "topic" : "mbox",
                mapping->name, export_returned);
     if (mapping->kind == MAPPING_TOPIC) {
         sub = stream_encode("ipcfs-nats-", mapping->subject);
-        e->work = xasprintf("sub/%s/work", sub);
+        e->file = xasprintf("sub/%s/work.json", sub);
         e->mailbox = xasprintf("%s/sub/%s", e->place.dir, sub);
         free(sub);
     } else {
-        e->work = xstrdup("work");
+        e->file = xstrdup("work.json");
         e->mailbox = xstrdup(e->place.dir);
     }
     r = export_open(e);
     if (r < 0)
-        log_die(EXIT_STATUS_FAILED, "%s/%s: %s", e->place.dir, e->work, strerror(-r));
+        log_die(EXIT_STATUS_FAILED, "%s/%s: %s", e->place.dir, e->file, strerror(-r));
     if (inbox_open(&e->acks, true, export_acknowledged) < 0 ||
         timer_init(&e->ack_timer, export_overdue) < 0 ||
         timer_init(&e->retry_timer, export_resend) < 0 ||
@@ -813,18 +791,20 @@ struct export *export_new(const struct mapping *mapping, const struct settings *
 
 void export_free(struct export *e)
 {
+    if (e->work.source.fd >= 0 && work_say_all(&e->work) < 0)
+        log_line("export %s: what the server has last comes again", e->mapping->name);
     export_close_all(e);
+    work_deinit(&e->work);
     inbox_close(&e->acks);
     timer_deinit(&e->ack_timer);
     timer_deinit(&e->retry_timer);
     timer_deinit(&e->settle_timer);
     place_deinit(&e->place);
-    free(e->work);
+    free(e->file);
     free(e->mailbox);
     free(e->stream);
     free(e->last_dead);
     free(e->told);
-    free(e->buffer);
     free(e);
 }
 
@@ -835,7 +815,7 @@ void export_stop(struct export *e)
 
 bool export_is_idle(const struct export *e)
 {
-    return !e->flight || !server_is_connected();
+    return (!e->flight && !e->work.n_words) || !server_is_connected();
 }
 
 void export_get_stat(const struct export *e, struct export_stat *ret)

@@ -1,11 +1,17 @@
 /* Owns the connection, the queue of what the NATS library's threads handed over, and the list of listeners. The queue has a
  * lock; all else is of the loop's thread.
  *
- * What a callback queues: a message with its inbox, or the news that the connection came or went. Order is kept. */
+ * What a callback queues: a message with its inbox, or the news that the connection came or went. Order is kept.
+ *
+ * What is published goes into the library's buffer, and out of it all at once when the loop has done what there was to do: a
+ * system call for each of many small messages costs more than all else of them. The library has no call for that but to ask
+ * for an answer to all that was sent, so a thread of its own does it; the library itself would wait a millisecond for more. */
 #include "server.h"
 
 #include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -23,6 +29,7 @@
 #define FLUSH_MS 1000
 /* Handed over from the queue before the loop looks at the others. */
 #define EVENTS_AT_ONCE 256
+#define PUSH_MS 1
 
 enum event_kind { EVENT_MESSAGE, EVENT_CONNECTED, EVENT_DISCONNECTED, EVENT_CLOSED };
 
@@ -41,8 +48,12 @@ static struct {
     char url[256];
     bool is_connected;
     uint64_t generation;
+    atomic_bool pushes_no_more;
     struct listener *listeners;
     struct source wake;
+    struct job push_job;
+    pthread_t pusher;
+    sem_t pushes;
     pthread_mutex_t lock; /* for what follows */
     bool is_closing;
     struct event *first;
@@ -194,6 +205,45 @@ static void server_on_closed(natsConnection *connection, void *closure)
     server_hand_over(EVENT_CLOSED, NULL, NULL);
 }
 
+/* --- what is published goes out --- */
+
+static void server_run_push(struct job *job)
+{
+    (void)job;
+    sem_post(&server.pushes);
+}
+
+/* Until the program ends its connection for good; it waits for an answer, or not for long. */
+static void *server_push(void *unused)
+{
+    (void)unused;
+    for (;;) {
+        while (sem_wait(&server.pushes) < 0)
+            ;
+        while (sem_trywait(&server.pushes) == 0)
+            ;
+        if (atomic_load(&server.pushes_no_more))
+            return NULL;
+        natsConnection_FlushTimeout(server.connection, PUSH_MS);
+    }
+}
+
+static void server_start_pushing(void)
+{
+    server.push_job.run = server_run_push;
+    if (sem_init(&server.pushes, 0, 0) < 0 ||
+        pthread_create(&server.pusher, NULL, server_push, NULL) != 0)
+        log_die(EXIT_STATUS_FAILED, "a thread: %s", strerror(errno));
+}
+
+static void server_stop_pushing(void)
+{
+    atomic_store(&server.pushes_no_more, true);
+    sem_post(&server.pushes);
+    pthread_join(server.pusher, NULL);
+    sem_destroy(&server.pushes);
+}
+
 /* --- connecting --- */
 
 static void server_must(natsStatus status, const char *what)
@@ -257,8 +307,6 @@ static void server_set_options(const struct settings *settings)
     server_must(natsOptions_SetReconnectWait(o, RECONNECT_WAIT_MS), "NATS");
     server_must(natsOptions_SetPingInterval(o, PING_MS), "NATS");
     server_must(natsOptions_SetMaxPingsOut(o, PINGS_OUT_MAX), "NATS");
-    /* Messages go out at once: a lone one doesn't wait for company. */
-    server_must(natsOptions_SetSendAsap(o, true), "NATS");
     server_must(natsOptions_SetDisconnectedCB(o, server_on_disconnected, NULL), "NATS");
     server_must(natsOptions_SetReconnectedCB(o, server_on_connected, NULL), "NATS");
     server_must(natsOptions_SetClosedCB(o, server_on_closed, NULL), "NATS");
@@ -312,6 +360,7 @@ void server_open(const struct settings *settings)
     loop_watch(&server.wake, EPOLLIN);
     server_set_options(settings);
     server_connect(settings);
+    server_start_pushing();
     jsOptions_Init(&js);
     js.Wait = API_WAIT_MS;
     js.Domain = settings->domain;
@@ -340,6 +389,7 @@ static void server_drop_events(void)
 void server_close(void)
 {
     server_drop_events();
+    server_stop_pushing();
     jsCtx_Destroy(server.jetstream);
     natsConnection_Destroy(server.connection);
     natsOptions_Destroy(server.options);
@@ -438,6 +488,7 @@ int server_publish(natsMsg *msg)
 {
     if (!server.is_connected)
         return -ENOTCONN;
+    loop_queue(&server.push_job);
     return server_status(natsConnection_PublishMsg(server.connection, msg));
 }
 
@@ -445,6 +496,7 @@ int server_ask(const char *subject, const char *reply, const void *data, size_t 
 {
     if (!server.is_connected)
         return -ENOTCONN;
+    loop_queue(&server.push_job);
     return server_status(
         natsConnection_PublishRequest(server.connection, subject, reply, data, (int)n_bytes));
 }
