@@ -194,41 +194,17 @@ static void check_taken(struct state *s, const struct peer *p)
     s->taken |= bit;
 }
 
-/* Peer @who, a producer, takes one step. */
-static void step_producer(struct state *s, unsigned int who)
+/* Peer @who, a producer that found the ring full, goes past what the dead have left at its tail, or sleeps. */
+static void step_of_full(struct state *s, unsigned int who)
 {
     struct peer *p = &s->peers[who];
-    unsigned int slot = p->pos % N_SLOTS;
-    uint8_t message = message_of(who, p->n_sent);
 
     switch (p->pc) {
-    case P_LOAD_HEAD:
-        p->pos = s->head;
-        return go_to(p, P_LOAD_WORD);
-    case P_LOAD_WORD:
-        p->word = s->words[slot];
-        if (ahead_of(p->word, p->pos) == 0)
-            return go_to(p, P_HELP);
-        if (ahead_of(p->word, p->pos) != IPCRING_LAP_MASK)
-            return go_to(p, P_ODD_HEAD);
-        if (!lacks("space") && p->pos - p->seen_tail >= N_SLOTS)
-            return go_to(p, P_LOAD_TAIL);
-        return go_to(p, P_CLAIM);
-    case P_HELP:
-        swap64(&s->head, p->pos, p->pos + 1);
-        return go_to(p, P_LOAD_HEAD);
-    case P_LOAD_TAIL:
-        p->seen_tail = s->tail;
-        if (p->pos - s->tail > N_SLOTS)
-            return go_to(p, P_ODD_HEAD);
-        if (p->pos - s->tail == N_SLOTS)
-            return go_to(p, P_PASS_TAIL);
-        return go_to(p, P_CLAIM);
     case P_PASS_TAIL:
         p->pos = s->tail;
         return go_to(p, P_PASS_WORD);
     case P_PASS_WORD:
-        p->word = s->words[slot];
+        p->word = s->words[p->pos % N_SLOTS];
         if (ahead_of(p->word, p->pos) != 0)
             return go_to(p, P_SLEEP_FLAG);
         if (ipcring_word_state(p->word) == IPCRING_SKIP)
@@ -259,6 +235,50 @@ static void step_producer(struct state *s, unsigned int who)
     case P_PASS_WAKE:
         wake_all(s, true);
         return go_to(p, P_LOAD_HEAD);
+    case P_SLEEP_FLAG:
+        s->wait_space |= IPCRING_SLEEPERS;
+        p->wait = s->wait_space;
+        return go_to(p, lacks("recheck") ? FUTEX_CALL : P_SLEEP_HEAD);
+    case P_SLEEP_HEAD:
+        p->pos = s->head;
+        return go_to(p, P_SLEEP_TAIL);
+    case P_SLEEP_TAIL:
+        return go_to(p, p->pos - s->tail == N_SLOTS ? FUTEX_CALL : P_LOAD_HEAD);
+    default:
+        return;
+    }
+}
+
+/* Peer @who, a producer, takes one step. */
+static void step_producer(struct state *s, unsigned int who)
+{
+    struct peer *p = &s->peers[who];
+    unsigned int slot = p->pos % N_SLOTS;
+    uint8_t message = message_of(who, p->n_sent);
+
+    switch (p->pc) {
+    case P_LOAD_HEAD:
+        p->pos = s->head;
+        return go_to(p, P_LOAD_WORD);
+    case P_LOAD_WORD:
+        p->word = s->words[slot];
+        if (ahead_of(p->word, p->pos) == 0)
+            return go_to(p, P_HELP);
+        if (ahead_of(p->word, p->pos) != IPCRING_LAP_MASK)
+            return go_to(p, P_ODD_HEAD);
+        if (!lacks("space") && p->pos - p->seen_tail >= N_SLOTS)
+            return go_to(p, P_LOAD_TAIL);
+        return go_to(p, P_CLAIM);
+    case P_HELP:
+        swap64(&s->head, p->pos, p->pos + 1);
+        return go_to(p, P_LOAD_HEAD);
+    case P_LOAD_TAIL:
+        p->seen_tail = s->tail;
+        if (p->pos - s->tail > N_SLOTS)
+            return go_to(p, P_ODD_HEAD);
+        if (p->pos - s->tail == N_SLOTS)
+            return go_to(p, P_PASS_TAIL);
+        return go_to(p, P_CLAIM);
     case P_ODD_HEAD:
         return go_to(p, s->head == p->pos ? P_ODD_WORD : P_LOAD_HEAD);
     case P_ODD_WORD:
@@ -299,19 +319,10 @@ static void step_producer(struct state *s, unsigned int who)
     case P_WAKE:
         wake_all(s, false);
         return sent(p);
-    case P_SLEEP_FLAG:
-        s->wait_space |= IPCRING_SLEEPERS;
-        p->wait = s->wait_space;
-        return go_to(p, lacks("recheck") ? FUTEX_CALL : P_SLEEP_HEAD);
-    case P_SLEEP_HEAD:
-        p->pos = s->head;
-        return go_to(p, P_SLEEP_TAIL);
-    case P_SLEEP_TAIL:
-        return go_to(p, p->pos - s->tail == N_SLOTS ? FUTEX_CALL : P_LOAD_HEAD);
     case FUTEX_CALL:
         return go_to(p, s->wait_space == p->wait ? ASLEEP : P_LOAD_HEAD);
     default:
-        return;
+        return step_of_full(s, who);
     }
 }
 
