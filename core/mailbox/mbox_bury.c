@@ -45,7 +45,7 @@ struct mbox *mbox_find_dead(struct mbox *mbox, const char *name, const struct mb
 }
 
 /* Return: a copy of @msg with an id of its own, which counts for user @uid; NULL: memory is short, or he may not have more. */
-static struct msg *copy_message(struct mbox *dead, const struct msg *msg, uid_t uid)
+static struct msg *bury_copy(struct mbox *dead, const struct msg *msg, uid_t uid)
 {
     struct msg *copy = msg_new(msg->data, msg->size_bytes, msg->prio, msg->sender);
 
@@ -73,7 +73,7 @@ static int check_second_burial(struct mbox *mbox, struct mbox *dead, struct mbox
     entry->is_shared = false;
     r = mbox_make_room_for_move(dead, entry);
     if (r == 0)
-        copy = copy_message(dead, entry->msg, uid);
+        copy = bury_copy(dead, entry->msg, uid);
     if (!copy) {
         entry->is_shared = true;
         return r == 0 ? -ENOMEM : r;
