@@ -90,15 +90,24 @@ int node_obtain(struct nodes *nodes, const struct node_ops *ops, void *object, s
     return 0;
 }
 
+/* A directory has one node, of whose changes the kernel knows, and is looked up anew at each step of a path: the kernel need
+ * not ask at once whether the caller may go on. */
+static double entry_attr_seconds(struct node *node, const struct stat *attr)
+{
+    if (node->ops->attr_seconds)
+        return node->ops->attr_seconds(node);
+    return S_ISDIR(attr->st_mode) ? NODE_MOMENT_SECONDS : 0.0;
+}
+
 void node_fill_entry(struct node *node, const struct node *dir, struct fuse_entry_param *ret)
 {
     *ret = (struct fuse_entry_param){
         .ino = node->id,
         .generation = 1,
         .entry_timeout = dir && dir->ops->keeps_names ? NODE_FOREVER_SECONDS : 0.0,
-        .attr_timeout = node->ops->attr_seconds ? node->ops->attr_seconds(node) : 0.0,
     };
     node->ops->getattr(node, &ret->attr);
+    ret->attr_timeout = entry_attr_seconds(node, &ret->attr);
 }
 
 uint64_t node_slot_id(struct nodes *nodes, struct node *const *slot)

@@ -44,6 +44,9 @@
 /* How long what only the kernel changes is valid there. */
 #define NODE_FOREVER_SECONDS 86400.0
 
+/* The kernel makes a tick or two of it: as long as the open takes whose lookup has just told what getattr says. */
+#define NODE_MOMENT_SECONDS 1e-9
+
 struct file;
 struct kernel;
 struct fuse_file_info;
