@@ -171,9 +171,11 @@ static void scribble(struct input *input)
 
 static void configure(struct input *input)
 {
-    static const char *const texts[] = { "slots=8\n",         "slots=64\n",      "producers=one\n",
-                                         "producers=many\n",  "consumers=one\n", "slot_bytes=16\n",
-                                         "slot_bytes=1024\n", "consumers=many\n" };
+    static const char *const texts[] = {
+        "slots=8\n",         "slots=64\n",       "producers=one\n",
+        "producers=many\n",  "consumers=one\n",  "slot_bytes=16\n",
+        "slot_bytes=1024\n", "consumers=many\n", "consumers=each\n"
+    };
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
     const char *text = texts[input_u8(input) % (sizeof(texts) / sizeof(texts[0]))];
     char told[RING_MBOX_CONFIG_MAX];
