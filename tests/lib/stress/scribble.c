@@ -17,6 +17,7 @@
 
 #define SLOT_BYTES 32
 #define SLOTS 8
+#define ORDER 3 /* of SLOTS */
 #define CALL_NS ((uint64_t)(2000 * MS))
 
 /* Multiples of 8: many processors have no other atomic 64 bits. */
@@ -56,17 +57,20 @@ static _Noreturn void run_scribbler(struct fixture *f, uint64_t random)
         } else if (kind < 4) {
             atomic_store(ring_u64(map, at), value);
         } else if (kind == 4) {
+            /* A word of a lap that somebody looks for. */
+            uint64_t head = atomic_load(ring_u64(map, IPCRING_AT_HEAD));
+            uint32_t lap = ipcring_lap(head, ORDER) + (uint32_t)(value >> 8) % 3 - 1;
+
             at = IPCRING_AT_SLOT_0 + value % SLOTS * SLOT_BYTES;
-            atomic_store(ring_u64(map, at),
-                         ipcring_word((uint32_t)(value >> 8) % 4, (uint32_t)(value >> 16) % 4,
-                                      (uint32_t)(value >> 20) % 40));
+            atomic_store(ring_u64(map, at), ipcring_word(lap, (uint32_t)(value >> 16) % 4,
+                                                         (uint32_t)(value >> 20) % 40));
         } else if (kind == 5) {
             map[value % f->n_bytes] = (char)(value >> 32);
         } else if (kind == 6) {
             /* Let them work for a while. */
             memset(map, 0, f->n_bytes);
             ring_format(map, &(struct ring_geometry){ SLOTS, SLOT_BYTES, kinds[value % N_KINDS] },
-                        first_pos_near_wrap(value % N_FIRST_POS, 3));
+                        first_pos_near_wrap(value % N_FIRST_POS, ORDER));
             usleep((useconds_t)(value % 3000));
         } else {
             usleep((useconds_t)(value % 200));
