@@ -190,6 +190,17 @@ def test_rings_and_settings(offers, things):
     assert offers("config", "s") == []
 
 
+def test_workers_questions_and_topics(offers, ctl, things):
+    """An option's value before the name is none."""
+    assert offers("work", "-j", "4", "or") == offers("work", "--jobs", "4", "or") == ["order-log", "orders"]
+    assert offers("work", "-j", "") == []
+    assert offers("call", "-t", "5", "or") == ["order-log", "orders"]
+    ctl.ok("new", "topic/news")
+    assert offers("sub", "") == offers("pub", "-f", "/etc/passwd", "") == ["news"]
+    ctl.ok("rm", "topic/news")
+    assert offers("new", "jobs", "d") == ["dead=", "durable="]
+
+
 def test_options(offers):
     assert offers("--m") == ["--mount"]
     assert offers("send", "--") == ["--file", "--help", "--mount", "--prio", "--timeout"]

@@ -69,7 +69,7 @@ _ipcctl_settings() { # VERB NAME
     case $2 in
     topic/*) printf '%s\n' history= message_bytes= bytes= ;;
     ring/*) printf '%s\n' slots= slot_bytes= producers= consumers= ;;
-    *) printf '%s\n' messages= bytes= message_bytes= overflow= ;;
+    *) printf '%s\n' messages= bytes= message_bytes= overflow= ttl= attempts= dead= durable= ;;
     esac
 }
 
@@ -102,8 +102,8 @@ _ipcctl() {
         case ${words[i]} in
         -m | --mount) command+=(-m "${words[++i]/#~\//$HOME/}") ;;
         --mount=*) words[i]=${words[i]#*=}; command+=(-m "${words[i]/#~\//$HOME/}") ;;
-        -[tpnsrd] | --timeout | --prio | --count | --size | --rounds | --delay | --mode | --file | --svg) ((++i)) ;;
-        -f) [[ ${arguments[0]-} != @(send|call) ]] || ((++i)) ;;
+        -[tpnsrdj] | --timeout | --prio | --count | --jobs | --size | --rounds | --delay | --mode | --file | --svg) ((++i)) ;;
+        -f) [[ ${arguments[0]-} != @(send|call|pub) ]] || ((++i)) ;;
         -*) ;;
         *) arguments+=("${words[i]}") ;;
         esac
@@ -116,8 +116,8 @@ _ipcctl() {
     case $previous in
     -m | --mount) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
     --file | --svg) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
-    -f) [[ ${arguments[0]-} != @(send|call) ]] || { mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return; } ;;
-    -[tpnsrd] | --timeout | --prio | --count | --size | --rounds | --delay | --mode) return ;;
+    -f) [[ ${arguments[0]-} != @(send|call|pub) ]] || { mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return; } ;;
+    -[tpnsrdj] | --timeout | --prio | --count | --jobs | --size | --rounds | --delay | --mode) return ;;
     esac
     if [[ $cur != -* ]]; then
         _ipcctl_argument "${arguments[@]}"

@@ -11,10 +11,10 @@ function __ipcctl_arguments
             continue
         end
         switch $word
-            case -m --mount -t --timeout -p --prio -n --count -s --size -r --rounds -d --delay --mode --file --svg
+            case -m --mount -t --timeout -p --prio -n --count -j --jobs -s --size -r --rounds -d --delay --mode --file --svg
                 set skip yes
             case -f
-                contains -- "$arguments[1]" send call; and set skip yes
+                contains -- "$arguments[1]" send call pub; and set skip yes
             case '-*'
             case '*'
                 set -a arguments $word
@@ -104,7 +104,7 @@ function __ipcctl_complete
         case 'new ring/*'
             printf '%s\n' slots= slot_bytes= producers= consumers=
         case 'new *'
-            printf '%s\n' messages= bytes= message_bytes= overflow=
+            printf '%s\n' messages= bytes= message_bytes= overflow= ttl= attempts= dead= durable=
     end
 end
 
@@ -114,12 +114,18 @@ function __ipcctl_wants_file
         case --file --svg -m --mount
             return 0
         case -f
-            contains send $words; or contains call $words
+            contains send $words; or contains call $words; or contains pub $words
             return
     end
     return 1
 end
 
+# A number or the like, which nobody but the user knows.
+function __ipcctl_wants_value
+    set -l words (commandline -opc)
+    contains -- "$words[-1]" -t --timeout -p --prio -n --count -j --jobs -s --size -r --rounds -d --delay --mode
+end
+
 complete -c ipcctl -f
 complete -c ipcctl -n __ipcctl_wants_file -F
-complete -c ipcctl -n 'not __ipcctl_wants_file' -f -a '(__ipcctl_complete)'
+complete -c ipcctl -n 'not __ipcctl_wants_file; and not __ipcctl_wants_value' -f -a '(__ipcctl_complete)'
