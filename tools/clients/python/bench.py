@@ -1,4 +1,5 @@
-"""Messages a second from one process to another: a ring beside what Python brings along.
+"""Messages a second from one process to another: a ring beside what Python brings along, and a POSIX queue where
+posix_ipc is installed.
 
     python3 bench.py [BYTES [ROUNDS]]
 
@@ -11,6 +12,11 @@ import sys
 import time
 
 import ipcfs
+
+try:
+    import posix_ipc
+except ImportError:
+    posix_ipc = None
 
 CONTEXT = multiprocessing.get_context("fork")
 
@@ -93,8 +99,27 @@ def pipe(body, n):
     return measure(send, receive, n)
 
 
+def posix_queue(body, n):
+    q = posix_ipc.MessageQueue(None, posix_ipc.O_CREX, max_message_size=len(body))
+    q.unlink()
+
+    def send(count):
+        for _ in range(count):
+            q.send(body)
+
+    def receive(count):
+        for _ in range(count):
+            q.receive()
+    try:
+        return measure(send, receive, n)
+    finally:
+        q.close()
+
+
 WAYS = {"ring": (ring_one, 200_000), "ring, many a call": (ring_many, 400_000), "multiprocessing.Pipe": (pipe, 40_000),
         "multiprocessing.Queue": (queue, 20_000)}
+if posix_ipc:
+    WAYS["posix_ipc.MessageQueue"] = (posix_queue, 40_000)
 BASELINE = "multiprocessing.Queue"
 
 
