@@ -224,7 +224,8 @@ def script(mount, durable):
     yield from step(lambda: os.rmdir(c.path), lambda w: w.boxes.pop("c"))
 
 
-GONE = (errno.ENOTCONN, errno.ECONNABORTED)
+# ECANCELED: io_uring's word for what was under way.
+GONE = (errno.ENOTCONN, errno.ECONNABORTED, errno.ECANCELED)
 
 
 def run_script(store, durable):

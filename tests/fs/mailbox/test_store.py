@@ -385,7 +385,7 @@ class Traffic:
         try:
             job(number)
         except OSError as error:
-            assert error.errno in (errno.ENOTCONN, errno.ECONNABORTED, errno.EIDRM, errno.ENOENT), error
+            assert error.errno in (errno.ENOTCONN, errno.ECONNABORTED, errno.ECANCELED, errno.EIDRM, errno.ENOENT), error
 
     def _send(self, number):
         fd = os.open(self.one.file("send"), os.O_WRONLY)
