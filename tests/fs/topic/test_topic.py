@@ -654,6 +654,42 @@ def test_one_order_for_all_whoever_publishes_comes_and_goes(topic):
     topic.wait_for(subscriptions=3)
 
 
+def test_publishers_race_with_topics_that_come_and_go(mount):
+    """A publication is to a topic that is there, or fails as of one that is not; and what is gone costs nothing."""
+    mnt = mount()
+    path = os.path.join(mnt.path, "topic", "passing")
+
+    def publish_until(end):
+        sent = 0
+        while not os.path.exists(end):
+            with contextlib.suppress(FileNotFoundError):
+                with Handle(os.path.join(path, "send"), os.O_WRONLY) as send:
+                    try:
+                        while True:
+                            sent += send.write(b"x")
+                    except OSError as error:
+                        assert error.errno == errno.EIDRM, error
+        return sent
+
+    end = mnt.box()
+    os.rename(end.path, end.path + ".later")
+    publishers = [Call(publish_until, end.path) for _ in range(3)]
+    for i in range(60):
+        topic = Topic(path).make()
+        sub = topic.sub("s")
+        sub.configure(messages=2, overflow=("block", "reject", "drop-oldest")[i % 3])
+        # Whoever publishes meanwhile, it is removed: with its owner where it is never empty.
+        sub.drain()
+        os.close(os.open(sub.file("owner"), os.O_WRONLY))
+        wait_until(lambda: not os.path.exists(sub.path), "it goes with its owner")  # pylint: disable=cell-var-from-loop
+        os.rmdir(path)
+    os.rename(end.path + ".later", end.path)
+    for call in publishers:
+        assert call.result() > 0
+    end.remove()
+    wait_until(lambda: mnt.metric("ipcfs_used_bytes") == mnt.metric("ipcfs_kept_bytes") == 0, "all is given back")
+
+
 def test_a_thousand_subscriptions_hold_up_nobody_else(mount):
     mounted = mount("-o", "max_bytes=64M")
     crowded, other = make_topic(mounted), make_topic(mounted)
