@@ -131,8 +131,11 @@ static void inspect(void *arg, struct fuse_buf *request)
 
 /* --- Life --- */
 
-static void transport_end_with(struct transport *transport, int result)
+/* Also called when the reading of /dev/fuse has ended by itself. */
+static void end_with(void *arg, int result)
 {
+    struct transport *transport = arg;
+
     pthread_mutex_lock(&transport->lock);
     if (!transport->is_ended)
         transport->result = result;
@@ -141,14 +144,9 @@ static void transport_end_with(struct transport *transport, int result)
     pthread_mutex_unlock(&transport->lock);
 }
 
-static void on_dev_ended(void *arg, int result)
-{
-    transport_end_with(arg, result);
-}
-
 void transport_end(struct transport *transport)
 {
-    transport_end_with(transport, 0);
+    end_with(transport, 0);
 }
 
 int transport_new(struct fuse_session *session, enum transport_choice choice,
@@ -164,7 +162,7 @@ int transport_new(struct fuse_session *session, enum transport_choice choice,
     transport->dev = (struct dev_loop){
         .session = session,
         .inspect = inspect,
-        .ended = on_dev_ended,
+        .ended = end_with,
         .arg = transport,
     };
     dev_init(&transport->dev);

@@ -271,12 +271,6 @@ static void shm_dir_reply_open(struct node *dir, fuse_req_t req, const char *nam
         file_reply_create(file, req, dir, node);
 }
 
-static void dir_create(struct node *dir, fuse_req_t req, const char *name, mode_t mode,
-                       struct fuse_file_info *fi)
-{
-    shm_dir_reply_open(dir, req, name, mode, fi);
-}
-
 static void dir_tmpfile(struct node *dir, fuse_req_t req, mode_t mode, struct fuse_file_info *fi)
 {
     shm_dir_reply_open(dir, req, NULL, mode, fi);
@@ -563,7 +557,7 @@ static const struct node_ops dir_node_ops = {
     .unlink = dir_unlink,
     .symlink = dir_symlink,
     .mknod = dir_mknod,
-    .create = dir_create,
+    .create = shm_dir_reply_open,
     .tmpfile = dir_tmpfile,
     .xattr_set = shm_xattr_set,
     .xattr_get = shm_xattr_get,
