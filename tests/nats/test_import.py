@@ -154,6 +154,24 @@ def test_killed_bridge_loses_nothing_and_repeats_no_more_than_its_window(mnt, cl
     assert first == sorted(first)
 
 
+def test_what_went_to_an_importer_that_is_gone_is_waited_for(mnt, client, bridge, broker, subject):
+    """Its request is the server's still, and gets messages among those of the one that lives."""
+    box = mnt.box()
+    bridge(mnt.path, broker.url, f"import {subject} {name_of(box)}").wait_for("connected")
+    client.store(subject, b"0")
+    wait_messages(box, 1)
+    stream, inbox = client.stream(subject), client.inbox + ".dead"
+    client.publish(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.ipcfs-{name_of(box)}", b'{"batch":5,"expires":20000000000}', reply=inbox)
+    for i in range(1, 41):
+        client.publish(subject, b"%d" % i)
+    lost = [client.next() for _ in range(5)]
+    wait_until(lambda: client.api(f"CONSUMER.INFO.{stream}.ipcfs-{name_of(box)}")["num_pending"] == 0, "all are given out")
+    for _, ack, _, _ in lost:
+        client.publish(ack, b"-NAK")
+    wait_messages(box, 41)
+    assert [int(m["text"]) for m in receive(box, 41)] == list(range(41))
+
+
 def test_mailbox_that_goes_is_waited_for(mnt, client, bridge, broker, subject):
     box = mnt.mailbox("goes").make(0o700)
     b = bridge(mnt.path, broker.url, f"import {subject} goes")

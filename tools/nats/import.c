@@ -92,6 +92,7 @@ struct import {
     struct known *known;
     uint64_t n_asked; /* of the request that is out, not come yet */
     uint64_t n_lost;  /* on their way when a connection was lost; newer ones wait for them */
+    uint64_t next;    /* of the consumer's deliveries, in its own count */
     char *out;        /* lines that are being written */
     size_t n_out;
     size_t n_out_done;
@@ -99,6 +100,7 @@ struct import {
     bool is_ready; /* stream and consumer are there */
     bool is_polled;
     bool is_gone;
+    bool is_shared; /* another importer has what is missing, and there is no order to keep */
     struct import_stat stat;
 };
 
@@ -232,9 +234,10 @@ static void import_pull(struct import *m)
     int r;
 
     if (!m->is_ready || m->n_asked || m->is_gone || !server_is_connected() ||
-        m->n_waiting > window / 2)
+        (m->n_waiting > window / 2 && !m->n_lost))
         return;
-    n = window - m->n_waiting;
+    /* What all wait for can't come without being asked for. */
+    n = m->n_waiting < window ? window - m->n_waiting : (unsigned)m->n_lost;
     subject = xasprintf("%s.CONSUMER.MSG.NEXT.%s.%s", server_api(), m->stream, m->durable);
     request = xasprintf("{\"batch\":%u,\"expires\":%" PRId64 "}", n, PULL_S * NS_PER_S);
     r = server_ask(subject, m->pull.subject, request, strlen(request));
@@ -330,6 +333,18 @@ static bool known_came(struct import *m, uint64_t sequence, natsMsg *msg)
     return false;
 }
 
+/* A delivery that went elsewhere: to an importer that was killed and whose request the server has still, so it comes again
+ * after its ack_wait. */
+static void import_watch_gap(struct import *m, uint64_t delivery)
+{
+    if (m->next && delivery > m->next && !m->is_shared) {
+        m->n_lost += delivery - m->next;
+        timer_set(&m->lost_timer, LOST_NS);
+    }
+    if (delivery >= m->next)
+        m->next = delivery + 1;
+}
+
 static void import_deliver(struct import *m, natsMsg *msg)
 {
     jsMsgMetaData *meta = NULL;
@@ -339,6 +354,7 @@ static void import_deliver(struct import *m, natsMsg *msg)
         natsMsg_Destroy(msg);
         return;
     }
+    import_watch_gap(m, meta->Sequence.Consumer);
     m->stat.lag = meta->NumPending;
     if (meta->NumDelivered > 1)
         m->stat.redelivered++;
@@ -618,6 +634,8 @@ static void import_failed(struct import *m, int r)
 
 static void import_write(struct import *m)
 {
+    if (m->n_lost)
+        import_pull(m);
     if (m->is_gone || m->is_polled || m->n_lost)
         return;
     import_skip_own(m);
@@ -653,6 +671,7 @@ static void import_lost_over(struct timer *timer)
     struct import *m = container_of(timer, struct import, lost_timer);
 
     m->n_lost = 0;
+    m->is_shared = true;
     import_write(m);
 }
 
@@ -663,8 +682,12 @@ static void import_count_lost(struct import *m)
     uint64_t n_known = m->n_waiting + HASH_COUNT(m->written) - m->n_confirmed;
 
     m->n_lost = 0;
-    if (consumer_look(m->stream, m->durable, &state) == 0 && state.n_ack_pending > n_known)
-        m->n_lost = state.n_ack_pending - n_known;
+    m->next = 0;
+    if (consumer_look(m->stream, m->durable, &state) == 0) {
+        m->next = state.n_delivered + 1;
+        if (state.n_ack_pending > n_known)
+            m->n_lost = state.n_ack_pending - n_known;
+    }
     if (m->n_lost)
         timer_set(&m->lost_timer, LOST_NS);
 }
@@ -707,6 +730,7 @@ static void import_connection(struct listener *listener, bool is_connected)
     timer_stop(&m->pull_timer);
     if (!is_connected)
         return;
+    m->is_shared = false;
     HASH_ITER(hh, m->written, written, next) {
         if (written->ack)
             written_acknowledge(m, written);

@@ -209,6 +209,7 @@ int consumer_look(const char *stream, const char *durable, struct consumer_state
         .n_ack_pending = (uint64_t)info->NumAckPending,
         .ack_floor = info->AckFloor.Stream,
         .n_pending = info->NumPending,
+        .n_delivered = info->Delivered.Consumer,
     };
     jsConsumerInfo_Destroy(info);
     return 0;

@@ -30,6 +30,7 @@ struct consumer_state {
     uint64_t n_ack_pending; /* given out, not acknowledged */
     uint64_t ack_floor;     /* stream sequence up to which all is acknowledged */
     uint64_t n_pending;     /* not given out yet */
+    uint64_t n_delivered;   /* deliveries there were, repeated ones too */
 };
 
 /* Finds the durable pull consumer, or makes it. Return: as stream_open. */
