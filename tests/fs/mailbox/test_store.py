@@ -607,9 +607,10 @@ def fixture_full(store):
     try:
         yield store
     finally:
+        # Also when the daemon did not end well: whatever has the store open then, it is no file of any path any more.
+        subprocess.run(["umount", "-l", store.path], check=True)
         if store.mount:
             store.mount.stop()
-        subprocess.run(["umount", "-l", store.path], check=True)
 
 
 def test_a_full_store_refuses_and_can_be_emptied(full):
