@@ -1,4 +1,4 @@
-"""tests/tree/clean: what tests leave behind is named."""
+"""tests/dist/tree/clean: what tests leave behind is named."""
 
 import os
 import pathlib
