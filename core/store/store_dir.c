@@ -9,12 +9,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -26,6 +28,12 @@
 #define DIR_SMB2_MAGIC 0xfe534d42
 #define DIR_CEPH_MAGIC 0x00c36400
 #define DIR_LUSTRE_MAGIC 0x0bd00bd0
+
+/* In `lock`, behind the pid of who is about to give it back. */
+#define HOLDER_ENDING " ending\n"
+/* How long who has it may take to say so, and then to end: it may have much to put on a slow disk. */
+#define GRACE_MS 1000
+#define ENDING_MS 30000
 
 #define STATE_BYTES_MAX 256
 #define BOOT_ID_BYTES 36
@@ -163,13 +171,65 @@ static int check_contents(int dir_fd, unsigned int *ret_n, char why[STORE_WHY_MA
     return r;
 }
 
-static long read_pid(int fd)
+/* What stands in `lock`. */
+struct holder {
+    long pid; /* 0: unknown */
+    bool is_ending;
+};
+
+static struct holder read_holder(int fd)
 {
-    char text[32];
+    struct holder holder = { 0 };
+    char text[64];
+    char *end;
     ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
 
     text[n > 0 ? n : 0] = '\0';
-    return strtol(text, NULL, 10);
+    holder.pid = strtol(text, &end, 10);
+    holder.is_ending = strcmp(end, HOLDER_ENDING) == 0;
+    return holder;
+}
+
+static int write_holder(struct store_dir *dir, const char *what)
+{
+    char text[64];
+    int n = snprintf(text, sizeof(text), "%ld%s", (long)getpid(), what);
+
+    errno = EIO;
+    if (ftruncate(dir->lock_fd, 0) < 0 || pwrite(dir->lock_fd, text, (size_t)n, 0) != n)
+        return -errno;
+    return 0;
+}
+
+/* Return: has the process ended, or whoever it was? */
+static bool ends_within(long pid, int ms)
+{
+    struct pollfd exited = { .fd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0), .events = POLLIN };
+    int n;
+
+    if (exited.fd < 0)
+        return true;
+    do
+        n = poll(&exited, 1, ms);
+    while (n < 0 && errno == EINTR);
+    close(exited.fd);
+    return n > 0;
+}
+
+/* umount(8) and kill(1) come back before the daemon is gone: who starts the next one at once means that one's store. */
+static void wait_for_end(const struct store_dir *dir)
+{
+    struct holder holder = read_holder(dir->lock_fd);
+
+    if (holder.pid <= 0 || holder.pid == getpid() || ends_within(holder.pid, GRACE_MS))
+        return;
+    if (read_holder(dir->lock_fd).is_ending)
+        ends_within(holder.pid, ENDING_MS);
+}
+
+static bool try_lock(const struct store_dir *dir)
+{
+    return flock(dir->lock_fd, LOCK_EX | LOCK_NB) == 0;
 }
 
 static int dir_lock(struct store_dir *dir, bool makes, char why[STORE_WHY_MAX])
@@ -182,26 +242,29 @@ static int dir_lock(struct store_dir *dir, bool makes, char why[STORE_WHY_MAX])
         return refuse(why, -ENOENT, "there is no store in it");
     if (dir->lock_fd < 0)
         return refuse(why, -errno, "lock: %s", strerror(errno));
-    if (flock(dir->lock_fd, LOCK_EX | LOCK_NB) == 0)
+    if (try_lock(dir))
+        return 0;
+    if (errno == EWOULDBLOCK)
+        wait_for_end(dir);
+    if (try_lock(dir))
         return 0;
     if (errno != EWOULDBLOCK)
         return refuse(why, -errno, "can't be locked: %s", strerror(errno));
-    pid = read_pid(dir->lock_fd);
+    pid = read_holder(dir->lock_fd).pid;
     if (pid <= 0)
         return refuse(why, -EBUSY, "another process has it");
     return refuse(why, -EBUSY, "process %ld has it", pid);
 }
 
-/* For a second daemon to tell. */
 int store_dir_enter(struct store_dir *dir)
 {
-    char pid[32];
-    int n = snprintf(pid, sizeof(pid), "%ld\n", (long)getpid());
+    return write_holder(dir, "\n");
+}
 
-    errno = EIO;
-    if (ftruncate(dir->lock_fd, 0) < 0 || pwrite(dir->lock_fd, pid, (size_t)n, 0) != n)
-        return -errno;
-    return 0;
+void store_dir_leave(struct store_dir *dir)
+{
+    /* Where that can't be written, who comes next is less patient. */
+    write_holder(dir, HOLDER_ENDING);
 }
 
 /* Of a newer version only that is known. Return: 0; -EUCLEAN: it says nothing that we know, or not all. */

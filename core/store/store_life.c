@@ -309,6 +309,7 @@ int store_end(struct store *store)
 
     if (store->is_ended)
         return 0;
+    store_dir_leave(&store->dir);
     stop_threads(store);
     r = end_in_order(store);
     /* Who came too late is told. */

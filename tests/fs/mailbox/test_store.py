@@ -497,6 +497,19 @@ def test_a_second_daemon_says_who_has_it(store):
     assert mount.box().config()
 
 
+def test_the_next_daemon_waits_for_the_one_that_ends(store):
+    box = store.start().box()
+    box.configure(messages="max", bytes="1G")
+    with open(box.file("send.lines"), "wb") as file:
+        file.write(b"".join(b"%d\n" % i for i in range(2000)))
+    for _ in range(5):
+        before = store.mount
+        harness.run("umount", before.path)
+        store.start()
+        before.stop()
+        assert len(envelopes(box_again(store, box))) == 2000
+
+
 def test_a_newer_version_is_not_touched(store):
     store.start().box().send(b"x")
     store.stop()
