@@ -91,9 +91,11 @@ static bool settle_stored(struct mbox *mbox, struct mbox_entry *entry, enum mbox
 /* Takes the lock. */
 void mbox_stored(struct mbox *mbox, struct mbox_entry *entry, int result, struct mbox_ready *ready)
 {
-    enum mbox_storing what = entry->storing;
+    enum mbox_storing what;
 
+    /* The journal may be quicker than who told it, who still has the lock. */
     pthread_mutex_lock(&mbox->lock);
+    what = entry->storing;
     mbox_end_posting(mbox, entry);
     if (mbox->backend && what == MBOX_STORING_POST) {
         mbox->backend->ops->stored(mbox->backend, entry, result, ready);
