@@ -158,8 +158,7 @@ def test_nothing_is_lost_between_hosts(mount, network, cluster, bridge, killing)
     for b in bridges:
         assert b.process.poll() is None, b.log()
     in_order = [check(receiver.got, sender, 64 * n_kills) for sender in senders]
-    # What the server was about to give to an importer that was killed comes late (ipcfs-nats(8)).
-    assert killing or all(in_order)
+    assert all(in_order)
     for path in boxes[:2]:
         wait_until(lambda: stat_of(path) == stat_of(path, "leased") == 0, "nothing is left at the senders")
 
