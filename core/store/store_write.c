@@ -35,7 +35,7 @@ static uint64_t item_bytes(const struct store_item *item)
 }
 
 /* What stands for a copy takes no more. */
-#define COPY_VALUE_BYTES (2 * STORE_MESSAGE_HEAD_BYTES)
+#define COPY_VALUE_BYTES (2 * (uint64_t)STORE_MESSAGE_HEAD_BYTES)
 
 /* Under store->lock: the copies of @item, which is a publication. */
 static void take_attached(struct store_batch *batch, struct store_item *item)
