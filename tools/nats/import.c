@@ -33,9 +33,12 @@
 /* How long newer messages wait for those that were on their way when a connection was lost: the server gives them out
  * again after its ack_wait. Then another importer must have them. */
 #define LOST_NS ((STREAM_ACK_WAIT_S + 3) * NS_PER_S)
+#define RECOUNT_NS NS_PER_S
 #define RETRY_MIN_NS INT64_C(10000000)
 #define RETRY_MAX_NS INT64_C(1000000000)
 #define SETUP_NS INT64_C(500000000)
+/* How long the confirmation of what the mailbox has may take after a connection came, before it is left open. */
+#define CONFIRM_NS INT64_C(2000000000)
 /* In one write to send.json, if the mailbox has room. */
 #define LINES_BYTES_MAX 131072
 /* Sequences that are remembered after the server has confirmed: a new leader may not have heard of the last of them. And as
@@ -93,13 +96,16 @@ struct import {
     uint64_t n_asked; /* of the request that is out, not come yet */
     uint64_t n_lost;  /* on their way when a connection was lost; newer ones wait for them */
     uint64_t next;    /* of the consumer's deliveries, in its own count */
+    uint64_t counted; /* the last of them when n_lost was counted */
     char *out;        /* lines that are being written */
     size_t n_out;
     size_t n_out_done;
     char *told;
-    bool is_ready; /* stream and consumer are there */
+    bool is_ready;      /* stream and consumer are there, and n_lost is counted */
+    bool is_confirming; /* n_lost is to be counted once what the mailbox has is confirmed */
     bool is_polled;
     bool is_gone;
+    bool is_recounted;
     bool is_shared; /* another importer has what is missing, and there is no order to keep */
     struct import_stat stat;
 };
@@ -171,6 +177,11 @@ static void written_confirm(struct import *m, struct written *written)
     }
 }
 
+static unsigned import_unconfirmed(const struct import *m)
+{
+    return HASH_COUNT(m->written) - m->n_confirmed;
+}
+
 static void import_confirmed(struct inbox *inbox, const char *part, natsMsg *msg)
 {
     struct import *m = container_of(inbox, struct import, acks);
@@ -179,6 +190,8 @@ static void import_confirmed(struct inbox *inbox, const char *part, natsMsg *msg
     if (written && !natsMsg_IsNoResponders(msg))
         written_confirm(m, written);
     natsMsg_Destroy(msg);
+    if (m->is_confirming && import_unconfirmed(m) == 0)
+        timer_set(&m->setup_timer, 1);
 }
 
 /* Acknowledges what the mailbox has, or is not to have. */
@@ -259,7 +272,7 @@ static void import_pull_lost(struct timer *timer)
 
 static void import_setup_later(struct import *m)
 {
-    m->is_ready = false;
+    m->is_ready = m->is_confirming = false;
     m->n_asked = 0;
     free(m->stream);
     m->stream = NULL;
@@ -280,8 +293,9 @@ static void import_status(struct import *m, const char *code)
     import_setup_later(m);
 }
 
-/* In the stream's order; a second copy of one replaces the first, whose acknowledgement may go nowhere. */
-static void import_insert(struct import *m, uint64_t sequence, natsMsg *msg)
+/* In the stream's order; a second copy of one replaces the first, whose acknowledgement may go nowhere.
+ * Return: is it the first copy? */
+static bool import_insert(struct import *m, uint64_t sequence, natsMsg *msg)
 {
     struct delivery *place = m->waiting ? m->waiting->prev : NULL;
     struct delivery *delivery;
@@ -292,7 +306,7 @@ static void import_insert(struct import *m, uint64_t sequence, natsMsg *msg)
     if (place && place->sequence == sequence) {
         natsMsg_Destroy(place->msg);
         place->msg = msg;
-        return;
+        return false;
     }
     for (next = place ? place->next : m->waiting; next && next->end; next = next->next)
         place = next; /* what is being written stays where it is */
@@ -305,6 +319,7 @@ static void import_insert(struct import *m, uint64_t sequence, natsMsg *msg)
     else
         DL_PREPEND(m->waiting, delivery);
     m->n_waiting++;
+    return true;
 }
 
 static void known_free(struct import *m, struct known *known)
@@ -345,10 +360,17 @@ static void import_watch_gap(struct import *m, uint64_t delivery)
         m->next = delivery + 1;
 }
 
+static void import_found(struct import *m)
+{
+    if (m->n_lost && --m->n_lost == 0)
+        timer_stop(&m->lost_timer);
+}
+
 static void import_deliver(struct import *m, natsMsg *msg)
 {
     jsMsgMetaData *meta = NULL;
     struct written *written;
+    bool is_new = true;
 
     if (natsMsg_GetMetaData(&meta, msg) != NATS_OK) {
         natsMsg_Destroy(msg);
@@ -366,14 +388,16 @@ static void import_deliver(struct import *m, natsMsg *msg)
         written->ack = xstrdup(natsMsg_GetReply(msg));
         written_acknowledge(m, written);
         natsMsg_Destroy(msg);
+        is_new = false;
     } else if (known_came(m, meta->Sequence.Stream, msg)) {
         import_has(m, meta->Sequence.Stream, msg);
         natsMsg_Destroy(msg);
     } else {
-        import_insert(m, meta->Sequence.Stream, msg);
+        is_new = import_insert(m, meta->Sequence.Stream, msg);
     }
-    if (meta->NumDelivered > 1 && m->n_lost && --m->n_lost == 0)
-        timer_stop(&m->lost_timer);
+    /* Given out again, or on its way while they were counted. What the mailbox has was not lost. */
+    if (is_new && (meta->NumDelivered > 1 || meta->Sequence.Consumer <= m->counted))
+        import_found(m);
     jsMsgMetaData_Destroy(meta);
 }
 
@@ -636,7 +660,7 @@ static void import_write(struct import *m)
 {
     if (m->n_lost)
         import_pull(m);
-    if (m->is_gone || m->is_polled || m->n_lost)
+    if (m->is_gone || m->is_polled || m->n_lost || (server_is_connected() && !m->is_ready))
         return;
     import_skip_own(m);
     while (m->waiting) {
@@ -666,30 +690,60 @@ static void import_run(struct job *job)
 
 /* --- the server --- */
 
+/* Return: how many the server has given out that are neither here nor in the mailbox. */
+static uint64_t import_count_lost(struct import *m)
+{
+    struct consumer_state state;
+    uint64_t n_known = m->n_waiting + import_unconfirmed(m);
+
+    if (consumer_look(m->stream, m->durable, &state) < 0)
+        return 0;
+    m->counted = state.n_delivered;
+    m->next = state.n_delivered + 1;
+    return state.n_ack_pending > n_known ? state.n_ack_pending - n_known : 0;
+}
+
+/* What was given out twice is missed once only, and what is on its way comes at once. */
 static void import_lost_over(struct timer *timer)
 {
     struct import *m = container_of(timer, struct import, lost_timer);
+    bool was_counted = m->is_recounted;
 
+    m->n_lost = m->is_ready ? import_count_lost(m) : 0;
+    m->is_recounted = m->n_lost && !was_counted;
+    if (m->is_recounted) {
+        timer_set(timer, RECOUNT_NS);
+        return;
+    }
+    m->is_shared = m->n_lost > 0;
     m->n_lost = 0;
-    m->is_shared = true;
     import_write(m);
 }
 
-/* How many the server has given out that are neither here nor in the mailbox. */
-static void import_count_lost(struct import *m)
+static void import_begin(struct import *m)
 {
-    struct consumer_state state;
-    uint64_t n_known = m->n_waiting + HASH_COUNT(m->written) - m->n_confirmed;
-
-    m->n_lost = 0;
-    m->next = 0;
-    if (consumer_look(m->stream, m->durable, &state) == 0) {
-        m->next = state.n_delivered + 1;
-        if (state.n_ack_pending > n_known)
-            m->n_lost = state.n_ack_pending - n_known;
-    }
+    m->is_confirming = false;
+    m->is_ready = true;
+    m->is_recounted = false;
+    m->n_lost = import_count_lost(m);
     if (m->n_lost)
         timer_set(&m->lost_timer, LOST_NS);
+    import_write(m);
+    import_pull(m);
+}
+
+/* Acknowledges again: the server that knew may be gone. What it doesn't know of yet could be counted as lost or not. */
+static void import_confirm(struct import *m)
+{
+    struct written *written;
+    struct written *next;
+
+    HASH_ITER(hh, m->written, written, next) {
+        if (written->ack)
+            written_acknowledge(m, written);
+    }
+    m->is_confirming = true;
+    timer_set(&m->setup_timer, CONFIRM_NS);
 }
 
 static void import_setup(struct timer *timer)
@@ -710,11 +764,10 @@ static void import_setup(struct timer *timer)
     if (r < 0) {
         import_tell(m, why);
         import_setup_later(m);
+    } else if (import_unconfirmed(m) && !m->is_confirming) {
+        import_confirm(m);
     } else {
-        m->is_ready = true;
-        import_count_lost(m);
-        import_write(m);
-        import_pull(m);
+        import_begin(m);
     }
     free(why);
 }
@@ -722,19 +775,14 @@ static void import_setup(struct timer *timer)
 static void import_connection(struct listener *listener, bool is_connected)
 {
     struct import *m = container_of(listener, struct import, listener);
-    struct written *written;
-    struct written *next;
 
     m->is_ready = false;
+    m->is_confirming = false;
     m->n_asked = 0;
     timer_stop(&m->pull_timer);
     if (!is_connected)
         return;
     m->is_shared = false;
-    HASH_ITER(hh, m->written, written, next) {
-        if (written->ack)
-            written_acknowledge(m, written);
-    }
     import_setup(&m->setup_timer);
 }
 
