@@ -11,24 +11,28 @@
 #include "quote.h"
 #include "util.h"
 
+/* The kernel's PF_EXITING (its include/linux/sched.h; proc(5) has the field): files are closed, and it is no zombie yet. */
+#define PROCESS_EXITING 0x4u
+
 /* Field 2 is in parentheses and may hold any character; field 3 follows the last one. */
 static void parse_stat(char *line, struct process *ret)
 {
     char *open = strchr(line, '(');
     char *close = strrchr(line, ')');
     char state;
+    unsigned int flags;
     int n_threads;
 
     if (!open || !close || close < open ||
         sscanf(close + 1,
-               " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %d %*d "
+               " %c %*d %*d %*d %*d %*d %u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %d %*d "
                "%" SCNu64,
-               &state, &n_threads, &ret->start_time) != 3)
+               &state, &flags, &n_threads, &ret->start_time) != 4)
         return;
     *close = '\0';
     snprintf(ret->name, sizeof(ret->name), "%s", open + 1);
     /* A process whose first thread has ended lives on in its others. */
-    ret->lives = !((state == 'Z' || state == 'X') && n_threads <= 1);
+    ret->lives = !((state == 'Z' || state == 'X' || (flags & PROCESS_EXITING)) && n_threads <= 1);
 }
 
 void process_look(pid_t pid, struct process *ret)
