@@ -6,7 +6,7 @@
 #include "fs/mailbox/envelope.h"
 #include "fs/mailbox/json_line.h"
 #include "fs/options.h"
-#include "fs/proc/procs.h"
+#include "fs/proc/process.h"
 #include "tests/core/fuzz/input.h"
 
 #define N_WORDS_MAX 8
@@ -23,7 +23,7 @@ static char *copy_of(const struct input *input)
 
 static void try_pid(char *text)
 {
-    pid_t pid = procs_parse_pid(text);
+    pid_t pid = process_parse_pid(text);
     char formatted[16];
 
     HOLDS(pid >= 0);
