@@ -217,7 +217,7 @@ static bool ends_within(long pid, int ms)
 }
 
 /* umount(8) and kill(1) come back before the daemon is gone: who starts the next one at once means that one's store. */
-static void wait_for_end(const struct store_dir *dir)
+static void dir_wait_for_end(const struct store_dir *dir)
 {
     struct holder holder = read_holder(dir->lock_fd);
 
@@ -227,7 +227,7 @@ static void wait_for_end(const struct store_dir *dir)
         ends_within(holder.pid, ENDING_MS);
 }
 
-static bool try_lock(const struct store_dir *dir)
+static bool dir_try_lock(const struct store_dir *dir)
 {
     return flock(dir->lock_fd, LOCK_EX | LOCK_NB) == 0;
 }
@@ -242,11 +242,11 @@ static int dir_lock(struct store_dir *dir, bool makes, char why[STORE_WHY_MAX])
         return refuse(why, -ENOENT, "there is no store in it");
     if (dir->lock_fd < 0)
         return refuse(why, -errno, "lock: %s", strerror(errno));
-    if (try_lock(dir))
+    if (dir_try_lock(dir))
         return 0;
     if (errno == EWOULDBLOCK)
-        wait_for_end(dir);
-    if (try_lock(dir))
+        dir_wait_for_end(dir);
+    if (dir_try_lock(dir))
         return 0;
     if (errno != EWOULDBLOCK)
         return refuse(why, -errno, "can't be locked: %s", strerror(errno));
