@@ -9,7 +9,7 @@ import stat
 
 import pytest
 
-from harness import Handle, libc
+from harness import Handle, libc, run
 from modes import at_end
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -100,3 +100,8 @@ def write_until_refused(path, chunk=64 * KIB):
         except OSError as error:
             return n, error.errno
     return n, 0
+
+
+def short_times(path):
+    """As ls and stat ask: for the mtime, but not for the atime."""
+    return run("stat", "-c", "%.9Y", path).stdout, run("stat", "-c", "%a", path).stdout
