@@ -14,6 +14,22 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+/* The library is not built with ThreadSanitizer, which so can't see what it waits for: a page that a reader of before has done
+ * with is written again, and a reader sees what was committed. */
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define DB_IS_WATCHED
+#endif
+#endif
+#ifdef DB_IS_WATCHED
+#include <sanitizer/tsan_interface.h>
+#define HAPPENS_BEFORE(db) __tsan_release(db)
+#define HAPPENS_AFTER(db) __tsan_acquire(db)
+#else
+#define HAPPENS_BEFORE(db) ((void)(db))
+#define HAPPENS_AFTER(db) ((void)(db))
+#endif
+
 #define MAP_BYTES_MIN (UINT64_C(1) << 20)
 #define MAP_STEP_BYTES_MAX (UINT64_C(64) << 20)
 
@@ -277,7 +293,9 @@ static int try_write(struct store_db *db, int (*work)(MDB_txn *txn, void *arg), 
 
     if (r != 0)
         return r;
+    HAPPENS_AFTER(db);
     r = work(txn, arg);
+    HAPPENS_BEFORE(db);
     if (r == 0)
         return mdb_txn_commit(txn);
     mdb_txn_abort(txn);
@@ -305,11 +323,13 @@ int store_db_read_begin(struct store_db *db, MDB_txn **ret_txn)
     r = mdb_txn_begin(db->env, NULL, MDB_RDONLY, ret_txn);
     if (r != 0)
         pthread_mutex_unlock(&db->reading);
+    HAPPENS_AFTER(db);
     return store_db_errno(r);
 }
 
 void store_db_read_end(struct store_db *db, MDB_txn *txn)
 {
+    HAPPENS_BEFORE(db);
     mdb_txn_abort(txn);
     pthread_mutex_unlock(&db->reading);
 }
