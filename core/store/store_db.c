@@ -22,7 +22,9 @@
 #endif
 #endif
 #ifdef DB_IS_WATCHED
-#include <sanitizer/tsan_interface.h>
+/* Of the sanitizer's library. */
+void __tsan_acquire(void *addr);
+void __tsan_release(void *addr);
 #define HAPPENS_BEFORE(db) __tsan_release(db)
 #define HAPPENS_AFTER(db) __tsan_acquire(db)
 #else
