@@ -429,11 +429,12 @@ static void words_write(struct file *file, fuse_req_t req, const char *data, siz
     readers_lock(&stream->readers);
     n = words_say(stream, req, data, size, &ready);
     readers_unlock(&stream->readers);
+    /* First: as in work.c, a message that has moved is kept where it is. */
+    mbox_ready_run(&ready);
     if (n < 0)
         fuse_reply_err(req, (int)-n);
     else if (n > 0)
         fuse_reply_write(req, (size_t)n);
-    mbox_ready_run(&ready);
     file_unref(file);
 }
 

@@ -134,7 +134,7 @@ def test_quotas_are_rebuilt(store):
     mount = store.start("-o", "max_bytes=1M")
     box = mount.box()
     box.configure(messages="max", bytes="10M")
-    n = 0
+    n = 2000
     with contextlib.suppress(OSError):
         while True:
             box.send(b"x" * 10000)
@@ -206,6 +206,27 @@ def test_the_dead_stay_where_they_went(store):
     assert [data for _, data in envelopes(failed)] == [b"job"]
     name = os.path.join(failed.file("queue"), os.listdir(failed.file("queue"))[0])
     assert os.getxattr(name, "user.ipcfs.h.dead-from").decode() == os.path.basename(box.path)
+
+
+def test_what_one_write_gives_up_stays_where_it_went(store):
+    n = 2000
+    mount = store.start()
+    box, failed = mount.box(), mount.box()
+    for some in (box, failed):
+        some.configure(messages="max", bytes="1G")
+    box.write_config(f"dead={os.path.basename(failed.path)}\n")
+    with Handle(box.file("send.lines"), os.O_WRONLY) as lines:
+        lines.write(b"job\n" * n)
+    with Handle(box.file("work.json"), os.O_RDWR | os.O_NONBLOCK) as work:
+        ids = []
+        while len(ids) < n:
+            ids += [json.loads(line)["id"] for line in work.read(1 << 20).splitlines()]
+        words = b"".join(b"dead %d\n" % i for i in ids)
+        assert work.write(words) == len(words)
+        store.kill()
+    store.start()
+    assert in_order(box_again(store, box)) == []
+    assert len(in_order(box_again(store, failed))) == n
 
 
 def test_a_move_is_in_one_place(store):
@@ -631,7 +652,7 @@ def test_a_full_store_refuses_and_can_be_emptied(full):
     box, light = mount.box(), mount.box()
     box.configure(messages="max", bytes="1G")
     light.configure(durable="no")
-    n = 0
+    n = 2000
     with fails_with(errno.ENOSPC):
         while True:
             box.send(b"%06d" % n + b"x" * 20000)
