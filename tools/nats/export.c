@@ -1,4 +1,4 @@
-/* Owns its descriptor of `work.json`, what was read of it and is not sent, the list of what is in flight, in the order in which
+/* Owns its open `work.json` (work.h), the list of what is in flight, in the order in which
  * it was taken, and its inbox of acknowledgements. The stream's name is asked for again after a failure: somebody may have made
  * another one.
  *
@@ -80,14 +80,6 @@ struct export
     unsigned n_widens; /* acknowledged since the window changed */
     char *last_dead;   /* msg_id: if it comes again, the dead-letter mailbox didn't take it */
     char *told;        /* the last failure that was logged */
-    char *in;          /* lines that were read; those before in_at are dealt with */
-    size_t in_size;
-    size_t n_in;
-    size_t in_at;
-    uint64_t skipped_id; /* of a line that is too long, and not read to its end; 0: none */
-    char *words;         /* that are to be written */
-    size_t n_words_bytes;
-    unsigned n_words;
     size_t max_payload;
     unsigned n_settles;
     bool is_waiting; /* for the next message */
