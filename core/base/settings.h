@@ -14,7 +14,7 @@ struct setting {
     const char *key;
     /* Sets it in @object from the @n bytes at @value. Return: 0; -EINVAL. */
     int (*set)(void *object, const char *value, size_t n);
-    /* Writes what @object has to @value, ended by NUL. NULL: settings_format() is not used with it. */
+    /* Writes what @object has to @value, ended by NUL. */
     void (*get)(const void *object, char value[SETTING_VALUE_MAX]);
 };
 

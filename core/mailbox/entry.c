@@ -3,6 +3,7 @@
 #include "entry.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 
 #include "journal.h"
@@ -35,6 +36,15 @@ int mbox_entry_set_headers(struct mbox_entry *entry, struct headers *headers)
     entry->headers = headers;
     entry->n_extra = n_extra;
     return 0;
+}
+
+int mbox_entry_prepare_note(struct mbox_entry *entry, struct mbox_journal *journal)
+{
+    if (entry->note)
+        return 0;
+    entry->journal = journal;
+    entry->note = journal->ops->note_new(journal);
+    return entry->note ? 0 : -ENOMEM;
 }
 
 void mbox_entry_free(struct mbox_entry *entry)

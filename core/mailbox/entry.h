@@ -74,6 +74,9 @@ void mbox_entry_set(struct mbox_entry *entry, struct msg *msg);
  * message is charged. Return: 0; -ENOMEM: nothing has changed, and @headers is the caller's still. */
 int mbox_entry_set_headers(struct mbox_entry *entry, struct headers *headers);
 
+/* Gives @entry a note of @journal's, where it has none. Return: 0; -ENOMEM. */
+int mbox_entry_prepare_note(struct mbox_entry *entry, struct mbox_journal *journal);
+
 /* What an entry costs, where that does not count with its message. */
 #define MBOX_ENTRY_CHARGE_BYTES (sizeof(struct mbox_entry) + 16)
 

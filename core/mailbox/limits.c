@@ -149,12 +149,12 @@ static void get_messages(const void *object, char value[SETTING_VALUE_MAX])
         get_number(limits->messages, value);
 }
 
-static void get_bytes(const void *object, char value[SETTING_VALUE_MAX])
+void mbox_limits_get_bytes(const void *object, char value[SETTING_VALUE_MAX])
 {
     get_number(((const struct mbox_limits *)object)->bytes, value);
 }
 
-static void get_message_bytes(const void *object, char value[SETTING_VALUE_MAX])
+void mbox_limits_get_message_bytes(const void *object, char value[SETTING_VALUE_MAX])
 {
     get_number(((const struct mbox_limits *)object)->message_bytes, value);
 }
@@ -187,21 +187,21 @@ static void get_dead(const void *object, char value[SETTING_VALUE_MAX])
     get_word(((const struct mbox_limits *)object)->dead, value);
 }
 
-static void get_durable(const void *object, char value[SETTING_VALUE_MAX])
+void mbox_limits_get_durable(const void *object, char value[SETTING_VALUE_MAX])
 {
-    get_word(mbox_limits_durable_name(object), value);
+    get_word(durable_names[((const struct mbox_limits *)object)->durable], value);
 }
 
 /* In the order in which they are written. */
 static const struct setting limits_settings[] = {
     { "messages", set_messages, get_messages },
-    { "bytes", mbox_limits_set_bytes, get_bytes },
-    { "message_bytes", mbox_limits_set_message_bytes, get_message_bytes },
+    MBOX_LIMITS_BYTES,
+    MBOX_LIMITS_MESSAGE_BYTES,
     { "overflow", set_overflow, get_overflow },
     { "ttl", set_ttl, get_ttl },
     { "attempts", set_attempts, get_attempts },
     { "dead", set_dead, get_dead },
-    { "durable", mbox_limits_set_durable, get_durable },
+    MBOX_LIMITS_DURABLE,
 };
 
 int mbox_limits_parse(struct mbox_limits *limits, const char *text, size_t n)
@@ -218,9 +218,4 @@ size_t mbox_limits_format(const struct mbox_limits *limits, char text[MBOX_LIMIT
 {
     return settings_format(limits_settings, ARRAY_SIZE(limits_settings), limits, text,
                            MBOX_LIMITS_TEXT_MAX);
-}
-
-const char *mbox_limits_durable_name(const struct mbox_limits *limits)
-{
-    return durable_names[limits->durable];
 }

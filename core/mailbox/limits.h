@@ -18,6 +18,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/base/settings.h"
+
 /* What surely comes in one FUSE WRITE of at most 1 MiB, however the caller's memory is aligned. */
 #define MBOX_MESSAGE_BYTES_MAX 1044480
 
@@ -65,13 +67,27 @@ struct mbox_limits {
  * Return: 0; -EINVAL: an unknown key, a bad value or no '='. On failure @limits is unchanged. */
 int mbox_limits_parse(struct mbox_limits *limits, const char *text, size_t n);
 
-/* For another's table of settings: each sets one in the struct mbox_limits at @limits. Return: 0; -EINVAL. */
+/* Rows for another's table of settings (core/base/settings.h), whose object begins with a struct mbox_limits. */
+#define MBOX_LIMITS_BYTES                                                                          \
+    {                                                                                              \
+        "bytes", mbox_limits_set_bytes, mbox_limits_get_bytes                                      \
+    }
+#define MBOX_LIMITS_MESSAGE_BYTES                                                                  \
+    {                                                                                              \
+        "message_bytes", mbox_limits_set_message_bytes, mbox_limits_get_message_bytes              \
+    }
+#define MBOX_LIMITS_DURABLE                                                                        \
+    {                                                                                              \
+        "durable", mbox_limits_set_durable, mbox_limits_get_durable                                \
+    }
+
+/* Of these rows. Return: 0; -EINVAL. */
 int mbox_limits_set_bytes(void *limits, const char *value, size_t n);
 int mbox_limits_set_message_bytes(void *limits, const char *value, size_t n);
 int mbox_limits_set_durable(void *limits, const char *value, size_t n);
-
-/* Return: the value that durable has. */
-const char *mbox_limits_durable_name(const struct mbox_limits *limits);
+void mbox_limits_get_bytes(const void *limits, char value[SETTING_VALUE_MAX]);
+void mbox_limits_get_message_bytes(const void *limits, char value[SETTING_VALUE_MAX]);
+void mbox_limits_get_durable(const void *limits, char value[SETTING_VALUE_MAX]);
 
 /* Writes the text form, ended by NUL. Return: its length. */
 size_t mbox_limits_format(const struct mbox_limits *limits, char text[MBOX_LIMITS_TEXT_MAX]);

@@ -72,9 +72,7 @@ static void note_copy(struct mbox *mbox, struct mbox_entry *entry, struct journa
 
     if (!published || !mbox_keeps(mbox, entry->msg))
         return;
-    entry->journal = journal;
-    entry->note = journal->ops->note_new(journal);
-    if (entry->note)
+    if (mbox_entry_prepare_note(entry, journal) == 0)
         journal->ops->copy(journal, published, mbox, entry, ready);
 }
 
@@ -120,14 +118,11 @@ static bool may_stage(struct mbox *mbox, size_t size_bytes)
 /* Return: an entry for what @published is, with a note, charged; NULL: as feed_new_entry. */
 static struct mbox_entry *new_staged(struct mbox *mbox, struct mbox_entry *published)
 {
-    struct mbox_journal *journal = mbox->domain->journal;
     struct mbox_entry *entry = feed_new_entry(mbox, published->msg);
 
     if (!entry)
         return NULL;
-    entry->journal = journal;
-    entry->note = journal->ops->note_new(journal);
-    if (entry->note)
+    if (mbox_entry_prepare_note(entry, mbox->domain->journal) == 0)
         return entry;
     mbox_entry_free(entry);
     return NULL;

@@ -10,7 +10,6 @@
 #include "mbox_queue.h"
 #include "mbox_settle.h"
 
-/* Return: whether one who waits for a message has room for @msg. */
 int mbox_make_room_for_move(struct mbox *to, const struct mbox_entry *entry)
 {
     if (to->removed)
@@ -31,11 +30,7 @@ int mbox_make_room_for_move(struct mbox *to, const struct mbox_entry *entry)
 
 int mbox_prepare_note_for(struct mbox *to, struct mbox_entry *entry)
 {
-    if (!mbox_keeps(to, entry->msg) || entry->note)
-        return 0;
-    entry->journal = to->domain->journal;
-    entry->note = entry->journal->ops->note_new(entry->journal);
-    return entry->note ? 0 : -ENOMEM;
+    return mbox_keeps(to, entry->msg) ? mbox_entry_prepare_note(entry, to->domain->journal) : 0;
 }
 
 /* @entry is about to be in @to: so it is in the journal, if it is to be kept there. */

@@ -183,9 +183,7 @@ static int prepare_note(struct mbox *mbox, struct mbox_entry *entry, const struc
         return -EAGAIN;
     if (op && op->cancelled)
         return -EINTR;
-    entry->journal = mbox->domain->journal;
-    entry->note = entry->journal->ops->note_new(entry->journal);
-    return entry->note ? 0 : -ENOMEM;
+    return mbox_entry_prepare_note(entry, mbox->domain->journal);
 }
 
 /* Return: as mbox_post; on failure @entry is the caller's still. */

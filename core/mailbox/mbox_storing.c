@@ -28,15 +28,6 @@ static void storing_begin(struct mbox *mbox, struct mbox_entry *entry, enum mbox
     TAILQ_INSERT_TAIL(&mbox->storing, entry, link);
 }
 
-/* What began to wait before the mailbox was kept has none. Return: whether @entry has its note. */
-static bool has_note(struct mbox *mbox, struct mbox_entry *entry)
-{
-    entry->journal = mbox->domain->journal;
-    if (!entry->note)
-        entry->note = entry->journal->ops->note_new(entry->journal);
-    return entry->note;
-}
-
 void mbox_begin_posting(struct mbox *mbox, struct mbox_entry *entry)
 {
     storing_begin(mbox, entry, MBOX_STORING_POST);
@@ -56,7 +47,7 @@ void mbox_end_posting(struct mbox *mbox, struct mbox_entry *entry)
 
 int mbox_stage(struct mbox *mbox, struct mbox_entry *entry, struct mbox_ready *ready)
 {
-    if (!has_note(mbox, entry))
+    if (mbox_entry_prepare_note(entry, mbox->domain->journal) < 0)
         return -ENOMEM;
     entry->msg->arrived = mbox_now();
     return mbox->backend->ops->stage(mbox->backend, entry, ready);
@@ -72,7 +63,8 @@ void mbox_admit(struct mbox *mbox, struct mbox_entry *entry, int room, struct mb
         mbox_let_in(mbox, entry, room);
         return;
     }
-    if (!has_note(mbox, entry)) {
+    /* What began to wait before the mailbox was kept has none. */
+    if (mbox_entry_prepare_note(entry, journal) < 0) {
         mbox_poster_finish(entry, -ENOMEM, ready);
         mbox_entry_free(entry);
         return;

@@ -20,6 +20,7 @@
 #include "core/base/size.h"
 #include "expiry.h"
 #include "journal.h"
+#include "mbox_keep.h"
 #include "mbox_queue.h"
 #include "mbox_settle.h"
 
@@ -58,6 +59,12 @@ static struct topic *of_backend(struct mbox_backend *backend)
 static struct quota *quota_of(struct topic *topic)
 {
     return &topic->mbox->domain->quota;
+}
+
+/* Return: is what is published now for the journal? */
+static bool topic_is_durable(const struct topic *topic)
+{
+    return topic->mbox->limits.durable != MBOX_DURABLE_NO;
 }
 
 static void forget_oldest(struct topic *topic)
@@ -180,16 +187,17 @@ static bool topic_stages(struct mbox_backend *backend)
 {
     struct topic *topic = of_backend(backend);
 
-    return topic->mbox->kept && ((topic->mbox->limits.durable != MBOX_DURABLE_NO &&
-                                  (topic->history > 0 || is_any(&topic->counts.n_kept))) ||
-                                 !TAILQ_EMPTY(&topic->publications));
+    if (!topic->mbox->kept)
+        return false;
+    return !TAILQ_EMPTY(&topic->publications) ||
+           (topic_is_durable(topic) && (topic->history > 0 || is_any(&topic->counts.n_kept)));
 }
 
 /* Asks each subscription there is. */
 static void stage_copies(struct topic *topic, struct topic_publication *publication,
                          struct mbox_entry *entry, struct mbox_ready *ready)
 {
-    bool is_kept = topic->mbox->limits.durable != MBOX_DURABLE_NO;
+    bool is_durable = topic_is_durable(topic);
     struct subscription *subscription;
 
     TAILQ_FOREACH(subscription, &topic->subscriptions, link) {
@@ -197,7 +205,7 @@ static void stage_copies(struct topic *topic, struct topic_publication *publicat
 
         copy->mbox = mbox_ref(subscription->mbox);
         copy->stage = MBOX_FEED_UNKEPT;
-        if (is_kept)
+        if (is_durable)
             copy->stage = mbox_feed_stage(copy->mbox, entry, &copy->entry, ready);
     }
 }
@@ -228,8 +236,7 @@ static int topic_stage(struct mbox_backend *backend, struct mbox_entry *entry,
     stage_copies(topic, publication, entry, ready);
     TAILQ_INSERT_TAIL(&topic->publications, publication, link);
     journal->ops->publish(journal, topic->mbox, entry,
-                          topic->history > 0 && topic->mbox->limits.durable != MBOX_DURABLE_NO,
-                          ready);
+                          topic->history > 0 && topic_is_durable(topic), ready);
     return 0;
 }
 
@@ -260,11 +267,17 @@ static void publish_copies(struct topic *topic, struct topic_publication *public
     }
 }
 
+/* Return: @note, to note copies of what it is of by; NULL: none are noted. */
+static struct journal_note *note_to_copy(const struct topic *topic, struct journal_note *note)
+{
+    return topic_is_durable(topic) ? note : NULL;
+}
+
 /* What has begun to subscribe since. */
 static void publish_late(struct topic *topic, const struct topic_publication *publication,
                          struct mbox_entry *entry, struct mbox_ready *ready)
 {
-    struct journal_note *note = topic->mbox->limits.durable != MBOX_DURABLE_NO ? entry->note : NULL;
+    struct journal_note *note = note_to_copy(topic, entry->note);
     struct subscription *subscription;
     uint64_t now_ns = expiry_now();
 
@@ -360,16 +373,37 @@ static void topic_end(struct mbox_backend *backend, struct mbox_ready *ready)
         forget_oldest(topic);
 }
 
-/* Writes its config, with an end. Return: how long it is. */
+struct topic_config {
+    struct mbox_limits limits; /* the first, for whom sets these alone */
+    uint64_t history;
+};
+
+static int set_history(void *object, const char *value, size_t n)
+{
+    return count_parse(value, n, &((struct topic_config *)object)->history);
+}
+
+static void get_history(const void *object, char value[SETTING_VALUE_MAX])
+{
+    snprintf(value, SETTING_VALUE_MAX, "%" PRIu64, ((const struct topic_config *)object)->history);
+}
+
+/* In the order in which they are written. */
+static const struct setting topic_settings[] = {
+    { "history", set_history, get_history },
+    MBOX_LIMITS_MESSAGE_BYTES,
+    MBOX_LIMITS_BYTES,
+    MBOX_LIMITS_DURABLE,
+};
+
+#define N_TOPIC_SETTINGS (sizeof(topic_settings) / sizeof(topic_settings[0]))
+
 static size_t topic_format(struct mbox_backend *backend, char *text)
 {
     const struct topic *topic = of_backend(backend);
-    const struct mbox_limits *limits = &topic->mbox->limits;
+    const struct topic_config config = { topic->mbox->limits, topic->history };
 
-    return (size_t)snprintf(
-        text, TOPIC_CONFIG_TEXT_MAX,
-        "history=%" PRIu64 "\nmessage_bytes=%" PRIu64 "\nbytes=%" PRIu64 "\ndurable=%s\n",
-        topic->history, limits->message_bytes, limits->bytes, mbox_limits_durable_name(limits));
+    return settings_format(topic_settings, N_TOPIC_SETTINGS, &config, text, TOPIC_CONFIG_TEXT_MAX);
 }
 
 static const struct mbox_backend_ops topic_ops = {
@@ -412,29 +446,11 @@ void topic_set_uid(struct topic *topic, uid_t uid)
 }
 
 /* What config says. */
-struct topic_config {
-    struct mbox_limits limits; /* the first, for whom sets these alone */
-    uint64_t history;
-};
-
-static int set_history(void *object, const char *value, size_t n)
-{
-    return count_parse(value, n, &((struct topic_config *)object)->history);
-}
-
-static const struct setting topic_settings[] = {
-    { "history", set_history },
-    { "message_bytes", mbox_limits_set_message_bytes },
-    { "bytes", mbox_limits_set_bytes },
-    { "durable", mbox_limits_set_durable },
-};
-
 static int configure_locked(struct topic *topic, const char *text, size_t n,
                             struct mbox_ready *ready)
 {
     struct topic_config config = { topic->mbox->limits, topic->history };
-    int r = settings_parse(topic_settings, sizeof(topic_settings) / sizeof(topic_settings[0]),
-                           &config, text, n);
+    int r = settings_parse(topic_settings, N_TOPIC_SETTINGS, &config, text, n);
 
     if (r == 0 && config.limits.durable != MBOX_DURABLE_NO && !topic->mbox->kept)
         r = -EINVAL;
@@ -462,14 +478,9 @@ int topic_configure(struct topic *topic, const char *text, size_t n, struct mbox
 
 int topic_get_config(struct topic *topic, char ret_text[TOPIC_CONFIG_TEXT_MAX])
 {
-    bool removed;
+    int r = mbox_format_config(topic->mbox, ret_text);
 
-    pthread_mutex_lock(&topic->mbox->lock);
-    removed = topic->mbox->removed;
-    if (!removed)
-        topic_format(&topic->backend, ret_text);
-    pthread_mutex_unlock(&topic->mbox->lock);
-    return removed ? -EIDRM : 0;
+    return r < 0 ? r : 0;
 }
 
 int topic_get_stat(struct topic *topic, struct topic_stat *ret_stat)
@@ -533,13 +544,6 @@ void subscription_init(struct subscription *subscription, struct topic *topic, s
         atomic_fetch_add_explicit(&topic->counts.n_kept, 1, memory_order_relaxed);
 }
 
-/* Return: what the journal has of @item, to note copies of it by; NULL: none are noted. */
-static struct journal_note *item_note(const struct topic *topic,
-                                      const struct topic_history_item *item)
-{
-    return topic->mbox->limits.durable != MBOX_DURABLE_NO ? item->note : NULL;
-}
-
 int subscription_begin(struct subscription *subscription, struct mbox_ready *ready)
 {
     struct topic *topic = subscription->topic;
@@ -558,7 +562,7 @@ int subscription_begin(struct subscription *subscription, struct mbox_ready *rea
         subscription->number = ++topic->n_begun;
         TAILQ_FOREACH(item, &topic->items, link)
             topic->n_delivered += mbox_feed_put(subscription->mbox, item->msg,
-                                                item_note(topic, item), now_ns, ready);
+                                                note_to_copy(topic, item->note), now_ns, ready);
     }
     pthread_mutex_unlock(&topic->mbox->lock);
     return r;

@@ -17,8 +17,6 @@
 
 #include "core/lib/ipcring_daemon.h"
 #include "core/lib/ring_os.h"
-#include "core/base/settings.h"
-#include "core/base/size.h"
 #include "ring_dead.h"
 
 static struct ring_mbox *ring_mbox_of_backend(struct mbox_backend *backend)
@@ -619,63 +617,6 @@ struct ring_memory *ring_mbox_memory(struct ring_mbox *ring)
 
 /* --- Settings --- */
 
-static int set_count(uint32_t *count, const char *value, size_t n,
-                     int (*parse)(const char *text, size_t n, uint64_t *ret))
-{
-    uint64_t parsed;
-    int r = parse(value, n, &parsed);
-
-    if (r < 0 || parsed > UINT32_MAX)
-        return -EINVAL;
-    *count = (uint32_t)parsed;
-    return 0;
-}
-
-static int set_slots(void *geometry, const char *value, size_t n)
-{
-    return set_count(&((struct ring_geometry *)geometry)->slots, value, n, count_parse);
-}
-
-static int set_slot_bytes(void *geometry, const char *value, size_t n)
-{
-    return set_count(&((struct ring_geometry *)geometry)->slot_bytes, value, n, size_parse);
-}
-
-static int set_flag(struct ring_geometry *geometry, uint32_t flag, const char *value, size_t n)
-{
-    bool one = settings_equal(value, n, "one");
-
-    if (!one && !settings_equal(value, n, "many"))
-        return -EINVAL;
-    geometry->flags = one ? geometry->flags | flag : geometry->flags & ~flag;
-    return 0;
-}
-
-static int set_producers(void *geometry, const char *value, size_t n)
-{
-    return set_flag(geometry, IPCRING_ONE_PRODUCER, value, n);
-}
-
-static int set_consumers(void *geometry, const char *value, size_t n)
-{
-    struct ring_geometry *of = geometry;
-    bool each = settings_equal(value, n, "each");
-    int r = each ? 0 : set_flag(of, IPCRING_ONE_CONSUMER, value, n);
-
-    if (each)
-        of->flags = (of->flags & ~IPCRING_ONE_CONSUMER) | IPCRING_EACH_CONSUMER;
-    else if (r == 0)
-        of->flags &= ~IPCRING_EACH_CONSUMER;
-    return r;
-}
-
-static const struct setting ring_mbox_settings[] = {
-    { "slots", set_slots },
-    { "slot_bytes", set_slot_bytes },
-    { "producers", set_producers },
-    { "consumers", set_consumers },
-};
-
 /* Under lock. A producer that is at work has claimed a slot; of a sole one it can't be seen, and what it
  * publishes at this very moment is gone with the memory. */
 static bool is_in_use(struct ring_mbox *ring)
@@ -726,9 +667,7 @@ static int ring_mbox_try_configure(struct ring_mbox *ring, const char *text, siz
     if (!ring->memory)
         return -EIDRM;
     geometry = ring->memory->geometry;
-    r = settings_parse(ring_mbox_settings,
-                       sizeof(ring_mbox_settings) / sizeof(ring_mbox_settings[0]), &geometry, text,
-                       n);
+    r = ring_geometry_parse(&geometry, text, n);
     if (r == 0)
         r = ring_geometry_check(&geometry);
     if (r < 0 || is_same(&geometry, &ring->memory->geometry))
@@ -748,25 +687,13 @@ int ring_mbox_configure(struct ring_mbox *ring, const char *text, size_t n,
     return r < 0 ? r : ring_mbox_wake(ring, ready);
 }
 
-static const char *consumers_of(const struct ring_geometry *geometry)
-{
-    if (geometry->flags & IPCRING_EACH_CONSUMER)
-        return "each";
-    return geometry->flags & IPCRING_ONE_CONSUMER ? "one" : "many";
-}
-
-int ring_mbox_get_config(struct ring_mbox *ring, char text[RING_MBOX_CONFIG_MAX])
+int ring_mbox_get_config(struct ring_mbox *ring, char text[RING_CONFIG_MAX])
 {
     struct ring_memory *memory = ring_mbox_memory(ring);
-    const struct ring_geometry *geometry;
 
     if (!memory)
         return -EIDRM;
-    geometry = &memory->geometry;
-    snprintf(text, RING_MBOX_CONFIG_MAX,
-             "slots=%" PRIu32 "\nslot_bytes=%" PRIu32 "\nproducers=%s\nconsumers=%s\n",
-             geometry->slots, geometry->slot_bytes,
-             geometry->flags & IPCRING_ONE_PRODUCER ? "one" : "many", consumers_of(geometry));
+    ring_geometry_format(&memory->geometry, text);
     ring_memory_unref(memory);
     return 0;
 }

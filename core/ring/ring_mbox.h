@@ -22,6 +22,7 @@
 #ifndef IPCFS_CORE_RING_MBOX_H
 #define IPCFS_CORE_RING_MBOX_H
 
+#include "ring_geometry.h"
 #include "ring_state.h"
 
 static inline struct ring_mbox *ring_mbox_of_bell(struct mbox *bell)
@@ -47,10 +48,8 @@ struct ring_memory *ring_mbox_memory(struct ring_mbox *ring);
 int ring_mbox_configure(struct ring_mbox *ring, const char *text, size_t n,
                         struct mbox_ready *ready);
 
-#define RING_MBOX_CONFIG_MAX 128
-
 /* Return: 0 with the text; -EIDRM. */
-int ring_mbox_get_config(struct ring_mbox *ring, char text[RING_MBOX_CONFIG_MAX]);
+int ring_mbox_get_config(struct ring_mbox *ring, char text[RING_CONFIG_MAX]);
 
 /* Charges it to @uid, and makes it theirs. Return: 0; as quota_charge and fchown(2), and nothing has changed. */
 int ring_mbox_set_owner(struct ring_mbox *ring, uid_t uid, gid_t gid);

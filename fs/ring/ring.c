@@ -46,7 +46,7 @@ static struct ring *ring_of_file(struct file *file)
 
 static int ring_make_config(struct file *file, char **ret_text)
 {
-    char text[RING_MBOX_CONFIG_MAX];
+    char text[RING_CONFIG_MAX];
     int r = ring_mbox_get_config(&ring_of_file(file)->shared, text);
 
     if (r < 0)

@@ -178,7 +178,7 @@ static void configure(struct input *input)
     };
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
     const char *text = texts[input_u8(input) % (sizeof(texts) / sizeof(texts[0]))];
-    char told[RING_MBOX_CONFIG_MAX];
+    char told[RING_CONFIG_MAX];
 
     ring_mbox_configure(&box->ring, text, strlen(text), &ready);
     mbox_ready_run(&ready);

@@ -342,7 +342,7 @@ Test(ring_mbox, bad_settings_change_nothing)
                                        "slot_bytes=17",   "slot_bytes=2M", "messages=1",
                                        "producers=two",   "consumers=",    "slots=4\nx=1\n",
                                        "slots=4294967298" };
-    char text[RING_MBOX_CONFIG_MAX];
+    char text[RING_CONFIG_MAX];
 
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         configure(bad[i], -EINVAL);
