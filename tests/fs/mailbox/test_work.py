@@ -388,6 +388,7 @@ def test_it_is_one_thread_for_all(mount):
     mnt = mount()
     boxes = [mnt.box() for _ in range(50)]
     boxes[0].configure(ttl="0.001")
+    mnt.wake_all()
     n_threads = mnt.n_threads()
     for box in boxes:
         box.configure(ttl="0.1")

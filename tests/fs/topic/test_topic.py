@@ -679,7 +679,7 @@ def test_publishers_race_with_topics_that_come_and_go(mount):
         sub = topic.sub("s")
         sub.configure(messages=2, overflow=("block", "reject", "drop-oldest")[i % 3])
         # Whoever publishes meanwhile, it is removed: with its owner where it is never empty.
-        sub.drain()
+        sub.drain(3)
         os.close(os.open(sub.file("owner"), os.O_WRONLY))
         wait_until(lambda: not os.path.exists(sub.path), "it goes with its owner")  # pylint: disable=cell-var-from-loop
         os.rmdir(path)
