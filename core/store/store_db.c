@@ -423,6 +423,25 @@ int store_db_get(MDB_txn *txn, const struct store_key *key, const void **ret_val
     return r;
 }
 
+int store_db_remove_box(MDB_txn *txn, uint64_t box)
+{
+    static const enum store_table tables[] = { STORE_NAME, STORE_ATTRIBUTES, STORE_CONFIG };
+    struct store_key first = store_key_message(box, 0);
+    struct store_key last = store_key_message(box, UINT64_MAX);
+    int r = store_db_remove_range(txn, &first, &last);
+
+    first = store_key_history(box, 0);
+    last = store_key_history(box, UINT64_MAX);
+    if (r == 0)
+        r = store_db_remove_range(txn, &first, &last);
+    for (size_t i = 0; r == 0 && i < sizeof(tables) / sizeof(tables[0]); i++) {
+        struct store_key key = store_key_box(tables[i], box);
+
+        r = store_db_remove(txn, &key);
+    }
+    return r;
+}
+
 bool store_is_topic(MDB_txn *txn, uint64_t box)
 {
     struct store_key key = store_key_box(STORE_NAME, box);

@@ -84,6 +84,8 @@ int store_db_remove(MDB_txn *txn, const struct store_key *key);
 /* Removes all from @first on that is not greater than @last. Return: as store_db_put. */
 int store_db_remove_range(MDB_txn *txn, const struct store_key *first,
                           const struct store_key *last);
+/* Removes a mailbox or topic with all that is in it. Return: as store_db_put. */
+int store_db_remove_box(MDB_txn *txn, uint64_t box);
 /* Return: 0 with the value, good until the next change; MDB_NOTFOUND. */
 int store_db_get(MDB_txn *txn, const struct store_key *key, const void **ret_value, size_t *ret_n);
 

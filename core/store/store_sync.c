@@ -147,23 +147,8 @@ static int remove_copy(MDB_txn *txn, const struct copy *copy)
     uint64_t seq;
     int r = store_db_remove(txn, &copy->key);
 
-    if (r == 0 && store_key_parse(copy->key.bytes, copy->key.n_bytes, &box, &seq) == STORE_NAME) {
-        struct store_key attributes = store_key_box(STORE_ATTRIBUTES, box);
-        struct store_key config = store_key_box(STORE_CONFIG, box);
-        struct store_key first = store_key_message(box, 0);
-        struct store_key last = store_key_message(box, UINT64_MAX);
-
-        struct store_key first_remembered = store_key_history(box, 0);
-        struct store_key last_remembered = store_key_history(box, UINT64_MAX);
-
-        r = store_db_remove(txn, &attributes);
-        if (r == 0)
-            r = store_db_remove(txn, &config);
-        if (r == 0)
-            r = store_db_remove_range(txn, &first, &last);
-        if (r == 0)
-            r = store_db_remove_range(txn, &first_remembered, &last_remembered);
-    }
+    if (r == 0 && store_key_parse(copy->key.bytes, copy->key.n_bytes, &box, &seq) == STORE_NAME)
+        r = store_db_remove_box(txn, box);
     return r;
 }
 

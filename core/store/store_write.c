@@ -257,23 +257,10 @@ static int write_item(struct store_batch *batch, MDB_txn *txn, const struct stor
 
 static int wipe_box(struct store_batch *batch, MDB_txn *txn, uint64_t box)
 {
-    static const enum store_table tables[] = { STORE_NAME, STORE_ATTRIBUTES, STORE_CONFIG };
-    struct store_key first = store_key_message(box, 0);
-    struct store_key last = store_key_message(box, UINT64_MAX);
-    int r = store_db_remove_range(txn, &first, &last);
+    struct store_key name = store_key_box(STORE_NAME, box);
+    int r = store_db_remove_box(txn, box);
 
-    first = store_key_history(box, 0);
-    last = store_key_history(box, UINT64_MAX);
-    if (r == 0)
-        r = store_db_remove_range(txn, &first, &last);
-
-    for (size_t i = 0; r == 0 && i < sizeof(tables) / sizeof(tables[0]); i++) {
-        struct store_key key = store_key_box(tables[i], box);
-
-        r = store_db_remove(txn, &key);
-    }
-    first = store_key_box(STORE_NAME, box);
-    return r == 0 ? note_to_do(batch, txn, &first) : r;
+    return r == 0 ? note_to_do(batch, txn, &name) : r;
 }
 
 static int put_text(struct store_batch *batch, MDB_txn *txn, enum store_table table, uint64_t box,

@@ -219,10 +219,16 @@ static void print_header(FILE *out, const char *name, const char *type, const ch
     fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
 }
 
+static void print_counted(FILE *out, const char *name, const char *type, const char *help,
+                          uint64_t value)
+{
+    print_header(out, name, type, help);
+    fprintf(out, "%s %" PRIu64 "\n", name, value);
+}
+
 static void print_single(FILE *out, const char *name, const char *help, uint64_t value)
 {
-    print_header(out, name, "gauge", help);
-    fprintf(out, "%s %" PRIu64 "\n", name, value);
+    print_counted(out, name, "gauge", help, value);
 }
 
 static const struct family store_families[] = {
@@ -302,9 +308,8 @@ static void print_store(FILE *out, struct store *store)
     for (size_t i = 0; i < N_FAMILIES(store_families); i++) {
         const struct family *family = &store_families[i];
 
-        print_header(out, family->name, family->type, family->help);
-        fprintf(out, "%s %" PRIu64 "\n", family->name,
-                *(const uint64_t *)(const void *)((const char *)&stat + family->value));
+        print_counted(out, family->name, family->type, family->help,
+                      *(const uint64_t *)(const void *)((const char *)&stat + family->value));
     }
     if (!stat.last_error)
         return;
@@ -424,7 +429,7 @@ static int info_open(struct node *node, int flags, const struct caller *caller,
     int r;
 
     (void)caller;
-    if ((flags & O_ACCMODE) != O_RDONLY)
+    if (!file_is_for(flags, O_RDONLY))
         return -EACCES;
     r = text_open(node->kernel, info_file_of(node)->text, NULL, ret_file);
     if (r == 0)

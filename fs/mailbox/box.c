@@ -10,6 +10,7 @@
 #include <stdalign.h>
 #include <stdlib.h>
 
+#include "core/mailbox/mbox_keep.h"
 #include "fs/kernel/kernel.h"
 #include "fs/kernel/text.h"
 
@@ -129,8 +130,7 @@ int box_move_charge(struct box *box, uid_t uid)
     return r;
 }
 
-/* Return: @bits for each of the three classes that may search a directory of @mode. */
-static mode_t for_searchers(mode_t mode, mode_t bits)
+mode_t box_bits_for_searchers(mode_t mode, mode_t bits)
 {
     mode_t classes = mode & ALL_SEARCH;
 
@@ -148,8 +148,9 @@ static void init_files(struct box *box, mode_t senders, const struct caller *own
     for (unsigned int i = 0; i < box_n_files(box->kind); i++) {
         const struct box_file *file = file_at(box->kind, i);
 
-        attr_init(&box->files[i], ino + i, file->mode | for_searchers(senders, file->searchers),
-                  owner->uid, owner->gid);
+        attr_init(&box->files[i], ino + i,
+                  file->mode | box_bits_for_searchers(senders, file->searchers), owner->uid,
+                  owner->gid);
     }
 }
 
@@ -181,6 +182,24 @@ struct box *box_new(struct boxes *boxes, const struct box_kind *kind, mode_t mod
     attr_init(&box->dir, ino, S_IFDIR | (mode & 07777), owner->uid, owner->gid);
     init_files(box, senders, owner, ino + 1);
     return box;
+}
+
+void box_discard(struct box *box)
+{
+    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
+
+    mbox_remove(&box->mbox, true, &ready);
+    mbox_ready_run(&ready);
+    mbox_unref(&box->mbox);
+}
+
+int box_keep(struct box *box, enum journal_kind kind, struct mbox *parent)
+{
+    int r = mbox_keep(&box->mbox, kind, parent);
+
+    if (r < 0)
+        box_discard(box);
+    return r;
 }
 
 void box_free(struct box *box)

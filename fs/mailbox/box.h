@@ -13,6 +13,7 @@
 #ifndef IPCFS_FS_BOX_H
 #define IPCFS_FS_BOX_H
 
+#include "core/mailbox/journal.h"
 #include "door.h"
 #include "drop_dirs.h"
 #include "drop_names.h"
@@ -176,12 +177,21 @@ struct node *const *box_file_slot(struct box *box, const struct box_file *file);
 /* Return: how many inode numbers a box of @kind takes. */
 unsigned int box_n_inos(const struct box_kind *kind);
 
+/* Return: @bits for each of the three classes that may search a directory of @mode. */
+mode_t box_bits_for_searchers(mode_t mode, mode_t bits);
+
 /* Makes a box of @kind, whose struct is zeroed but for the box; its directory has @mode, and the classes
  * that may search a directory of mode @senders may send. It takes box_n_inos() inode numbers from @ino on; 0:
  * new ones. One reference, the caller's; the last one calls kind->free.
  * Return: NULL when memory is short. */
 struct box *box_new(struct boxes *boxes, const struct box_kind *kind, mode_t mode, mode_t senders,
                     const struct caller *owner, uint64_t ino);
+
+/* Ends a box that nobody knows yet, and gives its reference back. */
+void box_discard(struct box *box);
+
+/* As mbox_keep; where that fails the box is discarded. Return: as mbox_keep. */
+int box_keep(struct box *box, enum journal_kind kind, struct mbox *parent);
 
 /* What @box takes was charged to @uid (quota_charge_kept): it is given back when @box is removed. For a
  * new box. */

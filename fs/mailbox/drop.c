@@ -12,11 +12,6 @@
 #include "drop_create.h"
 #include "fs/kernel/kernel.h"
 
-static bool is_for_reading(int flags)
-{
-    return (flags & O_ACCMODE) == O_RDONLY;
-}
-
 void drop_create(struct node *dir, fuse_req_t req, const char *name, mode_t mode,
                  struct fuse_file_info *fi)
 {
@@ -29,7 +24,7 @@ void drop_create(struct node *dir, fuse_req_t req, const char *name, mode_t mode
     };
     int r = -ENOENT;
 
-    if (is_for_reading(fi->flags))
+    if (file_is_for(fi->flags, O_RDONLY))
         r = -EACCES;
     else if (box)
         r = box_use(box, fuse_req_ctx(req)->uid);
@@ -104,7 +99,7 @@ static void again_open(struct node *node, fuse_req_t req, struct fuse_file_info 
         fuse_reply_err(req, ENOENT);
         return;
     }
-    if (is_for_reading(fi->flags)) {
+    if (file_is_for(fi->flags, O_RDONLY)) {
         fuse_reply_err(req, EACCES);
         return;
     }

@@ -47,21 +47,16 @@ static const struct box_kind mailbox_kind = {
 static int mailbox_make_for(struct mboxes *mboxes, mode_t mode, const struct caller *owner,
                             struct box **ret_box)
 {
-    struct mbox_ready nobody = TAILQ_HEAD_INITIALIZER(nobody);
     struct box *box = box_new(mboxes->boxes, &mailbox_kind, mode, mode, owner, 0);
     int r;
 
     if (!box)
         return -ENOMEM;
     ((struct mailbox *)box)->home = mboxes;
-    r = mbox_keep(&box->mbox, JOURNAL_MAILBOX, NULL);
-    if (r < 0) {
-        mbox_remove(&box->mbox, true, &nobody);
-        mbox_unref(&box->mbox);
-        return r;
-    }
-    *ret_box = box;
-    return 0;
+    r = box_keep(box, JOURNAL_MAILBOX, NULL);
+    if (r == 0)
+        *ret_box = box;
+    return r;
 }
 
 int mailbox_make(struct mboxes *mboxes, mode_t mode, const struct caller *caller,
@@ -106,18 +101,14 @@ void mailbox_found_owner(const struct store_found *found, struct caller *ret_own
 int mailbox_adopt_found(struct names *names, struct box *box, const struct store_found *found,
                         uint64_t n_kept, mailbox_configure_found *configure)
 {
-    struct mbox_ready nobody = TAILQ_HEAD_INITIALIZER(nobody);
     uid_t uid = box_uid(box);
     int r;
 
     if (quota_charge_kept(box->boxes->kernel->quota, uid, n_kept, QUOTA_MADE) == 0)
         box_adopt_charge(box, uid, n_kept);
     r = set_up_found(names, box, found, configure);
-    if (r < 0) {
-        mbox_remove(&box->mbox, true, &nobody);
-        mbox_ready_run(&nobody);
-        mbox_unref(&box->mbox);
-    }
+    if (r < 0)
+        box_discard(box);
     return r;
 }
 

@@ -92,7 +92,7 @@ static int entry_open(struct node *node, int flags, const struct caller *caller,
     struct msg *msg;
     int r;
 
-    if ((flags & O_ACCMODE) != O_RDONLY)
+    if (!file_is_for(flags, O_RDONLY))
         return -EACCES;
     r = box ? box_admit(box, caller) : -ENOENT;
     if (r < 0)

@@ -263,7 +263,7 @@ static int name_open(struct node *node, int flags, const struct caller *caller,
     box_auto *box = box_pass(name->door);
     int r;
 
-    if ((flags & O_ACCMODE) != O_WRONLY)
+    if (!file_is_for(flags, O_WRONLY))
         return -EACCES;
     r = box ? box_admit(box, caller) : -ENOENT;
     if (r < 0)

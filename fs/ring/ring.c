@@ -132,7 +132,7 @@ static int ring_open_stat(struct node *node, struct box *box, int flags,
                           const struct caller *caller, struct file **ret_file)
 {
     (void)caller;
-    if ((flags & O_ACCMODE) != O_RDONLY)
+    if (!file_is_for(flags, O_RDONLY))
         return -EACCES;
     return text_open(node->kernel, &ring_stat_ops, &box->mbox, ret_file);
 }

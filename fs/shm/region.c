@@ -181,7 +181,7 @@ static const struct file_ops *ops_for(struct kernel *kernel, int flags)
 {
     if (!backing_works(&kernel->backing))
         return &cached_ops;
-    return (flags & O_ACCMODE) == O_RDONLY ? &reading_ops : &writing_ops;
+    return file_is_for(flags, O_RDONLY) ? &reading_ops : &writing_ops;
 }
 
 /* Under lock: the kernel will map the bytes themselves. Return: an id for the open's answer; a negative errno. */
@@ -197,9 +197,9 @@ static int pass_through(struct region *region, int flags)
     }
     if (r < 0)
         return r;
-    if ((flags & O_ACCMODE) != O_WRONLY)
+    if (!file_is_for(flags, O_WRONLY))
         region->was_mappable = true;
-    if ((flags & O_ACCMODE) == O_RDWR)
+    if (file_is_for(flags, O_RDWR))
         region->may_be_written = true;
     return region->backing_id;
 }

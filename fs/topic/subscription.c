@@ -88,7 +88,6 @@ static const struct box_kind subscription_kind = {
 static int subscription_make_for(struct topic_box *topic, mode_t mode, const struct caller *owner,
                                  struct box **ret_box)
 {
-    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
     struct box *box = box_new(topic->box.boxes, &subscription_kind, mode, 0, owner, 0);
     int r;
 
@@ -96,15 +95,10 @@ static int subscription_make_for(struct topic_box *topic, mode_t mode, const str
         return -ENOMEM;
     subscription_init(&subscription_box_of(box)->subscription, &topic->topic, &box->mbox,
                       owner->uid, true);
-    r = mbox_keep(&box->mbox, JOURNAL_SUBSCRIPTION, &topic->box.mbox);
-    if (r < 0) {
-        mbox_remove(&box->mbox, true, &ready);
-        mbox_ready_run(&ready);
-        mbox_unref(&box->mbox);
-        return r;
-    }
-    *ret_box = box;
-    return 0;
+    r = box_keep(box, JOURNAL_SUBSCRIPTION, &topic->box.mbox);
+    if (r == 0)
+        *ret_box = box;
+    return r;
 }
 
 static int begin(struct box *box)
@@ -112,11 +106,9 @@ static int begin(struct box *box)
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
     int r = subscription_begin(&subscription_box_of(box)->subscription, &ready);
 
-    if (r < 0)
-        mbox_remove(&box->mbox, true, &ready);
     mbox_ready_run(&ready);
     if (r < 0)
-        mbox_unref(&box->mbox);
+        box_discard(box);
     return r;
 }
 

@@ -270,12 +270,6 @@ static mode_t searchers_with(mode_t mode, mode_t bits)
     return (having | having >> 1 | having >> 2) & mode & ALL_SEARCH;
 }
 
-/* Return: @bits for each class that has its search bit in @classes. */
-static mode_t for_classes(mode_t classes, mode_t bits)
-{
-    return (classes | classes << 1 | classes << 2) & bits;
-}
-
 /* Return: those bits of file @i that follow from the mode of the directory. */
 static mode_t bits_that_follow(struct box *box, unsigned int i, mode_t mode)
 {
@@ -284,10 +278,10 @@ static mode_t bits_that_follow(struct box *box, unsigned int i, mode_t mode)
     if (!file)
         return 0;
     if (file >= &topic_files[OWN_RECV] && file <= &topic_files[OWN_RECV_JSON])
-        return for_classes(searchers_with(mode, ALL_READ), ALL_READ);
+        return box_bits_for_searchers(searchers_with(mode, ALL_READ), ALL_READ);
     if (file == &topic_files[OWN_SUB])
-        return for_classes(searchers_with(mode, ALL_READ), 0777);
-    return for_classes(searchers_with(mode, ALL_WRITE), file->searchers);
+        return box_bits_for_searchers(searchers_with(mode, ALL_READ), 0777);
+    return box_bits_for_searchers(searchers_with(mode, ALL_WRITE), file->searchers);
 }
 
 /* What was changed on a file itself stays, unless it is what changes now. */
@@ -335,37 +329,24 @@ static const struct box_kind topic_kind = {
     .free = free_topic,
 };
 
-static void open_to_subscribers(struct box *box, mode_t classes)
-{
-    for (int i = OWN_RECV; i <= OWN_RECV_JSON; i++)
-        box_file_kept(box, &topic_files[i])->mode |= for_classes(classes, ALL_READ);
-    box_file_kept(box, &topic_files[OWN_SUB])->mode |= for_classes(classes, 0777);
-}
-
 /* Makes one whose charge is the caller's to see to. Return: 0; -ENOMEM. */
 static int topic_make_for(struct mboxes *mboxes, mode_t mode, const struct caller *owner,
                           struct box **ret_box)
 {
-    struct mbox_ready nobody = TAILQ_HEAD_INITIALIZER(nobody);
-    struct box *box = box_new(mboxes->boxes, &topic_kind, mode, searchers_with(mode, ALL_WRITE),
-                              owner, 0);
+    struct box *box = box_new(mboxes->boxes, &topic_kind, mode, 0, owner, 0);
     int r;
 
     if (!box)
         return -ENOMEM;
-    open_to_subscribers(box, searchers_with(mode, ALL_READ));
+    topic_follow_mode(box, 0);
     topic_init(&topic_box_of(box)->topic, &box->mbox, owner->uid);
     topic_box_of(box)->home = &mboxes->names;
     names_init(&topic_box_of(box)->subscriptions);
     topic_box_of(box)->sub = &topic_files[OWN_SUB];
-    r = mbox_keep(&box->mbox, JOURNAL_TOPIC, NULL);
-    if (r < 0) {
-        mbox_remove(&box->mbox, true, &nobody);
-        mbox_unref(&box->mbox);
-        return r;
-    }
-    *ret_box = box;
-    return 0;
+    r = box_keep(box, JOURNAL_TOPIC, NULL);
+    if (r == 0)
+        *ret_box = box;
+    return r;
 }
 
 int topic_make(struct mboxes *mboxes, mode_t mode, const struct caller *caller,
