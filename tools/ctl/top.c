@@ -82,6 +82,7 @@ struct top {
     bool typing; /* the filter */
     bool utf8;
     char filter[FILTER_BYTES];
+    bool has_looked;
     char *store;  /* what it holds; NULL: there is none */
     size_t first; /* row on the screen */
     bool quit;
@@ -386,8 +387,12 @@ static void look(struct top *top)
     if (!check_mount(top))
         return;
     r = rows_update(&top->rows, top->mount, now_ns());
-    free(top->store);
-    top->store = kept_line(top->mount);
+    /* All mailboxes stand there with it: who has no store, and gets none, is not asked again. */
+    if (!top->has_looked || top->store) {
+        free(top->store);
+        top->store = kept_line(top->mount);
+    }
+    top->has_looked = true;
     /* It may have gone in between. */
     if (r < 0 && check_mount(top)) {
         top->error = -r;
