@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 /* The library is not built with ThreadSanitizer, which so can't see what it waits for: a page that a reader of before has done
- * with is written again, and a reader sees what was committed. */
+ * with is written again, and a reader sees what was committed. What it does itself tests/tsan.supp leaves out. */
 #if defined(__has_feature)
 #if __has_feature(thread_sanitizer)
 #define DB_IS_WATCHED
@@ -25,11 +25,11 @@
 /* Of the sanitizer's library. */
 void __tsan_acquire(void *addr);
 void __tsan_release(void *addr);
-#define HAPPENS_BEFORE(db) __tsan_release(db)
-#define HAPPENS_AFTER(db) __tsan_acquire(db)
+#define HAPPENS_BEFORE(env) __tsan_release(env)
+#define HAPPENS_AFTER(env) __tsan_acquire(env)
 #else
-#define HAPPENS_BEFORE(db) ((void)(db))
-#define HAPPENS_AFTER(db) ((void)(db))
+#define HAPPENS_BEFORE(env) ((void)(env))
+#define HAPPENS_AFTER(env) ((void)(env))
 #endif
 
 #define MAP_BYTES_MIN (UINT64_C(1) << 20)
@@ -295,9 +295,8 @@ static int try_write(struct store_db *db, int (*work)(MDB_txn *txn, void *arg), 
 
     if (r != 0)
         return r;
-    HAPPENS_AFTER(db);
     r = work(txn, arg);
-    HAPPENS_BEFORE(db);
+    HAPPENS_BEFORE(db->env);
     if (r == 0)
         return mdb_txn_commit(txn);
     mdb_txn_abort(txn);
@@ -325,13 +324,13 @@ int store_db_read_begin(struct store_db *db, MDB_txn **ret_txn)
     r = mdb_txn_begin(db->env, NULL, MDB_RDONLY, ret_txn);
     if (r != 0)
         pthread_mutex_unlock(&db->reading);
-    HAPPENS_AFTER(db);
+    HAPPENS_AFTER(db->env);
     return store_db_errno(r);
 }
 
 void store_db_read_end(struct store_db *db, MDB_txn *txn)
 {
-    HAPPENS_BEFORE(db);
+    HAPPENS_BEFORE(db->env);
     mdb_txn_abort(txn);
     pthread_mutex_unlock(&db->reading);
 }
@@ -369,9 +368,11 @@ int store_db_put_message(MDB_txn *txn, const struct store_key *key,
     MDB_val what = { .mv_size = store_message_bytes(message) };
     int r = mdb_put(txn, STORE_DBI, &at, &what, MDB_RESERVE);
 
-    if (r == 0)
-        store_message_encode(key, message, what.mv_data);
-    return r;
+    if (r != 0)
+        return r;
+    HAPPENS_AFTER(mdb_txn_env(txn));
+    store_message_encode(key, message, what.mv_data);
+    return 0;
 }
 
 int store_db_remove(MDB_txn *txn, const struct store_key *key)
