@@ -38,6 +38,26 @@ class Store:
         return self.start()
 
 
+def send_numbers(file, number, unsure, sent):
+    """Sends NUMBER.0, NUMBER.1… for ever, each entered in @unsure before, and in @sent when its send has returned."""
+    fd = os.open(file, os.O_WRONLY)
+    for i in range(1 << 30):
+        data = b"%d.%d" % (number, i)
+        unsure.add(data)
+        os.write(fd, data)
+        sent.append(data)
+
+
+def send_lines_of_numbers(file, number, unsure, sent):
+    """As send_numbers, ten in a write, to a send.lines."""
+    fd = os.open(file, os.O_WRONLY)
+    for i in range(0, 1 << 30, 10):
+        lines = [b"%d.%d" % (number, k) for k in range(i, i + 10)]
+        unsure.update(lines)
+        os.write(fd, b"\n".join(lines) + b"\n")
+        sent.extend(lines)
+
+
 @pytest.fixture(name="store")
 def fixture_store():
     with tempfile.TemporaryDirectory(prefix="ipcfs-store-") as top:

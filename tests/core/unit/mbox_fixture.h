@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "core/mailbox/mbox_cursor.h"
+#include "case.h"
 
 static struct mbox_domain domain;
 static struct mbox mbox;
@@ -34,15 +35,7 @@ static inline void tear_down(void)
 }
 
 /* Not Criterion's fixtures: a crash in those does not fail the test. */
-#define MBOX_TEST(name)                                                                            \
-    static void run_##name(void);                                                                  \
-    Test(mbox, name)                                                                               \
-    {                                                                                              \
-        set_up();                                                                                  \
-        run_##name();                                                                              \
-        tear_down();                                                                               \
-    }                                                                                              \
-    static void run_##name(void)
+#define MBOX_TEST(name) CASE(mbox, name)
 
 static int n_completed;
 

@@ -1,5 +1,6 @@
 /* Questions and their answers: every way out of the table, and what the asker learns of it. */
 #include "core/mailbox/call.h"
+#include "case.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -61,15 +62,7 @@ static void tear_down(void)
     mbox_domain_deinit(&domain);
 }
 
-#define CALL_TEST(name)                                                                            \
-    static void run_##name(void);                                                                  \
-    Test(call, name)                                                                               \
-    {                                                                                              \
-        set_up();                                                                                  \
-        run_##name();                                                                              \
-        tear_down();                                                                               \
-    }                                                                                              \
-    static void run_##name(void)
+#define CALL_TEST(name) CASE(call, name)
 
 static void configure(struct mbox *box, const char *text)
 {

@@ -1,5 +1,6 @@
 /* Messages on lease, those that are given up, and those that have waited too long. */
 #include "core/mailbox/lease.h"
+#include "case.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -47,16 +48,7 @@ static void tear_down(void)
     mbox_domain_deinit(&domain);
 }
 
-/* Not Criterion's fixtures: a crash in those does not fail the test. */
-#define LEASE_TEST(name)                                                                           \
-    static void run_##name(void);                                                                  \
-    Test(lease, name)                                                                              \
-    {                                                                                              \
-        set_up();                                                                                  \
-        run_##name();                                                                              \
-        tear_down();                                                                               \
-    }                                                                                              \
-    static void run_##name(void)
+#define LEASE_TEST(name) CASE(lease, name)
 
 static void configure(struct mbox *mbox, const char *text)
 {

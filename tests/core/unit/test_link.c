@@ -1,5 +1,6 @@
 /* The two ends of a link, and what each is told when the other is left. */
 #include "core/mailbox/pair.h"
+#include "case.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -32,15 +33,7 @@ static void tear_down(void)
     mbox_domain_deinit(&domain);
 }
 
-#define LINK_TEST(name)                                                                            \
-    static void run_##name(void);                                                                  \
-    Test(link, name)                                                                               \
-    {                                                                                              \
-        set_up();                                                                                  \
-        run_##name();                                                                              \
-        tear_down();                                                                               \
-    }                                                                                              \
-    static void run_##name(void)
+#define LINK_TEST(name) CASE(link, name)
 
 /* Return: as who sends from @end is told. */
 static int send_from(struct link_end *end, const char *text)

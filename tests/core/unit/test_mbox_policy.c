@@ -1,5 +1,6 @@
 /* What becomes of a message that finds no room, or no receiver: drop-oldest, and senders that do not wait. */
 #include "core/mailbox/mbox_cursor.h"
+#include "case.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -39,15 +40,7 @@ static void tear_down(void)
     mbox_domain_deinit(&domain);
 }
 
-#define POLICY_TEST(name)                                                                          \
-    static void run_##name(void);                                                                  \
-    Test(mbox_policy, name)                                                                        \
-    {                                                                                              \
-        set_up();                                                                                  \
-        run_##name();                                                                              \
-        tear_down();                                                                               \
-    }                                                                                              \
-    static void run_##name(void)
+#define POLICY_TEST(name) CASE(mbox_policy, name)
 
 static void note(struct mbox_op *op, struct mbox_ready *more)
 {

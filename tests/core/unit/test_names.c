@@ -1,4 +1,5 @@
 #include "core/mailbox/names.h"
+#include "case.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -31,16 +32,7 @@ static void tear_down(void)
     mbox_domain_deinit(&domain);
 }
 
-/* Not Criterion's fixtures: a crash in those does not fail the test. */
-#define NAMES_TEST(name)                                                                           \
-    static void run_##name(void);                                                                  \
-    Test(names, name)                                                                              \
-    {                                                                                              \
-        set_up();                                                                                  \
-        run_##name();                                                                              \
-        tear_down();                                                                               \
-    }                                                                                              \
-    static void run_##name(void)
+#define NAMES_TEST(name) CASE(names, name)
 
 /* The table holds the only reference. */
 static struct mbox *add(const char *text)

@@ -2,6 +2,7 @@
 #include "core/store/store.h"
 #include "core/mailbox/names.h"
 #include "core/store/store_check.h"
+#include "case.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -30,15 +31,7 @@ static void tear_down(void)
     cr_assert_eq(system(command), 0);
 }
 
-#define STORE_TEST(name)                                                                           \
-    static void run_##name(void);                                                                  \
-    Test(store, name)                                                                              \
-    {                                                                                              \
-        set_up();                                                                                  \
-        run_##name();                                                                              \
-        tear_down();                                                                               \
-    }                                                                                              \
-    static void run_##name(void)
+#define STORE_TEST(name) CASE(store, name)
 
 /* What one daemon has. */
 static struct mbox_domain domain;

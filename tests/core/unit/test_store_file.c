@@ -2,6 +2,7 @@
 #include "core/store/store_check.h"
 #include "core/store/store_db.h"
 #include "core/store/store_dir.h"
+#include "case.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -36,16 +37,7 @@ static void tear_down(void)
     cr_assert_eq(system(command), 0);
 }
 
-/* Not Criterion's fixtures: a crash in those does not fail the test. */
-#define STORE_TEST(name)                                                                           \
-    static void run_##name(void);                                                                  \
-    Test(store_file, name)                                                                         \
-    {                                                                                              \
-        set_up();                                                                                  \
-        run_##name();                                                                              \
-        tear_down();                                                                               \
-    }                                                                                              \
-    static void run_##name(void)
+#define STORE_TEST(name) CASE(store_file, name)
 
 static const char *in_store(const char *name)
 {

@@ -1,5 +1,6 @@
 /* Topics: who gets what is published, in which order, who waits, and who pays. */
 #include "core/mailbox/topic.h"
+#include "case.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -94,15 +95,7 @@ static void tear_down(void)
     mbox_domain_deinit(&domain);
 }
 
-#define TOPIC_TEST(name)                                                                           \
-    static void run_##name(void);                                                                  \
-    Test(topic, name)                                                                              \
-    {                                                                                              \
-        set_up();                                                                                  \
-        run_##name();                                                                              \
-        tear_down();                                                                               \
-    }                                                                                              \
-    static void run_##name(void)
+#define TOPIC_TEST(name) CASE(topic, name)
 
 static void note(struct mbox_op *op, struct mbox_ready *more)
 {

@@ -15,7 +15,7 @@ import pytest
 
 import harness
 from harness import IPCFS, Handle, Mount, fails_with, wait_until
-from store_room import Store
+from store_room import Store, send_lines_of_numbers, send_numbers
 
 root = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
 
@@ -409,20 +409,10 @@ class Traffic:
             assert error.errno in (errno.ENOTCONN, errno.ECONNABORTED, errno.ECANCELED, errno.EIDRM, errno.ENOENT), error
 
     def _send(self, number):
-        fd = os.open(self.one.file("send"), os.O_WRONLY)
-        for i in range(1 << 30):
-            data = b"%d.%d" % (number, i)
-            self.unsure.add(data)
-            os.write(fd, data)
-            self.sent.append(data)
+        send_numbers(self.one.file("send"), number, self.unsure, self.sent)
 
     def _send_lines(self, number):
-        fd = os.open(self.one.file("send.lines"), os.O_WRONLY)
-        for i in range(0, 1 << 30, 10):
-            lines = [b"%d.%d" % (number, k) for k in range(i, i + 10)]
-            self.unsure.update(lines)
-            os.write(fd, b"\n".join(lines) + b"\n")
-            self.sent.extend(lines)
+        send_lines_of_numbers(self.one.file("send.lines"), number, self.unsure, self.sent)
 
     def _receive(self, _number):
         fd = os.open(self.other.file("recv"), os.O_RDONLY | os.O_DIRECT)

@@ -13,6 +13,7 @@ import pytest
 
 import harness
 from harness import IPCFS, Handle, Mailbox, fails_with, wait_until
+from store_room import send_lines_of_numbers, send_numbers
 
 root = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
 both_ends = pytest.mark.parametrize("killed", [True, False], ids=["killed", "ended"])
@@ -391,20 +392,10 @@ class Traffic:
                 assert error.errno in (errno.ENOTCONN, errno.ECONNABORTED, errno.ENOENT), error
 
     def _publish(self, number):
-        fd = os.open(self.topic.file("send"), os.O_WRONLY)
-        for i in range(1 << 30):
-            data = b"%d.%d" % (number, i)
-            self.unsure.add(data)
-            os.write(fd, data)
-            self.published.append(data)
+        send_numbers(self.topic.file("send"), number, self.unsure, self.published)
 
     def _publish_lines(self, number):
-        fd = os.open(self.topic.file("send.lines"), os.O_WRONLY)
-        for i in range(0, 1 << 30, 10):
-            lines = [b"%d.%d" % (number, k) for k in range(i, i + 10)]
-            self.unsure.update(lines)
-            os.write(fd, b"\n".join(lines) + b"\n")
-            self.published.extend(lines)
+        send_lines_of_numbers(self.topic.file("send.lines"), number, self.unsure, self.published)
 
     def _receive(self, _number):
         fd = os.open(self.subs[1].file("recv"), os.O_RDONLY | os.O_DIRECT)
