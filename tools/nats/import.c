@@ -105,8 +105,8 @@ struct import {
     bool is_confirming; /* n_lost is to be counted once what the mailbox has is confirmed */
     bool is_polled;
     bool is_gone;
-    bool is_recounted;
-    bool is_shared; /* another importer has what is missing, and there is no order to keep */
+    bool is_recounted; /* n_lost, after the first time had passed */
+    bool is_shared;    /* another importer has what is missing, and there is no order to keep */
     struct import_stat stat;
 };
 
@@ -348,13 +348,21 @@ static bool known_came(struct import *m, uint64_t sequence, natsMsg *msg)
     return false;
 }
 
+/* Newer messages wait for @n more. */
+static void import_lost(struct import *m, uint64_t n)
+{
+    m->n_lost += n;
+    m->is_recounted = false;
+    if (m->n_lost)
+        timer_set(&m->lost_timer, LOST_NS);
+}
+
 /* A delivery that went elsewhere: to an importer that was killed and whose request the server has still, so it comes again
  * after its ack_wait. */
 static void import_watch_gap(struct import *m, uint64_t delivery)
 {
     if (m->next && delivery > m->next && !m->is_shared) {
-        m->n_lost += delivery - m->next;
-        timer_set(&m->lost_timer, LOST_NS);
+        import_lost(m, delivery - m->next);
     }
     if (delivery >= m->next)
         m->next = delivery + 1;
@@ -724,10 +732,8 @@ static void import_begin(struct import *m)
 {
     m->is_confirming = false;
     m->is_ready = true;
-    m->is_recounted = false;
-    m->n_lost = import_count_lost(m);
-    if (m->n_lost)
-        timer_set(&m->lost_timer, LOST_NS);
+    m->n_lost = 0;
+    import_lost(m, import_count_lost(m));
     import_write(m);
     import_pull(m);
 }
