@@ -69,12 +69,6 @@ static int pipe_send(struct channel *channel, const void *message)
     return write_all(channel->send_fd, message, channel->size_bytes);
 }
 
-/* It knows no messages. */
-static int pipe_receive(struct channel *channel, void *message)
-{
-    return channel_read_whole(channel, message);
-}
-
 static int socket_open(struct channel *channel, int type)
 {
     int fds[2];
@@ -270,7 +264,7 @@ const struct transport peer_pipe = {
     .attach = channel_no_attach,
     .send = pipe_send,
     .flush = channel_no_flush,
-    .receive = pipe_receive,
+    .receive = channel_read_whole, /* it knows no messages */
     .close = channel_close_fds,
 };
 
