@@ -5,7 +5,6 @@
 #include <inttypes.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "core/base/settings.h"
 #include "core/base/size.h"
@@ -75,7 +74,7 @@ static void get_slot_bytes(const void *geometry, char value[SETTING_VALUE_MAX])
 static void get_flag(const struct ring_geometry *geometry, uint32_t flag,
                      char value[SETTING_VALUE_MAX])
 {
-    strcpy(value, geometry->flags & flag ? "one" : "many");
+    snprintf(value, SETTING_VALUE_MAX, "%s", geometry->flags & flag ? "one" : "many");
 }
 
 static void get_producers(const void *geometry, char value[SETTING_VALUE_MAX])
@@ -88,7 +87,7 @@ static void get_consumers(const void *geometry, char value[SETTING_VALUE_MAX])
     const struct ring_geometry *of = geometry;
 
     if (of->flags & IPCRING_EACH_CONSUMER)
-        strcpy(value, "each");
+        snprintf(value, SETTING_VALUE_MAX, "each");
     else
         get_flag(of, IPCRING_ONE_CONSUMER, value);
 }

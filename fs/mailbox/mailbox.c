@@ -54,9 +54,10 @@ static int mailbox_make_for(struct mboxes *mboxes, mode_t mode, const struct cal
         return -ENOMEM;
     ((struct mailbox *)box)->home = mboxes;
     r = box_keep(box, JOURNAL_MAILBOX, NULL);
-    if (r == 0)
-        *ret_box = box;
-    return r;
+    if (r < 0)
+        return r;
+    *ret_box = box;
+    return 0;
 }
 
 int mailbox_make(struct mboxes *mboxes, mode_t mode, const struct caller *caller,

@@ -96,9 +96,10 @@ static int subscription_make_for(struct topic_box *topic, mode_t mode, const str
     subscription_init(&subscription_box_of(box)->subscription, &topic->topic, &box->mbox,
                       owner->uid, true);
     r = box_keep(box, JOURNAL_SUBSCRIPTION, &topic->box.mbox);
-    if (r == 0)
-        *ret_box = box;
-    return r;
+    if (r < 0)
+        return r;
+    *ret_box = box;
+    return 0;
 }
 
 static int begin(struct box *box)

@@ -344,9 +344,10 @@ static int topic_make_for(struct mboxes *mboxes, mode_t mode, const struct calle
     names_init(&topic_box_of(box)->subscriptions);
     topic_box_of(box)->sub = &topic_files[OWN_SUB];
     r = box_keep(box, JOURNAL_TOPIC, NULL);
-    if (r == 0)
-        *ret_box = box;
-    return r;
+    if (r < 0)
+        return r;
+    *ret_box = box;
+    return 0;
 }
 
 int topic_make(struct mboxes *mboxes, mode_t mode, const struct caller *caller,
