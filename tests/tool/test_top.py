@@ -16,17 +16,23 @@ DELAY = "100ms"
 HELP = "q quit  n m b i o w sort  r reverse  / filter  arrows scroll  space hold"
 
 
-class Screen:
-    """A terminal of 80 columns and 24 lines, in which a command runs."""
+NARROW, WIDE = (80, 24), (200, 50)
+# Figures that are there on any terminal, and those that a wide one has.
+ALWAYS = ["MSGS", "MAX", "BYTES", "IN/s", "OUT/s", "SND", "RCV"]
+MORE = ["LEASED", "MAXBYTES", "DROPPED", "DEAD", "TOTAL", "LAST SENT", "OWNER"]
 
-    def __init__(self, directory, command, env):
+
+class Screen:
+    """A terminal of so many columns and lines, in which a command runs."""
+
+    def __init__(self, directory, command, env, size=NARROW):
         self.socket = str(directory / "tmux")
         self.status = directory / "status"
         # tmux does not always know with which status a command ended. The command has the terminal's signals to itself.
         # What holds the screen after it ends with the terminal, which only the first process is told of.
         script = f'trap : INT HUP; "$@"; echo $? > {self.status}; trap - HUP; exec cat'
         words = ["env", *(f"{key}={value}" for key, value in env.items()), *map(os.fsdecode, command)]
-        self.tmux("-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24", shlex.join(["sh", "-c", script, "sh", *words]))
+        self.tmux("-f", "/dev/null", "new-session", "-d", "-x", str(size[0]), "-y", str(size[1]), shlex.join(["sh", "-c", script, "sh", *words]))
         self.shell = int(self.tmux("display-message", "-p", "#{pane_pid}"))
 
     def tmux(self, *args):
@@ -43,8 +49,15 @@ class Screen:
         return wait_until(lambda: predicate(self.lines()), lambda: what + ":\n" + "\n".join(self.lines()))
 
     def rows(self):
-        """The cells of each row by the first, the name, which has no spaces here."""
-        return {cells[0]: cells[1:] for cells in map(str.split, self.lines()[3:-1]) if cells}
+        """The cells of each row by the first, the name, which has no spaces here: the bars, and what is there on any terminal."""
+        return {cells[0]: cells[1:2 + len(ALWAYS)] for cells in map(str.split, self.lines()[3:-1]) if cells}
+
+    def figures(self):
+        """For each row the figure under each title, at whose right edge it ends."""
+        lines = self.lines()
+        ends = [(name, lines[2].index(" " + name) + 1 + len(name)) for name in ALWAYS + MORE if " " + name in lines[2]]
+        return [{name: line[begin:end].strip() for (_, begin), (name, end) in zip([("", ends[0][1] - 6)] + ends, ends)}
+                for line in lines[3:-1] if line]
 
     def names(self):
         return list(self.rows())
@@ -75,10 +88,10 @@ def screen(tmp_path):
     """Runs a command in a terminal."""
     screens = []
 
-    def open_screen(*command, env=UTF8):
+    def open_screen(*command, env=UTF8, size=NARROW):
         directory = tmp_path / f"screen{len(screens)}"
         directory.mkdir()
-        screens.append(Screen(directory, command, env))
+        screens.append(Screen(directory, command, env, size))
         return screens[-1]
 
     yield open_screen
@@ -91,8 +104,8 @@ def screen(tmp_path):
 @pytest.fixture
 def top(ctl, screen):
     """top on the mount."""
-    def start_top(*args, env=UTF8):
-        opened = screen(*ctl.args("top", "--delay", DELAY, *args), env=env)
+    def start_top(*args, env=UTF8, size=NARROW):
+        opened = screen(*ctl.args("top", "--delay", DELAY, *args), env=env, size=size)
         opened.wait(lambda lines: lines[-1] == HELP, "top shows")
         return opened
 
@@ -122,8 +135,53 @@ def test_screen(ctl, boxes, top):
     assert len(lines) == 24 and max(map(len, lines)) <= 80
     assert lines[0] == f"ipcfs on {ctl.mount}: 1 shown of 1, 2 messages, in 0/s, out 0/s"
     assert lines[1] == "sorted by name"
-    assert lines[2].split() == ["NAME", "FULL", "MSGS", "MAX", "BYTES", "IN/s", "OUT/s", "SND", "RCV"]
+    assert lines[2].split() == ["NAME", "FULL", *ALWAYS, "LEASED"]
     assert screen.rows()["orders"][1:] == ["2", "1024", "2.0K", "0", "0", "0", "0"]
+
+
+@pytest.mark.parametrize("size", [NARROW, WIDE], ids=["80x24", "200x50"])
+def test_each_size_has_what_it_has_room_for(boxes, top, size):
+    """Each figure whole and under its title, what is leased too; on a wide terminal names and bars are longer, and there is more."""
+    wide = size == WIDE
+    long_name = "jobs-" + "of-a-long-name-" * 3
+    few, jobs = boxes("few", long_name)
+    few.configure(messages=1, overflow="drop-oldest")
+    few.send(b"1", b"2", b"3")
+    few.drain()
+    jobs.send(b"x" * 1000, b"y" * 1000)
+    lease = os.open(os.path.join(jobs.path, "work"), os.O_RDWR)
+    owner = os.open(os.path.join(few.path, "owner"), os.O_WRONLY)
+    try:
+        os.read(lease, 2000)
+        screen = top(size=size)
+        screen.wait(lambda lines: re.search(" {}".format("▁" * (20 if wide else 9)), lines[3]), "a history")
+        lines = screen.lines()
+        assert len(lines) == size[1] and max(map(len, lines)) <= size[0]
+        assert lines[4].split()[0] == (long_name if wide else long_name[:12] + "~")
+        figures = screen.figures()
+        if wide:
+            assert figures[0].pop("OWNER") == f"process {os.getpid()} ({open('/proc/self/comm', encoding='utf-8').read().strip()})"[:25]
+            assert figures[1].pop("OWNER") == "-"
+            assert all(row.pop("LAST SENT").endswith(("now", "s ago")) for row in figures)
+        expected = [{"MSGS": "0", "MAX": "1", "BYTES": "0", "RCV": "0", "LEASED": "0", "DROPPED": "2", "DEAD": "0", "TOTAL": "3"},
+                    {"MSGS": "1", "MAX": "1024", "BYTES": "1000", "RCV": "0", "LEASED": "1", "MAXBYTES": "16M", "DROPPED": "0", "DEAD": "0",
+                     "TOTAL": "2"}]
+        assert [list(row) for row in figures] == [ALWAYS + ["LEASED"] + (MORE[1:5] if wide else [])] * 2
+        for row, want in zip(figures, expected):
+            assert {key: row[key] for key in want if key in row} == {key: value for key, value in want.items() if key in row}
+    finally:
+        os.close(owner)
+        os.close(lease)
+
+
+@pytest.mark.parametrize("size", [NARROW, WIDE], ids=["80x24", "200x50"])
+def test_as_many_rows_as_there_are_lines(boxes, top, size):
+    names = [f"box{i:02}" for i in range(60)]
+    boxes(*names)
+    screen = top(size=size)
+    screen.wait_for_names(*names[:size[1] - 4])
+    screen.type("NPage")
+    screen.wait_for_names(*names[size[1] - 4:][:size[1] - 4] if size == NARROW else names[14:])
 
 
 def test_what_comes_and_goes(boxes, top):
@@ -157,19 +215,19 @@ def test_bars_are_of_each_ones_own_limits(boxes, top, env, levels):
     long.configure(bytes=1000, message_bytes=1000)
     screen = top(env=env)
 
-    def ends_with(**bars):
-        wait_until(lambda: all(screen.rows().get(name, [""])[0].endswith(bar) for name, bar in bars.items()),
+    def shows(**bars):
+        wait_until(lambda: all(bar in screen.rows().get(name, [""])[0] for name, bar in bars.items()),
                    lambda: f"{bars}, but shows {screen.rows()}")
 
-    ends_with(five=none, many=none, long=none)
+    shows(five=none, many=none, long=none)
     many.send(b"x")
     five.send(*[b"x"] * 5)
     long.send(b"x" * 550)
-    ends_with(five=none + full, many=none + little, long=none + half)
+    shows(five=none + full, many=none + little, long=none + half)
     five.drain()
     long.send(b"y" * 450)
-    ends_with(five=full + none, many=little, long=half + full)
-    assert re.fullmatch(f"[{re.escape(none + little)}]{{2,12}}", screen.rows()["many"][0])
+    shows(five=full + none, many=little, long=half + full)
+    assert re.fullmatch(f"[{re.escape(none + little)}]{{2,60}}", screen.rows()["many"][0])
     many.drain()
     long.drain()
 
@@ -252,6 +310,16 @@ def test_scrolling(boxes, top):
         screen.wait_for_names(*names[first:first + 20])
 
 
+def test_keys_beyond_the_end_are_lost(boxes, top):
+    """What is typed faster than it is shown does what each key does alone."""
+    names = [f"box{i:02}" for i in range(50)]
+    boxes(*names)
+    screen = top()
+    screen.wait_for_names(*names[:20])
+    screen.type("End", *["Down"] * 20, *["Up"] * 10)
+    screen.wait_for_names(*names[20:40])
+
+
 def test_held(boxes, top):
     [orders] = boxes("orders")
     screen = top()
@@ -285,8 +353,8 @@ def test_odd_names_have_a_line_each(mnt, top, env):
         os.mkdir(path)
     try:
         screen = top(env=env)
-        lines = screen.wait(lambda lines: lines[22].endswith("0    0    0") and lines, "a line each")
-        assert all(line.endswith("0      0    0    0") for line in lines[3:23]) and max(map(len, lines)) <= 80
+        lines = screen.wait(lambda lines: re.search(r" 0\s+0\s+0\s+0$", lines[22]) and lines, "a line each")
+        assert all(re.search(r" 0\s+0\s+0\s+0\s+0$", line) for line in lines[3:23]) and max(map(len, lines)) <= 80
     finally:
         for path in paths:
             os.rmdir(path)

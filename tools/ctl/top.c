@@ -18,6 +18,7 @@
 #include "human.h"
 #include "kept.h"
 #include "quote.h"
+#include "top_columns.h"
 #include "top_rows.h"
 #include "wait.h"
 
@@ -76,6 +77,7 @@ struct top {
     dev_t device;
     int64_t delay_ns;
     struct rows rows;
+    struct columns columns;
     enum sort sort;
     bool reversed;
     bool paused;
@@ -109,16 +111,6 @@ static const struct sorting {
     [SORT_OUT] = { 'o', "out/s" },   [SORT_WAITERS] = { 'w', "waiters" },
 };
 
-/* What the columns but the name's take, and each. */
-#define FIGURES_COLUMNS (HISTORY_MAX + 2 + 5 * 7 + 2 * 5)
-#define NAME_COLUMNS_MIN 10
-
-static size_t name_columns(void)
-{
-    return COLS > FIGURES_COLUMNS + NAME_COLUMNS_MIN ? (size_t)(COLS - FIGURES_COLUMNS)
-                                                     : NAME_COLUMNS_MIN;
-}
-
 static size_t page_lines(void)
 {
     return LINES > TOP_LINES + BOTTOM_LINES ? (size_t)(LINES - TOP_LINES - BOTTOM_LINES) : 0;
@@ -133,74 +125,10 @@ static void print_line(int y, const char *text)
     clrtoeol();
 }
 
-/* A block is three bytes of UTF-8. */
-#define SPARKLINE_BYTES (3 * HISTORY_MAX + 1)
-
-/* The history in HISTORY_MAX columns, the newest at the right: a full block is a full mailbox. */
-static void make_sparkline(const struct top *top, const struct row *row, char text[SPARKLINE_BYTES])
-{
-    static const char *const blocks[] = { "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█" };
-    static const char *const ascii[] = { "_", ".", "-", ":", "=", "+", "*", "#" };
-    const char *const *levels = top->utf8 ? blocks : ascii;
-
-    for (size_t i = row->n_history; i < HISTORY_MAX; i++)
-        *text++ = ' ';
-    for (size_t i = 0; i < row->n_history; i++) {
-        double fill = row->history[i];
-
-        /* The lowest level is nothing at all. */
-        text = stpcpy(text, levels[fill > 0 ? 1 + (int)(6 * fill) : 0]);
-    }
-    *text = '\0';
-}
-
-static void show_rate(double rate, char text[HUMAN_MAX])
-{
-    if (rate < 0)
-        snprintf(text, HUMAN_MAX, "-");
-    else
-        human_number(rate, 1000, text);
-}
-
-static void show_max(const struct row *row, char text[HUMAN_MAX])
-{
-    if (!row->max_messages)
-        snprintf(text, HUMAN_MAX, "-");
-    else if (row->max_messages[strspn(row->max_messages, "0123456789")])
-        snprintf(text, HUMAN_MAX, "max");
-    else
-        human_number(strtod(row->max_messages, NULL), 1000, text);
-}
-
 static void top_print_row(const struct top *top, int y, const struct row *row)
 {
-    AUTO_FREE char *name = quote_fit(row->shown, name_columns());
-    char spark[SPARKLINE_BYTES];
-    char messages[HUMAN_MAX] = "-";
-    char senders[HUMAN_MAX] = "-";
-    char receivers[HUMAN_MAX] = "-";
-    char max[HUMAN_MAX];
-    char bytes[HUMAN_MAX];
-    char in[HUMAN_MAX];
-    char out[HUMAN_MAX];
-    char leased[40] = "";
-    AUTO_FREE char *line = NULL;
+    AUTO_FREE char *line = columns_row(&top->columns, row, top->utf8);
 
-    snprintf(spark, sizeof(spark), "%*s", HISTORY_MAX, "");
-    if (row->has_counts) {
-        make_sparkline(top, row, spark);
-        human_number((double)row->n_messages, 1000, messages);
-        human_number((double)row->n_senders_waiting, 1000, senders);
-        human_number((double)row->n_receivers_waiting, 1000, receivers);
-    }
-    show_max(row, max);
-    human_number((double)row->n_bytes, 1024, bytes);
-    show_rate(row->in, in);
-    show_rate(row->out, out);
-    if (row->n_leased > 0)
-        snprintf(leased, sizeof(leased), "  %llu leased", (unsigned long long)row->n_leased);
-    line = xasprintf("%s  %s%7s%7s%7s%7s%7s%5s%5s%s", name, spark, messages, max, bytes, in, out,
-                     senders, receivers, leased);
     if (row->n_senders_waiting > 0)
         attron(A_BOLD);
     print_line(y, line);
@@ -241,11 +169,9 @@ static void print_state(const struct top *top)
     print_line(1, line);
 }
 
-static void print_titles(void)
+static void print_titles(const struct top *top)
 {
-    AUTO_FREE char *name = quote_fit("NAME", name_columns());
-    AUTO_FREE char *line = xasprintf("%s  %-*s%7s%7s%7s%7s%7s%5s%5s", name, HISTORY_MAX, "FULL",
-                                     "MSGS", "MAX", "BYTES", "IN/s", "OUT/s", "SND", "RCV");
+    AUTO_FREE char *line = columns_titles(&top->columns);
 
     attron(A_REVERSE);
     print_line(2, line);
@@ -265,10 +191,11 @@ static void scroll_into_range(struct top *top)
 static void draw(struct top *top)
 {
     erase();
+    columns_fit(&top->columns, &top->rows, COLS > 0 ? (size_t)COLS : 0);
     scroll_into_range(top);
     print_summary(top);
     print_state(top);
-    print_titles();
+    print_titles(top);
     for (size_t i = 0; i < page_lines() && top->first + i < top->rows.n_view; i++)
         top_print_row(top, TOP_LINES + (int)i, top->rows.view[top->first + i]);
     print_line(LINES - 1,
@@ -358,6 +285,7 @@ static void read_keys(struct top *top)
             filter_key(top, key);
         else
             command_key(top, key);
+        scroll_into_range(top);
     }
 }
 

@@ -17,6 +17,8 @@ static void free_row(struct row *row)
     free(row->name);
     free(row->shown);
     free(row->max_messages);
+    free(row->max_bytes);
+    free(row->last_send);
 }
 
 void rows_deinit(struct rows *rows)
@@ -26,6 +28,11 @@ void rows_deinit(struct rows *rows)
     free(rows->list);
     free(rows->view);
     *rows = (struct rows){ 0 };
+}
+
+static char *copy_or_null(const char *text)
+{
+    return text ? xstrdup(text) : NULL;
 }
 
 /* Return: @n of @max, 0 where that is no bound. */
@@ -49,19 +56,23 @@ static double fill_of(const struct entry *entry, uint64_t n_messages)
 static struct row top_make_row(const struct entry *entry)
 {
     AUTO_FREE char *arg = object_arg(&entry->object);
-    const char *max = entry_max_messages(entry);
     bool is_topic = entry->object.room == ROOM_TOPIC;
     struct row row = {
         .room = entry->object.room,
         .name = xstrdup(entry->object.name),
         .shown = quote(arg, false),
-        .max_messages = max ? xstrdup(max) : NULL,
+        .max_messages = copy_or_null(entry_max_messages(entry)),
+        .max_bytes = copy_or_null(entry_max_bytes(entry)),
         .n_sent = settings_number(&entry->stat, is_topic ? "published" : "sent"),
         .n_received = settings_number(&entry->stat, is_topic ? "delivered" : "received"),
         .n_senders_waiting = settings_number(&entry->stat, "senders_waiting"),
         .n_receivers_waiting = settings_number(&entry->stat,
                                                is_topic ? "subscriptions" : "receivers_waiting"),
         .n_leased = settings_number(&entry->stat, "leased"),
+        .n_dropped = settings_number(&entry->stat, "dropped"),
+        .n_dead = settings_number(&entry->stat, "dead"),
+        .last_send = copy_or_null(settings_get(&entry->stat, "last_send")),
+        .owner_pid = (pid_t)settings_number(&entry->stat, "owner_pid"),
         .in = -1,
         .out = -1,
     };

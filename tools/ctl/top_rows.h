@@ -6,10 +6,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "object.h"
 
-#define HISTORY_MAX 12
+/* What is kept, and at most shown. */
+#define HISTORY_MAX 60
 
 struct row {
     enum room room;
@@ -18,6 +20,7 @@ struct row {
     bool has_counts; /* a region has none, nor has what this user may not read */
     uint64_t n_messages;
     char *max_messages; /* NULL: none */
+    char *max_bytes;    /* the same */
     double fill;        /* of its limits, as in the history */
     uint64_t n_bytes;
     uint64_t n_sent;
@@ -25,6 +28,10 @@ struct row {
     uint64_t n_senders_waiting;
     uint64_t n_receivers_waiting;
     uint64_t n_leased;
+    uint64_t n_dropped;
+    uint64_t n_dead;
+    char *last_send; /* RFC 3339; NULL: not known */
+    pid_t owner_pid; /* 0: none */
     /* A second; negative: not known yet. */
     double in;
     double out;
