@@ -26,6 +26,7 @@ enum mbox_storing {
     MBOX_STORING_NOTHING,
     MBOX_STORING_POST,   /* that it is there; then it goes into the queue */
     MBOX_STORING_REMOVE, /* that it is gone; then it is freed */
+    MBOX_STORING_BEFORE, /* what was told before it, which is of no message; then it is freed */
 };
 
 struct mbox_entry {

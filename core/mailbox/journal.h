@@ -7,7 +7,7 @@
  *
  * A message is posted to the journal first and is in the queue when that has it (mbox_stored). One that is removed
  * by its owner's word is out of the queue at once, and its remover is told when the journal has it too. All else is
- * only noted: a message that was received, dropped, or moved.
+ * only noted: a message that was received, dropped, or moved; who has moved one may wait for that (await).
  *
  * The journal keeps a struct journal_note of each entry that it has or is about to have, and a struct journal_box of
  * each mailbox; both are opaque here, and have one owner at a time: the entry, until mbox_entry_free() or a call below
@@ -66,6 +66,11 @@ struct journal_ops {
     /* @entry, which is kept, is gone for good; mbox_stored() will follow, and @entry stays until then. */
     void (*remove)(struct mbox_journal *journal, struct mbox *mbox, struct mbox_entry *entry,
                    struct mbox_ready *ready);
+
+    /* @entry, which has a note, is of no message: mbox_stored() will follow when all that was told before is noted, and, with
+     * @on_disk, copied to the disk. */
+    void (*await)(struct mbox_journal *journal, struct mbox *mbox, struct mbox_entry *entry,
+                  bool on_disk, struct mbox_ready *ready);
 
     /* What @note is of is gone for good, and nobody waits for that to be noted. The note is the journal's, kept or not.
      * @ready may be NULL. */

@@ -50,14 +50,21 @@ static bool is_given_up(const struct mbox *mbox, const struct mbox_entry *entry,
     return word == MBOX_LEASE_DEAD || (limits->attempts > 0 && n >= limits->attempts);
 }
 
+static bool is_on_disk(const struct mbox *mbox)
+{
+    return mbox->limits.durable == MBOX_DURABLE_DISK;
+}
+
 /* Under both locks. Return: 0: @entry has moved to @dead; a negative errno: it is where it was. */
 static int move_to_dead(struct mbox *mbox, struct mbox *dead, struct mbox_entry *entry,
-                        struct headers *headers, struct mbox_ready *ready)
+                        struct headers *headers, struct mbox_op *op, struct mbox_ready *ready)
 {
     int r = mbox_check_burial(mbox, dead, entry);
 
     if (r < 0)
         return r;
+    if (op && entry->note)
+        mbox_batch_move(op, is_on_disk(mbox) || is_on_disk(dead));
     mbox_lease_unlink(mbox, entry);
     calls_end(mbox, entry->msg, -ECANCELED);
     calls_tell(mbox, ready);
@@ -68,7 +75,7 @@ static int move_to_dead(struct mbox *mbox, struct mbox *dead, struct mbox_entry 
 
 /* @entry is given up. Without a lock. Return: as mbox_lease_end. */
 static int give_up(struct mbox *mbox, struct mbox_entry *entry, const char *name,
-                   struct mbox_ready *ready)
+                   struct mbox_op *op, struct mbox_ready *ready)
 {
     struct headers *headers = NULL;
     struct mbox *dead = mbox_find_dead(mbox, name, entry, &headers);
@@ -81,7 +88,7 @@ static int give_up(struct mbox *mbox, struct mbox_entry *entry, const char *name
         pthread_mutex_lock(&mbox->lock);
     is_removed = mbox->removed;
     if (dead && !is_removed)
-        r = move_to_dead(mbox, dead, entry, headers, ready);
+        r = move_to_dead(mbox, dead, entry, headers, op, ready);
     if (r < 0 && !is_removed)
         return_locked(mbox, entry, ready);
     if (dead)
@@ -143,5 +150,5 @@ int mbox_lease_end(struct mbox *mbox, struct mbox_entry *entry, enum mbox_lease_
     pthread_mutex_unlock(&mbox->lock);
     if (r < 0)
         mbox_entry_free(entry);
-    return end.is_given_up ? give_up(mbox, entry, end.dead, ready) : r;
+    return end.is_given_up ? give_up(mbox, entry, end.dead, op, ready) : r;
 }

@@ -22,9 +22,9 @@ enum mbox_lease_word {
 };
 
 /* Ends the lease of @entry, which has been committed and which its holder has no more.
- * With @op, DONE is told of once the journal has it (journal.h), if the mailbox is kept: if the journal can't have
- * it, the message is back in its place.
- * Return: 0; MBOX_PARKED: op->complete() will tell; -EIDRM: the mailbox has been removed, and the message with it.
+ * With @op, a batch (mbox_batch_begin), that waits for the journal (journal.h) to have what becomes of the message,
+ * if one of the mailboxes is kept, but for a return to its place; if the journal can't have that it is gone, it is back there.
+ * Return: 0; MBOX_PARKED: the batch has to wait; -EIDRM: the mailbox has been removed, and the message with it.
  * Context: any thread, no lock of this level held; never waits. */
 int mbox_lease_end(struct mbox *mbox, struct mbox_entry *entry, enum mbox_lease_word word,
                    struct mbox_op *op, struct mbox_ready *ready);

@@ -107,6 +107,8 @@ struct mbox_op {
     bool cancelled;
     bool has_place; /* mbox_post_reserved: it is never refused */
     bool is_batch;  /* between mbox_batch_begin and the completion */
+    bool has_moved; /* a message, by a batch, which waits for the journal to have that, too */
+    bool has_moved_on_disk; /* and the disk */
     uint64_t
         n_storing; /* messages of a batch that are not stored yet, and one while more may come */
     uint64_t n_stored; /* messages of a batch that are, before the first that can't be */
@@ -316,10 +318,18 @@ int mbox_post_entry(struct mbox *mbox, struct mbox_entry *entry, struct mbox_op 
  * mbox_lease_end() with it returns MBOX_PARKED where the journal is still to have that, and only the batch is told of. */
 void mbox_batch_begin(struct mbox_op *op);
 
-/* No more will be sent with @op. Return: MBOX_PARKED: op->complete() will tell when all are noted; 0: they are, and
+/* With @op, a batch, a message is moved from one mailbox to another, one of which is kept; @on_disk: on the disk. Under
+ * the lock of the mailbox that the batch is of. */
+static inline void mbox_batch_move(struct mbox_op *op, bool on_disk)
+{
+    op->has_moved = true;
+    op->has_moved_on_disk |= on_disk;
+}
+
+/* No more will be done with @op. Return: MBOX_PARKED: op->complete() will tell when all are noted; 0: they are, and
  * nothing will come. op->n_stored tells how many are: all before the first that could not be, for which op->result says
  * why. */
-int mbox_batch_end(struct mbox *mbox, struct mbox_op *op);
+int mbox_batch_end(struct mbox *mbox, struct mbox_op *op, struct mbox_ready *ready);
 
 /* Takes a place for a message of @sender's, waiting as mbox_post does and failing as it does; what an
  * empty message costs is charged to @sender. Under drop-oldest nothing is dropped yet. Return: as mbox_post. */

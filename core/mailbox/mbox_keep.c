@@ -76,9 +76,9 @@ static bool settle_stored(struct mbox *mbox, struct mbox_entry *entry, enum mbox
             return false;
         mbox_count_sent(mbox, entry);
         mbox_queue_push(mbox, entry);
+    } else if (what == MBOX_STORING_BEFORE || result == 0 || !entry->note) {
+        return false;
     } else {
-        if (result == 0 || !entry->note)
-            return false;
         mbox->stat.n_received--;
         mbox_queue_put_back(mbox, entry);
     }
@@ -179,17 +179,21 @@ void mbox_batch_begin(struct mbox_op *op)
 {
     mbox_op_move(op, MBOX_OP_STORING);
     op->is_batch = true;
+    op->has_moved = false;
+    op->has_moved_on_disk = false;
     op->n_storing = 1;
     op->n_stored = 0;
     op->result = 0;
 }
 
 /* Takes the lock. */
-int mbox_batch_end(struct mbox *mbox, struct mbox_op *op)
+int mbox_batch_end(struct mbox *mbox, struct mbox_op *op, struct mbox_ready *ready)
 {
     int r = MBOX_PARKED;
 
     pthread_mutex_lock(&mbox->lock);
+    if (op->has_moved && op->result == 0 && !mbox->removed)
+        mbox_await_before(mbox, op, ready);
     if (--op->n_storing == 0) {
         op->is_batch = false;
         mbox_op_move(op, MBOX_OP_DONE);

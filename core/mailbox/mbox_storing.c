@@ -7,7 +7,8 @@
  *
  * A message that is posted takes room from the beginning. If its sender stops waiting it is not delivered: once it is
  * noted it is forgotten again. The journal tells in the order in which it was told, so the queue has the order of
- * arrival. Under the mailbox's lock, but for what says that it takes it. */
+ * arrival. A message that moves is in its new queue at once; who is to hear of that when the journal has it waits for an
+ * entry of no message, which the journal is told of behind it. Under the mailbox's lock, but for what says that it takes it. */
 #include "mbox_storing.h"
 
 #include <errno.h>
@@ -89,6 +90,21 @@ int mbox_remove_entry(struct mbox *mbox, struct mbox_entry *entry, struct mbox_o
     storing_begin(mbox, entry, MBOX_STORING_REMOVE);
     journal->ops->remove(journal, mbox, entry, ready);
     return MBOX_PARKED;
+}
+
+void mbox_await_before(struct mbox *mbox, struct mbox_op *op, struct mbox_ready *ready)
+{
+    struct mbox_journal *journal = mbox->domain->journal;
+    struct mbox_entry *entry = mbox_entry_new(NULL);
+
+    if (!entry || mbox_entry_prepare_note(entry, journal) < 0) {
+        mbox_entry_free(entry);
+        return;
+    }
+    entry->poster = op;
+    op->n_storing++;
+    storing_begin(mbox, entry, MBOX_STORING_BEFORE);
+    journal->ops->await(journal, mbox, entry, op->has_moved_on_disk, ready);
 }
 
 void mbox_end_storing(struct mbox *mbox, struct mbox_ready *ready)

@@ -32,6 +32,9 @@ void mbox_end_posting(struct mbox *mbox, struct mbox_entry *entry);
 int mbox_remove_entry(struct mbox *mbox, struct mbox_entry *entry, struct mbox_op *op,
                       struct mbox_ready *ready);
 
+/* @op, a batch, also waits for the journal to have all that it was told of before. Without memory for that it does not. */
+void mbox_await_before(struct mbox *mbox, struct mbox_op *op, struct mbox_ready *ready);
+
 /* The mailbox is removed: who waits for the journal gets -EIDRM. */
 void mbox_end_storing(struct mbox *mbox, struct mbox_ready *ready);
 

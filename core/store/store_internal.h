@@ -25,6 +25,7 @@ enum store_what {
     STORE_REMOVE,
     STORE_FORGET,
     STORE_CHANGE,
+    STORE_AWAIT,      /* nothing: what was noted before is written by then */
     STORE_UNREMEMBER, /* what was published stays, for there are copies */
 };
 
@@ -45,8 +46,8 @@ struct journal_note {
     struct store_place at;
     struct store_place to;    /* where it is to be */
     struct journal_box *box;  /* of @to */
-    struct mbox *mbox;        /* with what: POST, REMOVE, CHANGE: a reference */
-    struct mbox_entry *entry; /* POST, REMOVE */
+    struct mbox *mbox;        /* with what: POST, REMOVE, CHANGE, AWAIT: a reference */
+    struct mbox_entry *entry; /* POST, REMOVE, AWAIT */
     struct msg *msg;          /* POST, CHANGE: a reference */
     uint32_t attempts;
     struct headers *headers; /* CHANGE: in place of the message's; NULL: they are the message's */

@@ -315,6 +315,20 @@ static void remove_entry(struct mbox_journal *journal, struct mbox *mbox, struct
         mbox_unref(moved_to);
 }
 
+static void journal_await(struct mbox_journal *journal, struct mbox *mbox, struct mbox_entry *entry,
+                          bool on_disk, struct mbox_ready *ready)
+{
+    struct store *store = store_of(journal);
+    struct journal_note *note = entry->note;
+
+    pthread_mutex_lock(&store->lock);
+    note->mbox = mbox_ref(mbox);
+    note->entry = entry;
+    note->is_on_disk = on_disk;
+    queue_note(store, note, STORE_AWAIT, ready);
+    pthread_mutex_unlock(&store->lock);
+}
+
 /* Under store->lock. Return: whether nothing of @note is in live.mdb, or will be. */
 static bool is_nothing(const struct journal_note *note)
 {
@@ -486,6 +500,7 @@ const struct journal_ops store_journal_ops = {
     .publish = journal_publish,
     .copy = journal_copy,
     .remove = remove_entry,
+    .await = journal_await,
     .forget = forget,
     .change = change,
     .rename = box_rename,

@@ -244,7 +244,7 @@ static int write_item(struct store_batch *batch, MDB_txn *txn, const struct stor
 {
     int r = 0;
 
-    if (item->is_void && item->what == STORE_POST)
+    if ((item->is_void && item->what == STORE_POST) || item->what == STORE_AWAIT)
         return 0;
     if (item->what == STORE_UNREMEMBER)
         return remove_remembered(batch, txn, item);
@@ -615,10 +615,13 @@ static bool wait_for_disk(struct store *store, const struct store_batch *batch,
 
     if (item->result < 0 || !item->is_on_disk || item->is_void || !item->entry)
         return false;
+    /* It may have been alone in its transaction, which was none then. */
+    if (item->what == STORE_AWAIT && store->to_do_txn <= store->done_txn)
+        return false;
     note->what = item->what;
     note->mbox = item->mbox;
     note->entry = item->entry;
-    note->txn = batch->txn;
+    note->txn = item->what == STORE_AWAIT ? store->to_do_txn : batch->txn;
     TAILQ_INSERT_TAIL(&store->disk_waiting, note, link);
     pthread_cond_signal(&store->sync_cond);
     return true;

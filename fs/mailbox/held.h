@@ -22,7 +22,7 @@ void held_commit(struct held *held, struct mbox *mbox, size_t n, struct mbox_rea
 void held_abort(struct held *held, struct mbox *mbox, size_t n, struct mbox_ready *ready);
 
 /* Ends leases as the lines of @data say: `done ID`, `again ID`, `dead ID`; what follows the last newline is a line where it
- * is the only one. With @op, a batch (mbox_batch_begin), that waits for the journal to have what is done.
+ * is the only one. With @op, a batch (mbox_batch_begin), that waits for the journal to have what is done or given up.
  * Return: how many bytes of lines took effect; a negative errno, and none did: -EINVAL: the first is no such line; -ENODATA:
  * it names no message that is held. */
 ssize_t held_say(struct held *held, struct mbox *mbox, const char *data, size_t size,

@@ -456,7 +456,7 @@ static int post_batch(struct lines_write *write, struct mbox_ready *ready)
         n++;
     }
     write->batch_result = r;
-    r = mbox_batch_end(mbox, op);
+    r = mbox_batch_end(mbox, op, ready);
     /* Else another thread may have @write. */
     if (r == 0)
         write->is_batch = false;

@@ -381,7 +381,7 @@ static void words_complete(struct mbox_op *op, struct mbox_ready *ready)
     file_unref(ended.file);
 }
 
-/* As words_say, where the journal is to have what is done. */
+/* As words_say, where the journal is to have what is done or given up. */
 static ssize_t words_note(struct stream_file *stream, fuse_req_t req, const char *data, size_t size,
                           struct mbox_ready *ready)
 {
@@ -395,7 +395,7 @@ static ssize_t words_note(struct stream_file *stream, fuse_req_t req, const char
     n = held_say(&stream->held, mbox, data, size, &parked->op, ready);
     /* Before another thread completes it. */
     parked->size = n < 0 ? 0 : (size_t)n;
-    if (mbox_batch_end(mbox, &parked->op) == MBOX_PARKED)
+    if (mbox_batch_end(mbox, &parked->op, ready) == MBOX_PARKED)
         return 0;
     if (n > 0 && parked->op.result < 0)
         n = parked->op.result;
@@ -411,7 +411,8 @@ static ssize_t words_say(struct stream_file *stream, fuse_req_t req, const char 
 
     if (size == 0)
         return -EINVAL;
-    if (mbox_is_durable(mbox))
+    /* What is given up may go to a mailbox that is kept. */
+    if (mbox->domain->journal)
         return words_note(stream, req, data, size, ready);
     return held_say(&stream->held, mbox, data, size, NULL, ready);
 }
@@ -429,7 +430,6 @@ static void words_write(struct file *file, fuse_req_t req, const char *data, siz
     readers_lock(&stream->readers);
     n = words_say(stream, req, data, size, &ready);
     readers_unlock(&stream->readers);
-    /* First: as in work.c, a message that has moved is kept where it is. */
     mbox_ready_run(&ready);
     if (n < 0)
         fuse_reply_err(req, (int)-n);

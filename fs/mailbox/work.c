@@ -197,25 +197,37 @@ static void complete_word(struct mbox_op *op, struct mbox_ready *ready)
     file_unref(ended.file);
 }
 
-/* Has the turn. `done` is answered when the journal has it. Return: 0; MBOX_PARKED: @req will be answered; -ENODATA: there
- * is no lease; -ENOMEM; as mbox_lease_end. */
+/* As say, where the journal is to have what becomes of the message. */
+static int note_word(struct work_file *work, fuse_req_t req, size_t size, enum mbox_lease_word word,
+                     struct mbox_ready *ready)
+{
+    struct mbox *mbox = work->file.mbox;
+    struct parked *parked = parked_new(&work->file, mbox, req, size, complete_word);
+    int r;
+
+    if (!parked)
+        return -ENOMEM;
+    mbox_batch_begin(&parked->op);
+    r = end_lease(work, word, &parked->op, ready);
+    if (mbox_batch_end(mbox, &parked->op, ready) == MBOX_PARKED)
+        return MBOX_PARKED;
+    if (r >= 0)
+        r = parked->op.result;
+    parked_free(parked);
+    return r;
+}
+
+/* Has the turn. It is answered when the journal has what becomes of the message. Return: 0; MBOX_PARKED: @req will be
+ * answered; -ENODATA: there is no lease; -ENOMEM; as mbox_lease_end. */
 static int say(struct work_file *work, fuse_req_t req, size_t size, enum mbox_lease_word word,
                struct mbox_ready *ready)
 {
-    struct parked *parked = NULL;
-    int r;
-
     if (!work->entry)
         return -ENODATA;
-    if (word == MBOX_LEASE_DONE && work->entry->note) {
-        parked = parked_new(&work->file, work->file.mbox, req, size, complete_word);
-        if (!parked)
-            return -ENOMEM;
-    }
-    r = end_lease(work, word, parked ? &parked->op : NULL, ready);
-    if (parked && r != MBOX_PARKED)
-        parked_free(parked);
-    return r;
+    /* What is given up may go to a mailbox that is kept. */
+    if (work->file.mbox->domain->journal)
+        return note_word(work, req, size, word, ready);
+    return end_lease(work, word, NULL, ready);
 }
 
 static void work_write(struct file *file, fuse_req_t req, const char *data, size_t size,
@@ -234,7 +246,6 @@ static void work_write(struct file *file, fuse_req_t req, const char *data, size
         r = say(work, req, size, word, &ready);
         readers_unlock(&work->readers);
     }
-    /* First: a message that has moved is kept where it is when its worker hears of it. */
     mbox_ready_run(&ready);
     if (r < 0)
         fuse_reply_err(req, -r);

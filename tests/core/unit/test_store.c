@@ -1,5 +1,6 @@
 /* The store behind mailboxes: what is there again after an orderly end and after none. */
 #include "core/store/store.h"
+#include "core/mailbox/lease.h"
 #include "core/mailbox/names.h"
 #include "core/store/store_check.h"
 #include "case.h"
@@ -508,7 +509,7 @@ STORE_TEST(a_batch_is_told_when_all_of_it_is_stored)
         msg_unref(msg);
     }
     cr_assert_eq(count(mbox), 0, "not before they are stored");
-    cr_assert_eq(mbox_batch_end(mbox, &sent->op), MBOX_PARKED);
+    cr_assert_eq(mbox_batch_end(mbox, &sent->op, &ready), MBOX_PARKED);
     mbox_ready_run(&ready);
     cr_assert_eq(sent->op.n_stored, 500);
     cr_assert_eq(wait_for(sent), 0);
@@ -517,6 +518,101 @@ STORE_TEST(a_batch_is_told_when_all_of_it_is_stored)
     /* One, and what was copied to the disk meanwhile is taken out of the table by another. */
     cr_assert_leq(after.n_transactions, before.n_transactions + 2);
     cr_assert_eq(after.n_messages, 500);
+    end();
+}
+
+/* There is one, and it is called failed. */
+static struct mbox *find_dead(struct mbox *mbox, const char *name,
+                              char ret_from[MBOX_NAME_BYTES_MAX + 1])
+{
+    (void)mbox;
+    strcpy(ret_from, "orders");
+    return names_find(&names, name);
+}
+
+static struct mbox_entry *lease(struct mbox *mbox)
+{
+    struct mbox_op op = { .nonblock = true, .max_bytes = SIZE_MAX, .leases = true };
+    struct mbox_entry *entry;
+
+    cr_assert_eq(mbox_take(mbox, &op, &entry, &ready), 0);
+    mbox_commit(mbox, entry, &ready);
+    mbox_ready_run(&ready);
+    return entry;
+}
+
+/* What is done is written at once; of what is given up then the worker hears later. */
+static void finish_one_and_give_up_another(const char *how)
+{
+    struct sent *sent = sent_new();
+    struct mbox *orders = make("orders");
+    struct mbox *failed = make("failed");
+    struct mbox_entry *done;
+    struct mbox_entry *dead;
+
+    domain.find_dead = find_dead;
+    cr_assert_eq(mbox_configure(orders, "dead=failed\n", 12, &ready), 0);
+    cr_assert_eq(mbox_configure(failed, how, strlen(how), &ready), 0);
+    cr_assert_eq(post(orders, "done"), 0);
+    cr_assert_eq(post(orders, "dead"), 0);
+    done = lease(orders);
+    dead = lease(orders);
+    mbox_batch_begin(&sent->op);
+    cr_assert_eq(mbox_lease_end(orders, done, MBOX_LEASE_DONE, &sent->op, &ready), MBOX_PARKED);
+    mbox_ready_run(&ready);
+    cr_assert_eq(mbox_lease_end(orders, dead, MBOX_LEASE_DEAD, &sent->op, &ready), 0);
+    cr_assert_eq(mbox_batch_end(orders, &sent->op, &ready), MBOX_PARKED, "it is not written yet");
+    cr_assert_eq(wait_for(sent), 0);
+}
+
+static void finish_and_give_up(void)
+{
+    finish_one_and_give_up_another("durable=daemon\n");
+}
+
+static void finish_and_give_up_on_disk(void)
+{
+    finish_one_and_give_up_another("durable=disk\n");
+}
+
+STORE_TEST(a_batch_is_told_when_what_it_gave_up_is_stored)
+{
+    in_a_daemon(finish_and_give_up);
+    start();
+    cr_assert_eq(count(find("orders")), 0);
+    cr_assert_eq(count(find("failed")), 1);
+    end();
+}
+
+STORE_TEST(what_was_given_up_is_told_when_it_is_on_the_disk)
+{
+    in_a_daemon(finish_and_give_up_on_disk);
+    start();
+    cr_assert_eq(count(find("orders")), 0);
+    cr_assert_eq(count(find("failed")), 1);
+    end();
+}
+
+/* There is nothing to write then, and nothing to copy, but that it was so. */
+STORE_TEST(what_was_given_up_and_written_by_another_is_waited_for_no_longer)
+{
+    struct sent *sent = sent_new();
+    struct mbox *orders;
+    struct mbox_entry *dead;
+
+    start();
+    domain.find_dead = find_dead;
+    orders = make("orders");
+    make("failed");
+    cr_assert_eq(mbox_configure(orders, "dead=failed\ndurable=disk\n", 25, &ready), 0);
+    cr_assert_eq(post(orders, "dead"), 0);
+    dead = lease(orders);
+    mbox_batch_begin(&sent->op);
+    cr_assert_eq(mbox_lease_end(orders, dead, MBOX_LEASE_DEAD, &sent->op, &ready), 0);
+    mbox_ready_run(&ready);
+    cr_assert_eq(post(orders, "which brings all before it to the disk"), 0);
+    cr_assert_eq(mbox_batch_end(orders, &sent->op, &ready), MBOX_PARKED);
+    cr_assert_eq(wait_for(sent), 0);
     end();
 }
 
