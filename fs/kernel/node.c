@@ -99,12 +99,26 @@ static double entry_attr_seconds(struct node *node, const struct stat *attr)
     return S_ISDIR(attr->st_mode) ? NODE_MOMENT_SECONDS : 0.0;
 }
 
+double node_moment(struct node *node)
+{
+    (void)node;
+    return NODE_MOMENT_SECONDS;
+}
+
+/* How long the kernel may keep the name of @node in @dir. */
+static double entry_seconds(const struct node *node, const struct node *dir)
+{
+    if (dir && dir->ops->keeps_names)
+        return NODE_FOREVER_SECONDS;
+    return node->ops->lasts_a_moment ? NODE_MOMENT_SECONDS : 0.0;
+}
+
 void node_fill_entry(struct node *node, const struct node *dir, struct fuse_entry_param *ret)
 {
     *ret = (struct fuse_entry_param){
         .ino = node->id,
         .generation = 1,
-        .entry_timeout = dir && dir->ops->keeps_names ? NODE_FOREVER_SECONDS : 0.0,
+        .entry_timeout = entry_seconds(node, dir),
     };
     node->ops->getattr(node, &ret->attr);
     ret->attr_timeout = entry_attr_seconds(node, &ret->attr);

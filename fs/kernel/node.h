@@ -87,6 +87,8 @@ struct node_ops {
     bool sets_size; /* setattr takes a size; else a size but 0 is EINVAL */
     /* How long the kernel may keep what getattr says. NULL: not at all. */
     double (*attr_seconds)(struct node *node);
+    /* It is there as long as its directory: the kernel may keep its name for a moment. */
+    bool lasts_a_moment;
     /* Gives back what node->object holds. */
     void (*release)(struct node *node);
 
@@ -188,6 +190,9 @@ struct fuse_entry_param;
 
 /* Fills in the answer to a lookup of @node in @dir; NULL: in one that does not keep names. */
 void node_fill_entry(struct node *node, const struct node *dir, struct fuse_entry_param *ret);
+
+/* For node_ops.attr_seconds. Return: NODE_MOMENT_SECONDS. */
+double node_moment(struct node *node);
 
 /* Return: the id of the node in @slot, which may be NULL; 0: there is none. */
 uint64_t node_slot_id(struct nodes *nodes, struct node *const *slot);

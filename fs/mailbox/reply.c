@@ -179,8 +179,9 @@ static void reply_close_found_out(struct file *file, fuse_req_t req, int is_last
 
     if (is_last > 0)
         r = reply_give((struct reply_file *)file, &ready);
-    fuse_reply_err(req, -r);
+    /* First: who asked waits for it. */
     mbox_ready_run(&ready);
+    fuse_reply_err(req, -r);
 }
 
 static bool reply_is_writer(struct reply_file *reply, pid_t tid)
@@ -297,16 +298,10 @@ static void name_release(struct node *node)
     name_free(node->object);
 }
 
-/* Its bits are what they are made with, and who opens it has just looked it up. */
-static double name_attr_seconds(struct node *node)
-{
-    (void)node;
-    return NODE_MOMENT_SECONDS;
-}
-
 static const struct node_ops name_ops = {
     .getattr = name_getattr,
-    .attr_seconds = name_attr_seconds,
+    /* Its bits are what they are made with, and who opens it has just looked it up. */
+    .attr_seconds = node_moment,
     .setattr = name_setattr,
     .release = name_release,
     .open = name_open,
