@@ -6,8 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/base/json_text.h"
+#include "core/base/utf8.h"
 #include "timestamp.h"
-#include "utf8.h"
 
 /* So much of a body is judged in one read; or of one for which there would be more steps than the members before
  * the body have bytes for, a part. */
@@ -33,31 +34,29 @@ static void encode_group(const unsigned char *data, size_t n, char *to)
         to[i] = '=';
 }
 
-/* Return: the letter that follows the backslash in @c's short escape; 0: it has none. */
-static char short_escape(unsigned char c)
+/* Return: how many of the @n bytes at @data are written as they are, before one that is not. */
+static size_t plain_bytes(const struct envelope *envelope, const unsigned char *data, size_t n)
 {
-    switch (c) {
-    case '"':
-    case '\\':
-        return (char)c;
-    case '\b':
-        return 'b';
-    case '\f':
-        return 'f';
-    case '\n':
-        return 'n';
-    case '\r':
-        return 'r';
-    case '\t':
-        return 't';
-    default:
-        return 0;
+    size_t n_plain = json_plain((const char *)data, n);
+
+    if (envelope->is_broken) {
+        for (size_t i = 0; i < n_plain; i++) {
+            if (data[i] >= 0x80)
+                return i;
+        }
     }
+    return n_plain;
 }
 
-static bool is_plain(const struct envelope *envelope, unsigned char c)
+/* Writes the escape of @c: of a text that is no UTF-8, what of it is not ASCII can't be said. */
+static size_t put_escape(unsigned char c, char *to)
 {
-    return c >= ' ' && c != '"' && c != '\\' && !(envelope->is_broken && c >= 0x80);
+    static const char unknown[JSON_ESCAPE_MAX] = "\\uFFFD";
+
+    if (c < 0x80)
+        return json_escape(c, to);
+    memcpy(to, unknown, sizeof(unknown));
+    return sizeof(unknown);
 }
 
 static void pend_bytes(struct envelope *envelope, const char *text, size_t n)
@@ -69,19 +68,6 @@ static void pend_bytes(struct envelope *envelope, const char *text, size_t n)
 static void pend(struct envelope *envelope, const char *text)
 {
     pend_bytes(envelope, text, strlen(text));
-}
-
-/* Nothing is pending. */
-static void pend_escape(struct envelope *envelope, unsigned char c)
-{
-    char letter = short_escape(c);
-    char text[sizeof("\\u0000")];
-
-    if (letter)
-        snprintf(text, sizeof(text), "\\%c", letter);
-    else
-        snprintf(text, sizeof(text), "\\u%04X", c < 0x80 ? c : 0xFFFDU);
-    pend(envelope, text);
 }
 
 static void pend_count(struct envelope *envelope, const char *name, uint64_t n)
@@ -184,18 +170,29 @@ static void end_text(struct envelope *envelope)
 static size_t envelope_put_text(struct envelope *envelope, char *to, size_t size)
 {
     const unsigned char *data = envelope->text + envelope->offset;
-    size_t left = left_of(envelope);
-    size_t n = 0;
+    const unsigned char *end = data + left_of(envelope);
+    char *start = to;
 
-    while (n < left && n < size && is_plain(envelope, data[n]))
-        n++;
-    memcpy(to, data, n);
-    envelope->offset += n;
-    if (n < left && n < size) {
-        pend_escape(envelope, data[n]);
-        envelope->offset++;
+    for (;;) {
+        size_t left = (size_t)(end - data);
+        size_t n = plain_bytes(envelope, data, left < size ? left : size);
+
+        memcpy(to, data, n);
+        data += n;
+        to += n;
+        size -= n;
+        if (data == end || size == 0)
+            break;
+        if (size < JSON_ESCAPE_MAX) {
+            envelope->n_pending = (unsigned int)put_escape(*data++, envelope->pending);
+            break;
+        }
+        n = put_escape(*data++, to);
+        to += n;
+        size -= n;
     }
-    return n;
+    envelope->offset = (size_t)(data - envelope->text);
+    return (size_t)(to - start);
 }
 
 static size_t put_base64(struct envelope *envelope, char *to, size_t size)

@@ -1,60 +1,22 @@
-/* jansson reads the object. It makes of each value in it some ten times what the value takes in the line, and goes down into
- * whatever nests; so the line is looked over first, and is refused where it has an array, more than two levels, or
- * more members than an object of this kind could have. What jansson takes then is a few times the line. */
+/* The line is gone through once, from its start to its end, and nothing is made of it but the message: what somebody writes
+ * costs no more memory than it takes as a message. */
 #include "json_line.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* "headers" in the object. */
-#define DEPTH_MAX 2
-
-/* Of the object, and headers of one byte and no value. */
-#define MEMBERS_MAX (4 + HEADERS_BYTES_MAX)
-
-/* The longest escape for one byte: \u0000. */
-#define ESCAPE_BYTES 6
+#include "core/base/hash.h"
+#include "core/base/json_text.h"
 
 #define SPACE_BYTES 65536
 
+/* Of a name that may stand for the second time; as many as make it a rare mistake with as many headers as fit. */
+#define N_NAME_BITS 32768U
+
 size_t json_line_max(size_t message_bytes)
 {
-    return ESCAPE_BYTES * (message_bytes + HEADERS_BYTES_MAX) + SPACE_BYTES;
-}
-
-/* Return: behind the string that begins at @at with its quotation mark; @end: it does not end. */
-static const char *skip_string(const char *at, const char *end)
-{
-    for (at++; at < end && *at != '"'; at++) {
-        if (*at == '\\' && at + 1 < end)
-            at++;
-    }
-    return at < end ? at + 1 : end;
-}
-
-/* Return: whether it is small enough, once read, to be read. */
-static bool has_shape(const char *line, size_t n)
-{
-    const char *end = line + n;
-    unsigned int n_members = 0;
-    unsigned int depth = 0;
-
-    while (line < end) {
-        if (*line == '"') {
-            line = skip_string(line, end);
-            continue;
-        }
-        if (*line == '[' || (*line == '{' && ++depth > DEPTH_MAX))
-            return false;
-        if (*line == '}' && depth > 0)
-            depth--;
-        if (*line == ':' && ++n_members > MEMBERS_MAX)
-            return false;
-        line++;
-    }
-    return true;
+    return JSON_ESCAPE_MAX * (message_bytes + HEADERS_BYTES_MAX) + SPACE_BYTES;
 }
 
 /* Return: what the digit stands for; -1: it is none. */
@@ -114,104 +76,162 @@ static int decode_base64(const char *from, size_t n, struct msg_sender sender, s
     return -EINVAL;
 }
 
-/* What an object says; the values are its own. */
+/* What an object says. */
 struct members {
-    json_t *text;
-    json_t *base64;
-    json_t *headers;
-    json_int_t prio;
+    struct json_text text; /* or base64; raw: NULL where there is none */
+    struct headers *headers;
+    int64_t prio;
+    bool is_base64;
+    bool has_prio;
+    bool has_headers;
 };
 
-/* Return: 0; -EINVAL. */
-static int read_member(struct members *members, const char *key, json_t *value)
+/* Names that were seen, told apart by their hash: of one whose bit is not set there was none. */
+struct names_seen {
+    unsigned char bits[N_NAME_BITS / 8];
+};
+
+/* Return: may @name have been seen before? From now on it has. */
+static bool see_name(struct names_seen *seen, const char *name, size_t n)
 {
-    if (strcmp(key, "text") == 0 && json_is_string(value))
-        members->text = value;
-    else if (strcmp(key, "base64") == 0 && json_is_string(value))
-        members->base64 = value;
-    else if (strcmp(key, "headers") == 0 && json_is_object(value))
-        members->headers = value;
-    else if (strcmp(key, "prio") == 0 && json_is_integer(value))
-        members->prio = json_integer_value(value);
-    else
+    unsigned int bit = hash_of(name, n) % N_NAME_BITS;
+    bool was_set = seen->bits[bit / 8] & 1U << bit % 8;
+
+    seen->bits[bit / 8] |= (unsigned char)(1U << bit % 8);
+    return was_set;
+}
+
+/* Return: 0; -EINVAL; -ENOMEM. What was added stays. */
+static int read_header(struct json_at *json, struct names_seen *seen, struct headers **headers)
+{
+    struct json_text key;
+    struct json_text text;
+    char name[HEADERS_NAME_MAX];
+    char value[HEADERS_BYTES_MAX];
+    struct header before;
+
+    if (!json_at_string(json, &key) || !json_at_take(json, ':') || !json_at_string(json, &text) ||
+        key.n > sizeof(name) || text.n > sizeof(value))
         return -EINVAL;
+    json_text_decode(&key, name);
+    json_text_decode(&text, value);
+    if (see_name(seen, name, key.n) && headers_find(*headers, name, key.n, &before))
+        return -EINVAL;
+    return headers_add(headers, name, key.n, value, text.n);
+}
+
+/* Return: as read_header. */
+static int read_headers(struct json_at *json, struct headers **headers)
+{
+    struct names_seen seen = { 0 };
+    int r = 0;
+
+    if (!json_at_take(json, '{'))
+        return -EINVAL;
+    if (json_at_take(json, '}'))
+        return 0;
+    do
+        r = read_header(json, &seen, headers);
+    while (r == 0 && json_at_take(json, ','));
+    return r < 0 || json_at_take(json, '}') ? r : -EINVAL;
+}
+
+/* Return: 0; -EINVAL: there is none, or one was there before. */
+static int read_body(struct json_at *json, struct members *members, bool is_base64)
+{
+    if (members->text.raw || !json_at_string(json, &members->text))
+        return -EINVAL;
+    members->is_base64 = is_base64;
     return 0;
 }
 
-/* Return: 0; -EINVAL. */
-static int read_members(json_t *object, struct members *members)
+/* Return: 0; -EINVAL; -ENOMEM. */
+static int read_member(struct json_at *json, struct members *members)
 {
-    for (void *at = json_object_iter(object); at; at = json_object_iter_next(object, at)) {
-        int r = read_member(members, json_object_iter_key(at), json_object_iter_value(at));
+    struct json_text key;
 
-        if (r < 0)
-            return r;
+    if (!json_at_string(json, &key) || !json_at_take(json, ':'))
+        return -EINVAL;
+    if (json_text_is(&key, "text"))
+        return read_body(json, members, false);
+    if (json_text_is(&key, "base64"))
+        return read_body(json, members, true);
+    if (json_text_is(&key, "headers") && !members->has_headers) {
+        members->has_headers = true;
+        return read_headers(json, &members->headers);
     }
-    if (members->prio < 0 || members->prio >= MSG_N_PRIOS || (members->text && members->base64))
-        return -EINVAL;
-    return 0;
+    if (json_text_is(&key, "prio") && !members->has_prio) {
+        members->has_prio = true;
+        return json_at_integer(json, &members->prio) ? 0 : -EINVAL;
+    }
+    return -EINVAL;
 }
 
-/* Return: as headers_add; what was added stays. */
-static int add_headers(struct headers **headers, json_t *object)
+/* Return: 0; -EINVAL; -ENOMEM. In either case members->headers are the caller's. */
+static int read_members(struct json_at *json, struct members *members)
 {
     int r = 0;
 
-    for (void *at = json_object_iter(object); at && r == 0;
-         at = json_object_iter_next(object, at)) {
-        const char *name = json_object_iter_key(at);
-        const json_t *value = json_object_iter_value(at);
-
-        if (!json_is_string(value))
-            return -EINVAL;
-        r = headers_add(headers, name, strlen(name), json_string_value(value),
-                        json_string_length(value));
+    if (!json_at_take(json, '{'))
+        return -EINVAL;
+    if (!json_at_take(json, '}')) {
+        do
+            r = read_member(json, members);
+        while (r == 0 && json_at_take(json, ','));
+        if (r == 0 && !json_at_take(json, '}'))
+            r = -EINVAL;
     }
+    if (r == 0 && (!json_at_end(json) || members->prio < 0 || members->prio >= MSG_N_PRIOS))
+        r = -EINVAL;
     return r;
 }
 
-static int make_body(const struct members *members, struct msg_sender sender, struct msg **ret_msg)
+/* Return: 0 with the message; -EINVAL; -ENOMEM. */
+static int make_body(const struct json_text *text, struct msg_sender sender, struct msg **ret_msg)
 {
-    if (members->base64)
-        return decode_base64(json_string_value(members->base64),
-                             json_string_length(members->base64), sender, ret_msg);
-    *ret_msg = msg_new(members->text ? json_string_value(members->text) : "",
-                       members->text ? json_string_length(members->text) : 0, 0, sender);
-    return *ret_msg ? 0 : -ENOMEM;
+    struct msg *msg = msg_alloc(text->n, 0, sender);
+
+    if (!msg)
+        return -ENOMEM;
+    json_text_decode(text, (char *)msg->data);
+    *ret_msg = msg;
+    return 0;
 }
 
-static int json_line_make_message(json_t *object, struct msg_sender sender, struct msg **ret_msg)
+/* The digits of a base64 text hold no escape but of '/', and any other character by its number: then they are decoded first.
+ * Return: as make_body. */
+static int make_base64(const struct json_text *text, struct msg_sender sender, struct msg **ret_msg)
 {
-    struct members members = { 0 };
-    struct msg *msg = NULL;
-    int r = read_members(object, &members);
+    char *digits;
+    int r;
 
-    if (r == 0)
-        r = make_body(&members, sender, &msg);
-    if (!msg)
-        return r;
-    msg->prio = (unsigned int)members.prio;
-    if (members.headers)
-        r = add_headers(&msg->headers, members.headers);
-    if (r == 0)
-        *ret_msg = msg;
-    else
-        msg_unref(msg);
+    if (text->n == text->n_raw)
+        return decode_base64(text->raw, text->n, sender, ret_msg);
+    digits = malloc(text->n);
+    if (!digits)
+        return -ENOMEM;
+    json_text_decode(text, digits);
+    r = decode_base64(digits, text->n, sender, ret_msg);
+    free(digits);
     return r;
 }
 
 int json_line_parse(const char *line, size_t n, struct msg_sender sender, struct msg **ret_msg)
 {
-    json_error_t error;
-    json_t *object;
-    int r;
+    struct json_at json = { .at = line, .end = line + n };
+    struct members members = { 0 };
+    struct msg *msg;
+    int r = read_members(&json, &members);
 
-    if (!has_shape(line, n))
-        return -EINVAL;
-    object = json_loadb(line, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
-    if (!object)
-        return json_error_code(&error) == json_error_out_of_memory ? -ENOMEM : -EINVAL;
-    r = json_is_object(object) ? json_line_make_message(object, sender, ret_msg) : -EINVAL;
-    json_decref(object);
-    return r;
+    if (r == 0)
+        r = members.is_base64 ? make_base64(&members.text, sender, &msg)
+                              : make_body(&members.text, sender, &msg);
+    if (r < 0) {
+        free(members.headers);
+        return r;
+    }
+    msg->prio = (unsigned int)members.prio;
+    msg->headers = members.headers;
+    *ret_msg = msg;
+    return 0;
 }

@@ -3,7 +3,7 @@
  * Its members: `text`, or `base64` (RFC 4648, section 4, padded); `prio`, from 0 to MSG_N_PRIOS - 1; `headers`, an object of
  * strings. Each may be missing, none may stand twice, and there are no others.
  *
- * Context: any thread; takes a few times the line's length in memory while it reads it. */
+ * Context: any thread. */
 #ifndef IPCFS_FS_JSON_LINE_H
 #define IPCFS_FS_JSON_LINE_H
 

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "fs/mailbox/timestamp.h"
-#include "fs/mailbox/utf8.h"
+#include "core/base/utf8.h"
 
 #define MIB ((size_t)1 << 20)
 

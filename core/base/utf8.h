@@ -1,8 +1,8 @@
 /* What is valid UTF-8 (RFC 3629).
  *
- * Context: any thread. */
-#ifndef IPCFS_FS_UTF8_H
-#define IPCFS_FS_UTF8_H
+ * Context: any thread; nothing but the arguments is touched. */
+#ifndef IPCFS_CORE_UTF8_H
+#define IPCFS_CORE_UTF8_H
 
 #include <stdbool.h>
 #include <stddef.h>
