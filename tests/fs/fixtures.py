@@ -22,6 +22,7 @@ TEST_SECONDS_MAX = 120 * harness.SLOW
 def pytest_configure(config):
     if not harness.IPCFS:
         pytest.exit("IPCFS must be the path of the program to test", 2)
+    config.addinivalue_line("markers", "lasts(seconds): so much longer than another test may take")
     os.umask(0o022)
     # Whoever runs the tests may ignore it (nohup); what the tests start shall not.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -64,13 +65,14 @@ def shared_mounts():
 
 
 @pytest.fixture(autouse=True)
-def clean_up(shared_mounts):
+def clean_up(request, shared_mounts):
     """After each test, whatever became of it."""
+    lasts = request.node.get_closest_marker("lasts")
     def give_up():
         faulthandler.dump_traceback(sys.__stderr__)
         harness.kill_daemons()
 
-    watchdog = threading.Timer(TEST_SECONDS_MAX, give_up)
+    watchdog = threading.Timer(TEST_SECONDS_MAX + (lasts.args[0] if lasts else 0), give_up)
     watchdog.daemon = True
     watchdog.start()
     yield
