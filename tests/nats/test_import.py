@@ -157,7 +157,7 @@ def test_killed_bridge_loses_nothing_and_repeats_no_more_than_its_window(mnt, cl
 def test_what_went_to_an_importer_that_is_gone_is_waited_for(mnt, client, bridge, broker, subject):
     """Its request is the server's still, and gets messages among those of the one that lives."""
     box = mnt.box()
-    bridge(mnt.path, broker.url, f"import {subject} {name_of(box)}").wait_for("connected")
+    b = bridge(mnt.path, broker.url, f"import {subject} {name_of(box)}").wait_for("connected")
     client.store(subject, b"0")
     wait_messages(box, 1)
     stream, inbox = client.stream(subject), client.inbox + ".dead"
@@ -166,10 +166,31 @@ def test_what_went_to_an_importer_that_is_gone_is_waited_for(mnt, client, bridge
         client.publish(subject, b"%d" % i)
     lost = [client.next() for _ in range(5)]
     wait_until(lambda: client.api(f"CONSUMER.INFO.{stream}.ipcfs-{name_of(box)}")["num_pending"] == 0, "all are given out")
+    b.wait_for("went elsewhere")
     for _, ack, _, _ in lost:
         client.publish(ack, b"-NAK")
     wait_messages(box, 41)
     assert [int(m["text"]) for m in receive(box, 41)] == list(range(41))
+
+
+def test_importers_that_share_a_consumer_do_not_wait_for_each_other(mnt, mount, client, bridge, broker, subject):
+    """What one gets is a gap to the other: it is not what went to one that is gone."""
+    other = mount()
+    boxes = [m.mailbox("shared").make(0o700) for m in (mnt, other)]
+    for box in boxes:
+        box.write_config("messages=max\n")
+    bridges = [bridge(m.path, broker.url, f"import {subject} shared").wait_for("connected") for m in (mnt, other)]
+    wait_until(lambda: client.stream(subject), "the stream is made")
+    info = lambda: client.api(f"CONSUMER.INFO.{client.stream(subject)}.ipcfs-shared")
+    wait_until(lambda: info().get("num_waiting") == 2, "both have asked")
+    client.store_all(subject, numbers(600))
+    wait_until(lambda: sum(map(stat_of, boxes)) == 600, "all have come")
+    got = [[int(m["text"]) for m in receive(box, stat_of(box))] for box in boxes]
+    assert all(got) and sorted(sum(got, [])) == list(range(600))
+    assert all(mine == sorted(mine) for mine in got)
+    assert not [b.log() for b in bridges if "wait" in b.log()]
+    for box in boxes:
+        box.remove()
 
 
 def test_mailbox_that_goes_is_waited_for(mnt, client, bridge, broker, subject):

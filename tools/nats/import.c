@@ -20,6 +20,7 @@
 
 #include "log.h"
 #include "loop.h"
+#include "missing.h"
 #include "place.h"
 #include "server.h"
 #include "status.h"
@@ -30,10 +31,6 @@
 /* Past it, the request's end was lost. */
 #define PULL_LOST_NS ((PULL_S + 5) * NS_PER_S)
 #define PROGRESS_NS (STREAM_ACK_WAIT_S * NS_PER_S / 3)
-/* How long newer messages wait for those that were on their way when a connection was lost: the server gives them out
- * again after its ack_wait. Then another importer must have them. */
-#define LOST_NS ((STREAM_ACK_WAIT_S + 3) * NS_PER_S)
-#define RECOUNT_NS NS_PER_S
 #define RETRY_MIN_NS INT64_C(10000000)
 #define RETRY_MAX_NS INT64_C(1000000000)
 #define SETUP_NS INT64_C(500000000)
@@ -77,6 +74,7 @@ struct import {
     struct place place;
     struct source writer; /* fd: send.json, -1: none */
     char *durable;
+    int64_t consumer_ns; /* when it was made */
     char *stream;
     struct listener listener;
     struct inbox pull;
@@ -86,7 +84,6 @@ struct import {
     struct timer pull_timer;
     struct timer progress_timer;
     struct timer retry_timer; /* a mailbox without room that poll doesn't tell of */
-    struct timer lost_timer;
     int64_t retry_ns;
     struct delivery *waiting;
     unsigned n_waiting;
@@ -94,19 +91,17 @@ struct import {
     unsigned n_confirmed;
     struct known *known;
     uint64_t n_asked; /* of the request that is out, not come yet */
-    uint64_t n_lost;  /* on their way when a connection was lost; newer ones wait for them */
-    uint64_t next;    /* of the consumer's deliveries, in its own count */
-    uint64_t counted; /* the last of them when n_lost was counted */
-    char *out;        /* lines that are being written */
+    struct missing missing;
+    char *what; /* kind and name, for the log */
+    char *out;  /* lines that are being written */
     size_t n_out;
     size_t n_out_done;
     char *told;
-    bool is_ready;      /* stream and consumer are there, and n_lost is counted */
-    bool is_confirming; /* n_lost is to be counted once what the mailbox has is confirmed */
+    bool is_ready; /* stream and consumer are there, and what is missing is counted */
+    bool
+        is_confirming; /* what is missing is to be counted once what the mailbox has is confirmed */
     bool is_polled;
     bool is_gone;
-    bool is_recounted; /* n_lost, after the first time had passed */
-    bool is_shared;    /* another importer has what is missing, and there is no order to keep */
     struct import_stat stat;
 };
 
@@ -247,10 +242,10 @@ static void import_pull(struct import *m)
     int r;
 
     if (!m->is_ready || m->n_asked || m->is_gone || !server_is_connected() ||
-        (m->n_waiting > window / 2 && !m->n_lost))
+        (m->n_waiting > window / 2 && !m->missing.n))
         return;
     /* What all wait for can't come without being asked for. */
-    n = m->n_waiting < window ? window - m->n_waiting : (unsigned)m->n_lost;
+    n = m->n_waiting < window ? window - m->n_waiting : (unsigned)m->missing.n;
     subject = xasprintf("%s.CONSUMER.MSG.NEXT.%s.%s", server_api(), m->stream, m->durable);
     request = xasprintf("{\"batch\":%u,\"expires\":%" PRId64 "}", n, PULL_S * NS_PER_S);
     r = server_ask(subject, m->pull.subject, request, strlen(request));
@@ -348,32 +343,6 @@ static bool known_came(struct import *m, uint64_t sequence, natsMsg *msg)
     return false;
 }
 
-/* Newer messages wait for @n more. */
-static void import_lost(struct import *m, uint64_t n)
-{
-    m->n_lost += n;
-    m->is_recounted = false;
-    if (m->n_lost)
-        timer_set(&m->lost_timer, LOST_NS);
-}
-
-/* A delivery that went elsewhere: to an importer that was killed and whose request the server has still, so it comes again
- * after its ack_wait. */
-static void import_watch_gap(struct import *m, uint64_t delivery)
-{
-    if (m->next && delivery > m->next && !m->is_shared) {
-        import_lost(m, delivery - m->next);
-    }
-    if (delivery >= m->next)
-        m->next = delivery + 1;
-}
-
-static void import_found(struct import *m)
-{
-    if (m->n_lost && --m->n_lost == 0)
-        timer_stop(&m->lost_timer);
-}
-
 static void import_deliver(struct import *m, natsMsg *msg)
 {
     jsMsgMetaData *meta = NULL;
@@ -384,7 +353,7 @@ static void import_deliver(struct import *m, natsMsg *msg)
         natsMsg_Destroy(msg);
         return;
     }
-    import_watch_gap(m, meta->Sequence.Consumer);
+    missing_watch(&m->missing, meta->Sequence.Consumer);
     m->stat.lag = meta->NumPending;
     if (meta->NumDelivered > 1)
         m->stat.redelivered++;
@@ -404,8 +373,8 @@ static void import_deliver(struct import *m, natsMsg *msg)
         is_new = import_insert(m, meta->Sequence.Stream, msg);
     }
     /* Given out again, or on its way while they were counted. What the mailbox has was not lost. */
-    if (is_new && (meta->NumDelivered > 1 || meta->Sequence.Consumer <= m->counted))
-        import_found(m);
+    if (is_new)
+        missing_found(&m->missing, meta->Sequence.Consumer, meta->NumDelivered > 1);
     jsMsgMetaData_Destroy(meta);
 }
 
@@ -666,9 +635,9 @@ static void import_failed(struct import *m, int r)
 
 static void import_write(struct import *m)
 {
-    if (m->n_lost)
+    if (m->missing.n)
         import_pull(m);
-    if (m->is_gone || m->is_polled || m->n_lost || (server_is_connected() && !m->is_ready))
+    if (m->is_gone || m->is_polled || m->missing.n || (server_is_connected() && !m->is_ready))
         return;
     import_skip_own(m);
     while (m->waiting) {
@@ -698,42 +667,31 @@ static void import_run(struct job *job)
 
 /* --- the server --- */
 
-/* Return: how many the server has given out that are neither here nor in the mailbox. */
-static uint64_t import_count_lost(struct import *m)
+static int import_look(struct missing *missing, struct consumer_state *ret, uint64_t *ret_n_known,
+                       bool *ret_is_sure)
 {
-    struct consumer_state state;
-    uint64_t n_known = m->n_waiting + import_unconfirmed(m);
+    struct import *m = container_of(missing, struct import, missing);
 
-    if (consumer_look(m->stream, m->durable, &state) < 0)
-        return 0;
-    m->counted = state.n_delivered;
-    m->next = state.n_delivered + 1;
-    return state.n_ack_pending > n_known ? state.n_ack_pending - n_known : 0;
+    if (!m->stream || !server_is_connected())
+        return -ENOTCONN;
+    *ret_is_sure = import_unconfirmed(m) == 0;
+    *ret_n_known = m->n_waiting + import_unconfirmed(m);
+    return consumer_look(m->stream, m->durable, ret);
 }
 
-/* What was given out twice is missed once only, and what is on its way comes at once. */
-static void import_lost_over(struct timer *timer)
+static void import_misses_nothing(struct missing *missing)
 {
-    struct import *m = container_of(timer, struct import, lost_timer);
-    bool was_counted = m->is_recounted;
-
-    m->n_lost = m->is_ready ? import_count_lost(m) : 0;
-    m->is_recounted = m->n_lost && !was_counted;
-    if (m->is_recounted) {
-        timer_set(timer, RECOUNT_NS);
-        return;
-    }
-    m->is_shared = m->n_lost > 0;
-    m->n_lost = 0;
-    import_write(m);
+    loop_queue(&container_of(missing, struct import, missing)->job);
 }
 
 static void import_begin(struct import *m)
 {
     m->is_confirming = false;
+    if (missing_begin(&m->missing, m->durable, m->consumer_ns) < 0) {
+        import_setup_later(m);
+        return;
+    }
     m->is_ready = true;
-    m->n_lost = 0;
-    import_lost(m, import_count_lost(m));
     import_write(m);
     import_pull(m);
 }
@@ -764,7 +722,7 @@ static void import_setup(struct timer *timer)
     if (!m->stream)
         r = stream_open(&want, &m->stream, &why);
     if (r == 0)
-        r = consumer_open(m->stream, m->durable, &want, &why);
+        r = consumer_open(m->stream, m->durable, &want, &m->consumer_ns, &why);
     if (r == -EINVAL)
         log_die(EXIT_STATUS_FAILED, "%s %s: %s", import_kind(m), m->mapping->name, why);
     if (r < 0) {
@@ -788,7 +746,7 @@ static void import_connection(struct listener *listener, bool is_connected)
     timer_stop(&m->pull_timer);
     if (!is_connected)
         return;
-    m->is_shared = false;
+    missing_forget(&m->missing);
     import_setup(&m->setup_timer);
 }
 
@@ -815,8 +773,7 @@ static void import_init_timers(struct import *m)
     if (timer_init(&m->setup_timer, import_setup) < 0 ||
         timer_init(&m->pull_timer, import_pull_lost) < 0 ||
         timer_init(&m->progress_timer, import_progress) < 0 ||
-        timer_init(&m->retry_timer, import_retry) < 0 ||
-        timer_init(&m->lost_timer, import_lost_over) < 0)
+        timer_init(&m->retry_timer, import_retry) < 0)
         log_die(EXIT_STATUS_FAILED, "timer: %s", strerror(errno));
 }
 
@@ -833,7 +790,10 @@ struct import *import_new(const struct mapping *mapping, const struct settings *
                           .durable = import_durable(mapping, source),
                           .listener = { .changed = import_connection },
                           .job = { .run = import_run },
+                          .missing = { .look = import_look, .over = import_misses_nothing },
                           .retry_ns = RETRY_MIN_NS };
+    m->what = xasprintf("%s %s", import_kind(m), mapping->name);
+    m->missing.what = m->what;
     place_init(&m->place, settings->mount, mapping->kind == MAPPING_TOPIC ? "topic" : "mbox",
                mapping->name, import_returned);
     r = import_open(m);
@@ -841,7 +801,7 @@ struct import *import_new(const struct mapping *mapping, const struct settings *
         log_die(EXIT_STATUS_FAILED, "%s/send.json: %s", m->place.dir, strerror(-r));
     import_init_timers(m);
     if (inbox_open(&m->pull, false, import_arrived) < 0 ||
-        inbox_open(&m->acks, true, import_confirmed) < 0)
+        inbox_open(&m->acks, true, import_confirmed) < 0 || missing_init(&m->missing) < 0)
         log_die(EXIT_STATUS_FAILED, "%s %s: no inbox", import_kind(m), mapping->name);
     server_listen(&m->listener);
     return m;
@@ -862,9 +822,10 @@ void import_free(struct import *m)
     timer_deinit(&m->pull_timer);
     timer_deinit(&m->progress_timer);
     timer_deinit(&m->retry_timer);
-    timer_deinit(&m->lost_timer);
+    missing_deinit(&m->missing);
     place_deinit(&m->place);
     free(m->durable);
+    free(m->what);
     free(m->stream);
     free(m->out);
     free(m->told);
@@ -875,5 +836,6 @@ void import_get_stat(const struct import *m, struct import_stat *ret)
 {
     *ret = m->stat;
     ret->waiting = m->n_waiting;
+    ret->missing = m->missing.n;
     ret->is_gone = m->is_gone;
 }

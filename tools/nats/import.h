@@ -24,6 +24,7 @@ struct import_stat {
     uint64_t refused;     /* larger than the mailbox takes; they stay in the stream */
     uint64_t lag;         /* in the stream, not given out yet */
     unsigned waiting;     /* here, and not in the mailbox yet */
+    uint64_t missing;     /* given out and not here; newer messages wait for them */
     bool is_full;
     bool is_gone;
 };

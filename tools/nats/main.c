@@ -81,10 +81,11 @@ static json_t *bridge_describe_import(const struct import *import)
     struct import_stat stat;
 
     import_get_stat(import, &stat);
-    return json_pack("{s:I s:I s:I s:I s:I s:I s:b s:b}", "received", (json_int_t)stat.received,
+    return json_pack("{s:I s:I s:I s:I s:I s:I s:I s:b s:b}", "received", (json_int_t)stat.received,
                      "redelivered", (json_int_t)stat.redelivered, "own", (json_int_t)stat.skipped,
                      "refused", (json_int_t)stat.refused, "lag", (json_int_t)stat.lag, "waiting",
-                     (json_int_t)stat.waiting, "full", stat.is_full, "gone", stat.is_gone);
+                     (json_int_t)stat.waiting, "missing", (json_int_t)stat.missing, "full",
+                     stat.is_full, "gone", stat.is_gone);
 }
 
 static void bridge_add_line(json_t *lines, const struct mapping *mapping, json_t *object)

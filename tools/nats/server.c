@@ -437,28 +437,42 @@ void server_listen(struct listener *listener)
     server.listeners = listener;
 }
 
-int inbox_open(struct inbox *inbox, bool has_parts,
-               void (*arrived)(struct inbox *inbox, const char *part, natsMsg *msg))
+static int inbox_subscribe(struct inbox *inbox, const char *filter)
 {
-    natsInbox *subject;
-    char *filter;
-    natsStatus status;
+    natsStatus status = natsConnection_Subscribe(&inbox->subscription, server.connection, filter,
+                                                 server_on_message, inbox);
 
-    if (natsInbox_Create(&subject) != NATS_OK)
-        return -EIO;
-    inbox->subject = xstrdup(subject);
-    natsInbox_Destroy(subject);
-    inbox->has_parts = has_parts;
-    inbox->arrived = arrived;
-    filter = xasprintf(has_parts ? "%s.*" : "%s", inbox->subject);
-    status = natsConnection_Subscribe(&inbox->subscription, server.connection, filter,
-                                      server_on_message, inbox);
-    free(filter);
     if (status != NATS_OK)
         return -EIO;
     /* As many as are asked for come, and no more are asked for than the window; none may be dropped. */
     natsSubscription_SetPendingLimits(inbox->subscription, -1, -1);
     return 0;
+}
+
+int inbox_open(struct inbox *inbox, bool has_parts,
+               void (*arrived)(struct inbox *inbox, const char *part, natsMsg *msg))
+{
+    natsInbox *subject;
+    char *filter;
+    int r;
+
+    if (natsInbox_Create(&subject) != NATS_OK)
+        return -EIO;
+    *inbox = (struct inbox){ .subject = xstrdup(subject),
+                             .has_parts = has_parts,
+                             .arrived = arrived };
+    natsInbox_Destroy(subject);
+    filter = xasprintf(has_parts ? "%s.*" : "%s", inbox->subject);
+    r = inbox_subscribe(inbox, filter);
+    free(filter);
+    return r;
+}
+
+int inbox_open_at(struct inbox *inbox, char *subject,
+                  void (*arrived)(struct inbox *inbox, const char *part, natsMsg *msg))
+{
+    *inbox = (struct inbox){ .subject = subject, .arrived = arrived };
+    return inbox_subscribe(inbox, subject);
 }
 
 void inbox_close(struct inbox *inbox)

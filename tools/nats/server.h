@@ -14,7 +14,7 @@
 
 #include "settings.h"
 
-/* A subject that only this program listens to; embedded in what it belongs to. Messages to it come in the order of
+/* A subject that this program listens to, mostly one that nobody else does; embedded in what it belongs to. Messages to it come in the order of
  * the connection. */
 struct inbox {
     natsSubscription *subscription;
@@ -55,6 +55,9 @@ void server_listen(struct listener *listener);
 /* Return: 0; -ENOTCONN, -EIO: it did not go out. */
 int inbox_open(struct inbox *inbox, bool has_parts,
                void (*arrived)(struct inbox *inbox, const char *part, natsMsg *msg));
+/* As inbox_open, of a subject that others publish to; @subject is the inbox's then, also if it failed. */
+int inbox_open_at(struct inbox *inbox, char *subject,
+                  void (*arrived)(struct inbox *inbox, const char *part, natsMsg *msg));
 void inbox_close(struct inbox *inbox);
 
 /* Return: 0; -ENOTCONN; -EMSGSIZE: more than the server takes; -EIO. */

@@ -161,7 +161,7 @@ int stream_open(const struct stream_want *want, char **ret_name, char **ret_why)
 }
 
 int consumer_open(const char *stream, const char *durable, const struct stream_want *want,
-                  char **ret_why)
+                  int64_t *ret_created_ns, char **ret_why)
 {
     jsConsumerInfo *info = NULL;
     jsConsumerConfig config;
@@ -171,6 +171,7 @@ int consumer_open(const char *stream, const char *durable, const struct stream_w
     if (status == NATS_OK) {
         bool can_serve = info->Config->AckPolicy == js_AckExplicit && !info->Config->DeliverSubject;
 
+        *ret_created_ns = info->Created;
         jsConsumerInfo_Destroy(info);
         if (can_serve)
             return 0;
@@ -189,9 +190,11 @@ int consumer_open(const char *stream, const char *durable, const struct stream_w
     config.FilterSubject = want->subject;
     /* A queue's messages are all to be had; a topic's are those from now on. */
     config.DeliverPolicy = want->kind == MAPPING_TOPIC ? js_DeliverNew : js_DeliverAll;
-    status = js_AddConsumer(NULL, server_jetstream(), stream, &config, NULL, &code);
+    status = js_AddConsumer(&info, server_jetstream(), stream, &config, NULL, &code);
     if (status != NATS_OK)
         return stream_failed(status, code, "making a consumer of", stream, ret_why);
+    *ret_created_ns = info->Created;
+    jsConsumerInfo_Destroy(info);
     return 0;
 }
 

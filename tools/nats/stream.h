@@ -33,9 +33,9 @@ struct consumer_state {
     uint64_t n_delivered;   /* deliveries there were, repeated ones too */
 };
 
-/* Finds the durable pull consumer, or makes it. Return: as stream_open. */
+/* Finds the durable pull consumer, or makes it; *@ret_created_ns tells it from others of its name. Return: as stream_open. */
 int consumer_open(const char *stream, const char *durable, const struct stream_want *want,
-                  char **ret_why);
+                  int64_t *ret_created_ns, char **ret_why);
 
 /* Return: 0; -EAGAIN: no answer; -ENOENT: it isn't there. */
 int consumer_look(const char *stream, const char *durable, struct consumer_state *ret);
