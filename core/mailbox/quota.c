@@ -191,10 +191,60 @@ int quota_move(struct quota *q, uid_t from, uid_t to, uint64_t bytes)
     return r;
 }
 
+/* A first holder is a holder, too. */
+#define FIRST_HOLD (QUOTA_FIRST + 1)
+
+static uint64_t n_firsts(uint64_t holds)
+{
+    return holds / QUOTA_FIRST;
+}
+
+static uint64_t n_holders(uint64_t holds)
+{
+    return holds % QUOTA_FIRST;
+}
+
+static uint64_t holds_of(const struct quota_charge *charge)
+{
+    return atomic_load_explicit(&charge->holds, memory_order_relaxed);
+}
+
+/* One first holder more, or less, where another is one before and after that: nothing but the count changes then. Return:
+ * whether that was so. */
+static bool change_firsts_beside_others(struct quota_charge *charge, bool more)
+{
+    uint64_t holds = holds_of(charge);
+
+    while (n_firsts(holds) > (more ? 0 : 1)) {
+        uint64_t changed = more ? holds + FIRST_HOLD : holds - FIRST_HOLD;
+
+        /* Release: the last one's letting go, which acquires, comes after whatever this holder did. */
+        if (atomic_compare_exchange_weak_explicit(&charge->holds, &holds, changed,
+                                                  memory_order_release, memory_order_relaxed))
+            return true;
+    }
+    return false;
+}
+
+/* Under lock. Return: the holds as they were before. */
+static uint64_t add_holds(struct quota_charge *charge, uint64_t n)
+{
+    return atomic_fetch_add_explicit(&charge->holds, n, memory_order_relaxed);
+}
+
+/* Under lock. Return: the holds as they are now. */
+static uint64_t take_holds(struct quota_charge *charge, uint64_t n)
+{
+    uint64_t before = atomic_fetch_sub_explicit(&charge->holds, n, memory_order_acq_rel);
+
+    assert(n_holders(before) >= n_holders(n) && n_firsts(before) >= n_firsts(n));
+    return before - n;
+}
+
 void quota_charge_adopt(struct quota_charge *charge, struct quota *q, uid_t uid, uint64_t bytes)
 {
     *charge = (struct quota_charge){
-        .quota = q, .uid = uid, .holder = uid, .n_holds = 1, .n_firsts = 1, .bytes = bytes
+        .quota = q, .uid = uid, .holder = uid, .holds = FIRST_HOLD, .bytes = bytes
     };
 }
 
@@ -202,6 +252,8 @@ int quota_charge_join(struct quota_charge *charge, struct quota *q, uid_t uid, u
 {
     int r = 0;
 
+    if (change_firsts_beside_others(charge, true))
+        return 0;
     pthread_mutex_lock(&q->lock);
     if (charge->bytes == 0) {
         r = charge_locked(q, uid, bytes, bytes);
@@ -211,10 +263,8 @@ int quota_charge_join(struct quota_charge *charge, struct quota *q, uid_t uid, u
             charge->bytes = bytes;
         }
     }
-    if (r == 0) {
-        charge->n_holds++;
-        charge->n_firsts++;
-    }
+    if (r == 0)
+        add_holds(charge, FIRST_HOLD);
     pthread_mutex_unlock(&q->lock);
     return r;
 }
@@ -233,20 +283,21 @@ void quota_charge_hold(struct quota_charge *charge, struct quota *q, uid_t uid)
     pthread_mutex_lock(&q->lock);
     charge->quota = q;
     charge->holder = uid;
-    charge->n_holds++;
+    add_holds(charge, 1);
     pthread_mutex_unlock(&q->lock);
 }
 
-/* Under lock. Return: whether somebody holds it still. */
-static bool drop_locked(struct quota_charge *charge)
+/* Under lock. @n holds are given back. Return: what is left of them. */
+static uint64_t drop_locked(struct quota_charge *charge, uint64_t n)
 {
-    assert(charge->n_holds > 0);
-    if (--charge->n_holds > 0)
-        return true;
+    uint64_t left = take_holds(charge, n);
+
+    if (n_holders(left) > 0)
+        return left;
     if (charge->bytes > 0)
         release_locked(charge->quota, charge->uid, charge->bytes, charge->bytes);
     charge->bytes = 0;
-    return false;
+    return 0;
 }
 
 /* Under lock. Return: as quota_move. */
@@ -262,27 +313,31 @@ static int move_charge_locked(struct quota_charge *charge, uid_t uid)
 void quota_charge_drop(struct quota_charge *charge)
 {
     pthread_mutex_lock(&charge->quota->lock);
-    drop_locked(charge);
+    drop_locked(charge, 1);
     pthread_mutex_unlock(&charge->quota->lock);
 }
 
 void quota_charge_hand_on(struct quota_charge *charge)
 {
+    uint64_t left;
+
+    if (change_firsts_beside_others(charge, false))
+        return;
     pthread_mutex_lock(&charge->quota->lock);
-    assert(charge->n_firsts > 0);
-    charge->n_firsts--;
-    if (drop_locked(charge) && charge->n_firsts == 0)
+    left = drop_locked(charge, FIRST_HOLD);
+    if (left > 0 && n_firsts(left) == 0)
         move_charge_locked(charge, charge->holder);
     pthread_mutex_unlock(&charge->quota->lock);
 }
 
 void quota_charge_restore(struct quota_charge *charge, struct quota *q, uid_t uid, uint64_t bytes)
 {
+    uint64_t before;
+
     pthread_mutex_lock(&q->lock);
     charge->quota = q;
-    charge->n_holds++;
-    charge->n_firsts++;
-    if (charge->bytes == 0 || (charge->n_firsts == 1 && charge->uid != uid)) {
+    before = add_holds(charge, FIRST_HOLD);
+    if (charge->bytes == 0 || (n_firsts(before) == 0 && charge->uid != uid)) {
         if (restore_locked(q, uid, bytes) == 0) {
             if (charge->bytes > 0)
                 release_locked(q, charge->uid, charge->bytes, charge->bytes);
@@ -298,7 +353,7 @@ int quota_charge_move(struct quota_charge *charge, uid_t uid)
     int r;
 
     pthread_mutex_lock(&charge->quota->lock);
-    r = charge->n_firsts > 1 ? 0 : move_charge_locked(charge, uid);
+    r = n_firsts(holds_of(charge)) > 1 ? 0 : move_charge_locked(charge, uid);
     pthread_mutex_unlock(&charge->quota->lock);
     return r;
 }

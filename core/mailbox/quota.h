@@ -17,11 +17,13 @@
  * but root leave a reserve, so that the daemon itself and root always get one.
  *
  * Context: every function takes the quota's own lock, a leaf: no other lock is taken under it, and
- * it may be called with any other lock held. Nothing here waits for room. */
+ * it may be called with any other lock held; but for a holder of a charge that comes and goes while others hold it as well, for
+ * whom a count says all. Nothing here waits for room. */
 #ifndef IPCFS_CORE_QUOTA_H
 #define IPCFS_CORE_QUOTA_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -61,16 +63,18 @@ int quota_move(struct quota *q, uid_t from, uid_t to, uint64_t bytes);
 void quota_release(struct quota *q, uid_t uid, uint64_t bytes);
 
 /* What one thing counts for, as long as somebody holds it. Zeroed: it counts for nobody. Its members are
- * under the quota's lock; who has put it into one quota does not put it into another. */
+ * under the quota's lock, but for the holds; who has put it into one quota does not put it into another. */
 struct quota_charge {
     struct quota *quota; /* NULL: it was never charged */
     uid_t uid;           /* who it counts for */
     uid_t holder;        /* who it is to count for once its first holder lets go */
-    unsigned int n_holds;
-    unsigned int
-        n_firsts;   /* of these: its first holders, who may be several, equal among each other */
+    /* How many hold it, below QUOTA_FIRST; and in units of that, how many of these are its first holders, who may be
+     * several, equal among each other. The first of these comes, and the last goes, under lock. */
+    _Atomic uint64_t holds;
     uint64_t bytes; /* 0 while nobody holds it */
 };
+
+#define QUOTA_FIRST (UINT64_C(1) << 32)
 
 /* Charges @bytes to @uid for the first holder. Return: as quota_charge. */
 int quota_charge_begin(struct quota_charge *charge, struct quota *q, uid_t uid, uint64_t bytes);

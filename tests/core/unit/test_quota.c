@@ -2,6 +2,7 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <sys/resource.h>
 
 Test(quota, one_user_has_a_bound)
@@ -254,4 +255,102 @@ Test(quota, the_smallest_mount_keeps_a_little)
     cr_assert_eq(quota_charge_kept(&q, 1, SHARE, QUOTA_MADE), -EDQUOT);
     quota_release_kept(&q, 1, SHARE / 2, QUOTA_MADE);
     quota_deinit(&q);
+}
+
+/* Return: whether @uid holds just @bytes, where one user may hold 40. */
+static bool holds(struct quota *q, uid_t uid, uint64_t bytes)
+{
+    bool fits = quota_charge(q, uid, 40 - bytes) == 0;
+
+    if (fits)
+        quota_release(q, uid, 40 - bytes);
+    return fits && quota_charge(q, uid, 41 - bytes) == -EDQUOT;
+}
+
+Test(quota, what_is_handed_on_counts_for_who_goes_on_holding_it)
+{
+    struct quota_charge charge = { 0 };
+    struct quota q;
+
+    quota_init(&q, 100, 40);
+    cr_assert_eq(quota_charge_begin(&charge, &q, 1, 10), 0);
+    quota_charge_hold(&charge, &q, 2);
+    cr_assert(holds(&q, 1, 10) && holds(&q, 2, 0));
+    quota_charge_hand_on(&charge);
+    cr_assert(holds(&q, 1, 0) && holds(&q, 2, 10));
+    cr_assert_eq(quota_used(&q), 10);
+    quota_charge_drop(&charge);
+    cr_assert(holds(&q, 2, 0));
+    cr_assert_eq(quota_used(&q), 0);
+    quota_deinit(&q);
+}
+
+Test(quota, while_one_first_holder_is_left_it_counts_for_that)
+{
+    struct quota_charge charge = { 0 };
+    struct quota q;
+
+    quota_init(&q, 100, 40);
+    cr_assert_eq(quota_charge_join(&charge, &q, 1, 10), 0);
+    cr_assert_eq(quota_charge_join(&charge, &q, 1, 10), 0);
+    quota_charge_hold(&charge, &q, 2);
+    cr_assert_eq(quota_charge_join(&charge, &q, 1, 10), 0);
+    cr_assert_eq(quota_used(&q), 10);
+    quota_charge_hand_on(&charge);
+    quota_charge_hand_on(&charge);
+    cr_assert(holds(&q, 1, 10) && holds(&q, 2, 0));
+    quota_charge_hand_on(&charge);
+    cr_assert(holds(&q, 1, 0) && holds(&q, 2, 10));
+    quota_charge_drop(&charge);
+    cr_assert_eq(quota_used(&q), 0);
+    quota_deinit(&q);
+}
+
+Test(quota, who_has_no_room_for_it_is_not_handed_it)
+{
+    struct quota_charge charge = { 0 };
+    struct quota q;
+
+    quota_init(&q, 100, 40);
+    cr_assert_eq(quota_charge(&q, 2, 31), 0);
+    cr_assert_eq(quota_charge_begin(&charge, &q, 1, 10), 0);
+    quota_charge_hold(&charge, &q, 2);
+    quota_charge_hand_on(&charge);
+    cr_assert(holds(&q, 1, 10) && holds(&q, 2, 31));
+    quota_charge_drop(&charge);
+    cr_assert(holds(&q, 1, 0));
+    quota_release(&q, 2, 31);
+    quota_deinit(&q);
+}
+
+#define N_HOLDERS 4
+#define N_TURNS 20000
+
+static struct quota shared;
+static struct quota_charge shared_charge;
+
+static void *come_and_go(void *arg)
+{
+    for (int i = 0; i < N_TURNS; i++) {
+        if (quota_charge_join(&shared_charge, &shared, 1, 10) < 0)
+            return arg;
+        quota_charge_hand_on(&shared_charge);
+    }
+    return NULL;
+}
+
+Test(quota, whoever_comes_and_goes_at_once_it_counts_once_and_then_for_nobody)
+{
+    pthread_t threads[N_HOLDERS];
+    void *failed;
+
+    quota_init(&shared, 100, 40);
+    for (int i = 0; i < N_HOLDERS; i++)
+        pthread_create(&threads[i], NULL, come_and_go, &shared);
+    for (int i = 0; i < N_HOLDERS; i++) {
+        pthread_join(threads[i], &failed);
+        cr_assert_null(failed);
+    }
+    cr_assert_eq(quota_used(&shared), 0);
+    quota_deinit(&shared);
 }

@@ -531,6 +531,29 @@ TOPIC_TEST(the_history_counts_for_the_topics_owner_alone)
     end(a);
 }
 
+TOPIC_TEST(what_the_history_has_too_counts_for_its_sender_while_a_subscription_has_it)
+{
+    static char data[1000];
+    uint64_t before;
+    struct sub *a;
+    struct sub *b;
+
+    cr_assert_eq(configure_topic("history=1"), 0);
+    a = subscribe();
+    b = subscribe();
+    before = used_by(PUBLISHER);
+    cr_assert_eq(publish_bytes(data, sizeof(data), 0, NULL), 0);
+    cr_assert_eq(used_by(PUBLISHER), before + sizeof(data));
+    cr_assert_lt(used_by(READER), sizeof(data));
+    mbox_entry_free(take(a));
+    cr_assert_eq(used_by(PUBLISHER), before + sizeof(data));
+    mbox_entry_free(take(b));
+    cr_assert_eq(used_by(PUBLISHER), before);
+    cr_assert_geq(used_by(READER), sizeof(data));
+    end(a);
+    end(b);
+}
+
 TOPIC_TEST(what_waits_counts_for_who_subscribes)
 {
     enum { N = 100 };
