@@ -353,6 +353,15 @@ void mbox_unreserve(struct mbox *mbox, struct msg_sender sender, struct mbox_rea
 int mbox_take(struct mbox *mbox, struct mbox_op *op, struct mbox_entry **ret_entry,
               struct mbox_ready *ready);
 
+/* What a message may take at most of what a receiver has room for. It only looks. */
+typedef size_t mbox_entry_cost(const struct mbox_entry *entry);
+
+/* Takes at one go what mbox_take would hand out one by one, while their @cost together is within @room, and adds it to @entries: all
+ * in flight, and the caller's. Only what can't matter to others is taken so: nothing where senders wait, or where there is
+ * a backend. Return: how many; 0: ask mbox_take. */
+size_t mbox_take_many(struct mbox *mbox, mbox_entry_cost *cost, size_t room,
+                      struct mbox_entries *entries, struct mbox_ready *ready);
+
 /* @entry, in flight, has arrived. It is the caller's to free, as soon or late as it likes. */
 void mbox_commit(struct mbox *mbox, struct mbox_entry *entry, struct mbox_ready *ready);
 

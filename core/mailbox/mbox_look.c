@@ -96,7 +96,7 @@ int mbox_pick(struct mbox *mbox, uint64_t id, struct mbox_op *op, struct mbox_re
     if (r == 0) {
         mbox_queue_remove(mbox, entry);
         calls_end(mbox, entry->msg, -ECANCELED);
-        mbox_count_received(mbox);
+        mbox_count_received(mbox, 1);
         r = mbox_remove_entry(mbox, entry, op, ready);
         mbox_settle_locked(mbox, MBOX_WRITABLE, ready);
     }

@@ -75,7 +75,7 @@ static int mbox_move_locked(struct mbox *mbox, struct mbox *to, uint64_t id,
     if (r < 0)
         return r;
     mbox_queue_remove(mbox, entry);
-    mbox_count_received(mbox);
+    mbox_count_received(mbox, 1);
     if (r == MBOX_DROPS_ITSELF) {
         to->stat.n_sent++;
         to->stat.last_send = mbox->stat.last_receive;

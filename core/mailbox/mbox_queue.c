@@ -246,9 +246,9 @@ void mbox_count_sent(struct mbox *mbox, const struct mbox_entry *entry)
     mbox->stat.last_send = entry->msg->arrived;
 }
 
-void mbox_count_received(struct mbox *mbox)
+void mbox_count_received(struct mbox *mbox, uint64_t n)
 {
-    mbox->stat.n_received++;
+    mbox->stat.n_received += n;
     mbox->stat.last_receive = mbox_now();
 }
 

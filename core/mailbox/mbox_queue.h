@@ -78,8 +78,8 @@ void mbox_stamp(struct mbox *mbox, struct mbox_entry *entry);
 /* Counts @entry as sent, at the time that it was stamped with. */
 void mbox_count_sent(struct mbox *mbox, const struct mbox_entry *entry);
 
-/* Counts one message as received now. */
-void mbox_count_received(struct mbox *mbox);
+/* Counts @n messages as received now. */
+void mbox_count_received(struct mbox *mbox, uint64_t n);
 
 /* Lets @entry in: a message into the queue, a place as a count (its charge goes on). @room is 0, or
  * MBOX_DROPS_ITSELF: then it was sent, and is gone. */

@@ -82,7 +82,7 @@ void mbox_pending_remove(struct mbox *mbox, struct mbox_entry *entry)
     mbox->stat.n_senders_waiting--;
 }
 
-/* Takes @entry, the first of source(), out of it and into flight. */
+/* Takes @entry, the first of source(), out of it and into flight. If it has no poster it is to be counted as received. */
 static void launch(struct mbox *mbox, struct mbox_entry *entry)
 {
     if (source(mbox) == &mbox->queue)
@@ -92,8 +92,6 @@ static void launch(struct mbox *mbox, struct mbox_entry *entry)
     calls_note_sent(mbox, entry->msg);
     if (entry->poster)
         mbox_op_move(entry->poster, MBOX_OP_IN_FLIGHT);
-    else
-        mbox_count_received(mbox);
     if (mbox->feed)
         mbox_feed_launch(mbox, entry);
 }
@@ -121,7 +119,7 @@ static int take_from_backend(struct mbox *mbox, const struct mbox_op *op,
     mbox->spare = NULL;
     if (entry->msg->id == 0)
         mbox_stamp(mbox, entry);
-    mbox_count_received(mbox);
+    mbox_count_received(mbox, 1);
     *ret_entry = entry;
     return 0;
 }
@@ -138,11 +136,38 @@ int mbox_next_message(struct mbox *mbox, const struct mbox_op *op, struct mbox_e
     if (entry->msg->size_bytes > op->max_bytes)
         return -EMSGSIZE;
     launch(mbox, entry);
+    if (!entry->poster)
+        mbox_count_received(mbox, 1);
     entry->leases = op->leases;
     if (op->leases)
         mbox_lease_link(mbox, entry);
     *ret_entry = entry;
     return 0;
+}
+
+/* Who waits for the lock is not to wait for more. */
+#define TAKEN_AT_ONCE_MAX 1024
+
+size_t mbox_next_messages(struct mbox *mbox, mbox_entry_cost *cost, size_t room,
+                          struct mbox_entries *entries)
+{
+    struct mbox_entry *entry;
+    size_t n = 0;
+
+    while (n < TAKEN_AT_ONCE_MAX && (entry = msgq_first(&mbox->queue)) && !mbox_has_expired(mbox)) {
+        size_t n_bytes = cost(entry);
+
+        if (n_bytes > room)
+            break;
+        room -= n_bytes;
+        launch(mbox, entry);
+        entry->leases = false;
+        TAILQ_INSERT_TAIL(entries, entry, link);
+        n++;
+    }
+    if (n > 0)
+        mbox_count_received(mbox, n);
+    return n;
 }
 
 bool mbox_tells_each(const struct mbox *mbox)

@@ -28,6 +28,10 @@ void mbox_want(struct mbox *mbox, unsigned int events);
  * stays; what a backend says. */
 int mbox_next_message(struct mbox *mbox, const struct mbox_op *op, struct mbox_entry **ret_entry);
 
+/* Hands out what is first in the queue, as mbox_take_many. Return: how many. */
+size_t mbox_next_messages(struct mbox *mbox, mbox_entry_cost *cost, size_t room,
+                          struct mbox_entries *entries);
+
 /* Return: whether each receiver is told by what it has seen (mbox_backend_ops.tells_each). */
 bool mbox_tells_each(const struct mbox *mbox);
 

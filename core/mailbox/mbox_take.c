@@ -56,6 +56,20 @@ int mbox_take(struct mbox *mbox, struct mbox_op *op, struct mbox_entry **ret_ent
     return r;
 }
 
+size_t mbox_take_many(struct mbox *mbox, mbox_entry_cost *cost, size_t room,
+                      struct mbox_entries *entries, struct mbox_ready *ready)
+{
+    size_t n = 0;
+
+    pthread_mutex_lock(&mbox->lock);
+    if (!mbox->removed && !mbox->failure && !mbox->backend && !mbox_has_pending(mbox))
+        n = mbox_next_messages(mbox, cost, room, entries);
+    if (n > 0)
+        mbox_settle_locked(mbox, MBOX_WRITABLE, ready);
+    pthread_mutex_unlock(&mbox->lock);
+    return n;
+}
+
 void mbox_commit(struct mbox *mbox, struct mbox_entry *entry, struct mbox_ready *ready)
 {
     /* Only who has it in flight changes these. */
@@ -67,7 +81,7 @@ void mbox_commit(struct mbox *mbox, struct mbox_entry *entry, struct mbox_ready 
         return;
     pthread_mutex_lock(&mbox->lock);
     mbox_count_sent(mbox, entry);
-    mbox_count_received(mbox);
+    mbox_count_received(mbox, 1);
     mbox_poster_finish(entry, 0, ready);
     pthread_mutex_unlock(&mbox->lock);
 }

@@ -263,6 +263,18 @@ size_t envelope_read(struct envelope *envelope, char *to, size_t size)
     return n;
 }
 
+/* The longest escape of a byte. */
+#define ESCAPE_BYTES (sizeof("\\u0000") - 1)
+
+size_t envelope_max_bytes(const struct mbox_entry *entry)
+{
+    /* A header's name, and what encloses it and its value, are shorter than escapes of all that it takes. */
+    size_t n_text = entry->msg->size_bytes + headers_charge_bytes(mbox_entry_headers(entry));
+
+    /* What comes before the body, and what encloses that and the headers. */
+    return 2 * ENVELOPE_PENDING_MAX + ESCAPE_BYTES * n_text;
+}
+
 bool envelope_is_read(const struct envelope *envelope)
 {
     return envelope->stage == ENVELOPE_DONE;

@@ -47,6 +47,9 @@ void envelope_init_bare(struct envelope *envelope, const struct mbox_entry *entr
  * was the end, or (see above) it is a very long one. */
 size_t envelope_read(struct envelope *envelope, char *to, size_t size);
 
+/* Return: how long an envelope of @entry can be at most. */
+size_t envelope_max_bytes(const struct mbox_entry *entry);
+
 /* Return: whether all is read. */
 bool envelope_is_read(const struct envelope *envelope);
 

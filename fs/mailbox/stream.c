@@ -39,7 +39,9 @@ struct stream_ops {
     /* Writes the next bytes, up to @size. Return: how many; maybe fewer than there are. */
     size_t (*read)(union rendering *rendering, char *to, size_t size);
     bool (*is_read)(const union rendering *rendering);
-    bool leases; /* what is read is held */
+    mbox_entry_cost
+        *max_bytes; /* what it takes to read; NULL: nobody knows, or they are on lease */
+    bool leases;    /* what is read is held */
 };
 
 struct stream_file {
@@ -132,25 +134,50 @@ static int stream_add(struct batch *batch, struct mbox_entry *entry)
     return r;
 }
 
+/* Adds many at once, which are sure to fit. Return: whether there were any. */
+static bool fill_many(struct batch *batch)
+{
+    struct mbox_entries taken = TAILQ_HEAD_INITIALIZER(taken);
+    struct mbox *mbox = batch->stream->file.mbox;
+    mbox_entry_cost *max_bytes = ops_of(batch->stream)->max_bytes;
+    struct mbox_entry *entry;
+    bool fits = true;
+
+    if (!max_bytes ||
+        mbox_take_many(mbox, max_bytes, batch->size - batch->used, &taken, batch->ready) == 0)
+        return false;
+    while ((entry = TAILQ_FIRST(&taken))) {
+        TAILQ_REMOVE(&taken, entry, link);
+        fits = fits && stream_add(batch, entry) == 0;
+        if (!fits)
+            mbox_abort(mbox, entry, batch->ready);
+    }
+    return fits;
+}
+
+/* Adds one, if it fits. Return: whether it did. */
+static bool fill_one(struct batch *batch)
+{
+    struct mbox *mbox = batch->stream->file.mbox;
+    struct mbox_op op = { .nonblock = true,
+                          .max_bytes = batch->size - batch->used,
+                          .leases = ops_of(batch->stream)->leases,
+                          .seen = batch->seen };
+    struct mbox_entry *entry;
+
+    if (mbox_take(mbox, &op, &entry, batch->ready) < 0)
+        return false;
+    if (stream_add(batch, entry) == 0)
+        return true;
+    mbox_abort(mbox, entry, batch->ready);
+    return false;
+}
+
 /* Adds what else waits, while it fits. */
 static void fill(struct batch *batch)
 {
-    struct mbox *mbox = batch->stream->file.mbox;
-
-    while (!batch->cut && batch->used < batch->size) {
-        struct mbox_op op = { .nonblock = true,
-                              .max_bytes = batch->size - batch->used,
-                              .leases = ops_of(batch->stream)->leases,
-                              .seen = batch->seen };
-        struct mbox_entry *entry;
-
-        if (mbox_take(mbox, &op, &entry, batch->ready) < 0)
-            return;
-        if (stream_add(batch, entry) < 0) {
-            mbox_abort(mbox, entry, batch->ready);
-            return;
-        }
-    }
+    while (!batch->cut && batch->used < batch->size && (fill_many(batch) || fill_one(batch)))
+        ;
 }
 
 /* Before the answer: its receiver may send at once. */
@@ -489,6 +516,11 @@ static size_t line_read(union rendering *rendering, char *to, size_t size)
     return n;
 }
 
+static size_t line_max_bytes(const struct mbox_entry *entry)
+{
+    return entry->msg->size_bytes + adds_newline(entry->msg);
+}
+
 static bool line_is_read(const union rendering *rendering)
 {
     return rendering->line.is_read;
@@ -522,6 +554,7 @@ static const struct stream_ops lines_ops = {
     .begin = line_begin,
     .read = line_read,
     .is_read = line_is_read,
+    .max_bytes = line_max_bytes,
 };
 
 static const struct stream_ops json_ops = {
@@ -529,6 +562,7 @@ static const struct stream_ops json_ops = {
     .begin = json_begin,
     .read = json_read,
     .is_read = json_is_read,
+    .max_bytes = envelope_max_bytes,
 };
 
 static const struct stream_ops stream_work_ops = {

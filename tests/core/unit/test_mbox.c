@@ -656,3 +656,82 @@ MBOX_TEST(a_reference_is_not_had_of_what_has_none_left)
     cr_assert_eq(mbox_try_ref(&mbox), &mbox);
     mbox_unref(&mbox);
 }
+
+static size_t size_of(const struct mbox_entry *entry)
+{
+    return entry->msg->size_bytes;
+}
+
+/* Takes many within @room. Return: how many, which have arrived; *ret_text: what they say, joined. */
+static size_t take_what_fits(size_t room, char *ret_text)
+{
+    struct mbox_entries entries = TAILQ_HEAD_INITIALIZER(entries);
+    size_t n = mbox_take_many(&mbox, size_of, room, &entries, &ready);
+    struct mbox_entry *entry;
+
+    mbox_ready_run(&ready);
+    while ((entry = TAILQ_FIRST(&entries))) {
+        TAILQ_REMOVE(&entries, entry, link);
+        ret_text = mempcpy(ret_text, entry->msg->data, entry->msg->size_bytes);
+        commit(entry);
+    }
+    *ret_text = '\0';
+    return n;
+}
+
+MBOX_TEST(many_are_taken_in_their_order_while_they_fit)
+{
+    char text[64];
+
+    post_prio("c", 0, NULL);
+    post_prio("dd", 0, NULL);
+    post_prio("ee", 0, NULL);
+    post_prio("ab", 9, NULL);
+    cr_assert_eq(take_what_fits(6, text), 3);
+    cr_assert_str_eq(text, "abcdd");
+    cr_assert_eq(stat_of().n_received, 3);
+    cr_assert_eq(stat_of().n_messages, 1);
+    cr_assert_eq(take_what_fits(1, text), 0);
+    cr_assert_eq(take_what_fits(2, text), 1);
+    cr_assert_str_eq(text, "ee");
+    cr_assert_eq(take_what_fits(6, text), 0);
+}
+
+MBOX_TEST(what_many_leave_tells_who_watches_that_there_is_room)
+{
+    struct watcher writer = watcher_for(MBOX_WRITABLE);
+    char text[64];
+
+    configure("messages=2");
+    post("a");
+    post("b");
+    cr_assert_eq(mbox_poll(&mbox, &writer.watch), MBOX_READABLE);
+    cr_assert_eq(take_what_fits(64, text), 2);
+    cr_assert_eq(writer.n_fired, 1);
+}
+
+/* One who waits to send, and is more urgent, comes next. */
+MBOX_TEST(many_are_not_taken_where_a_sender_waits)
+{
+    struct mbox_op urgent = waiting_op();
+    char text[64];
+
+    configure("messages=2");
+    post("b");
+    post("c");
+    cr_assert_eq(post_prio("a", 9, &urgent), MBOX_PARKED);
+    cr_assert_eq(take_what_fits(64, text), 0);
+    expect_next("b");
+    expect_next("a");
+    cr_assert_eq(take_what_fits(64, text), 1);
+    cr_assert_str_eq(text, "c");
+}
+
+MBOX_TEST(many_are_no_more_once_they_have_gone)
+{
+    char text[64];
+
+    post("a");
+    cr_assert_eq(mbox_remove(&mbox, true, &ready), 0);
+    cr_assert_eq(take_what_fits(64, text), 0);
+}
