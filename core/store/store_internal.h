@@ -157,8 +157,9 @@ struct store {
     struct mbox_op turn;   /* in the list of ready ops of whoever has the turn */
     unsigned int n_rounds; /* by who has it */
     struct store_batch *batch;
-    pthread_cond_t writer_cond;
-    pthread_cond_t turn_cond; /* the turn was given back */
+    pthread_cond_t
+        writer_cond;          /* the writer alone waits: each wakeup of it is a switch of threads */
+    pthread_cond_t turn_cond; /* the turn was given back, or goes on */
     pthread_cond_t sync_cond;
     pthread_t writer;
     pthread_t syncer;

@@ -702,7 +702,8 @@ static bool pass_turn(struct store *store)
         has_more = false;
     }
     store->is_turn_taken = has_more;
-    pthread_cond_broadcast(&store->writer_cond);
+    if (store->is_wanted)
+        pthread_cond_signal(&store->writer_cond);
     pthread_cond_broadcast(&store->turn_cond);
     pthread_mutex_unlock(&store->lock);
     return has_more;
@@ -750,7 +751,7 @@ void store_drain(struct store *store)
 
     pthread_mutex_lock(&store->lock);
     while (store->is_turn_taken)
-        pthread_cond_wait(&store->writer_cond, &store->lock);
+        pthread_cond_wait(&store->turn_cond, &store->lock);
     store->is_turn_taken = true;
     store->n_rounds = 0;
     pthread_mutex_unlock(&store->lock);
