@@ -387,10 +387,17 @@ def test_dump_of_what_was_scribbled_over(ctl, ring):
     assert [slot["state"] for slot in ctl.json("ring", "dump", ring.path, "--json")["list"]] == 3 * ["damaged"]
 
 
-@pytest.mark.parametrize("at, data", [(0, b"X"), (8, b"\2"), (12, b"\4"), (16, b"\7"), (16, b"\0"), (20, b"\1"), (22, b"\xff"), (18, b"\xff")])
-def test_dump_of_an_impossible_header(ctl, ring, at, data):
+IMPOSSIBLE = "its geometry is impossible"
+
+
+@pytest.mark.parametrize("at, data, wrong", [
+    (0, b"X", "it does not begin with IPCFRING"), (8, b"\x63", "it is of a version that this ipcctl does not know"), (8, b"\2", IMPOSSIBLE),
+    (12, b"\4", IMPOSSIBLE), (16, b"\7", IMPOSSIBLE), (16, b"\0", IMPOSSIBLE), (20, b"\1", IMPOSSIBLE), (22, b"\xff", IMPOSSIBLE),
+    (18, b"\xff", IMPOSSIBLE), (16, b"\0\0\x10", "it is shorter than its geometry says"),
+])
+def test_dump_of_an_impossible_header(ctl, ring, at, data, wrong):
     ring.poke(at, data)
-    assert ctl.fails("ring", "dump", ring.path).startswith(f"ring '{ring.path}' is none: it")
+    assert ctl.fails("ring", "dump", ring.path) == f"ring '{ring.path}' is none: {wrong}"
 
 
 def test_dump_as_json(ctl, ring):

@@ -15,9 +15,12 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "settings.h"
 #include "util.h"
 
 #define BUFFER_BYTES (1 << 20)
+/* Of an answer, where nobody tells what a message may have. */
+#define PIECE_BYTES 4096
 #define PREFIX "user.ipcfs."
 #define XATTR_MAX 8192
 
@@ -164,6 +167,30 @@ int job_start(struct job *job, char *const *command)
         job->id, job->object->shown);
 }
 
+/* Return: what one write of an answer may have. */
+static size_t piece_bytes(const struct object *object)
+{
+    AUTO_FREE char *path = object_file(object, "config");
+    struct settings settings;
+    uint64_t n = 0;
+
+    if (settings_read(AT_FDCWD, path, &settings) == 0) {
+        n = settings_number(&settings, "message_bytes");
+        settings_deinit(&settings);
+    }
+    return n ? (size_t)n : PIECE_BYTES;
+}
+
+/* An answer may have several writes; no more than a message's bytes in each. */
+static int write_pieces(int fd, const char *data, size_t n_bytes, size_t n_piece)
+{
+    int r = 0;
+
+    for (size_t n = 0; r == 0 && n < n_bytes; n += n_piece)
+        r = write_all(fd, data + n, n_piece < n_bytes - n ? n_piece : n_bytes - n);
+    return r;
+}
+
 /* Gives what the command has printed to who asked. Return: 0: also where nobody waits for it any more; a negative errno. */
 static int give_answer(struct job *job)
 {
@@ -179,8 +206,23 @@ static int give_answer(struct job *job)
     if (r < 0 || n_bytes == 0)
         return r;
     fd = open(path, O_WRONLY | O_CLOEXEC);
-    r = fd < 0 ? -errno : write_all(fd, data, n_bytes);
+    r = fd < 0 ? -errno : write_pieces(fd, data, n_bytes, piece_bytes(job->object));
     return r == -ENOENT || r == -EPIPE ? 0 : r;
+}
+
+/* The command has done its work, and would print the same again: whoever asks is told that there is none. */
+static void say_no_answer(const struct job *job, int error)
+{
+    const char *shown = job->object->shown;
+
+    if (error == EFBIG || error == EMSGSIZE)
+        say("the answer to question %s of %s is longer than all it holds (bytes); it gets none",
+            job->id, shown);
+    else if (error == EDQUOT)
+        say("the answer to question %s of %s is longer than what you may still hold (uid_bytes); it gets none",
+            job->id, shown);
+    else
+        say("can't answer question %s of %s: %s; it gets none", job->id, shown, strerror(error));
 }
 
 static int say_word(struct job *job, const char *word)
@@ -202,10 +244,8 @@ int job_end(struct job *job, int status)
     job->pid = 0;
     if (is_done && job->answer >= 0)
         r = give_answer(job);
-    if (r < 0) {
-        say("can't answer question %s of %s: %s", job->id, job->object->shown, strerror(-r));
-        is_done = false;
-    }
+    if (r < 0)
+        say_no_answer(job, -r);
     util_close(&job->answer);
     job->answer = -1;
     r = say_word(job, is_done ? "done" : "again");
