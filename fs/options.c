@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "core/base/size.h"
@@ -17,6 +18,7 @@
 
 enum {
     KEY_IGNORED,
+    KEY_BARE,
 };
 
 /* As given, before it is checked. */
@@ -31,6 +33,7 @@ struct raw {
     int no_passthrough;
     int n_operands;
     char *last_operand;
+    char *bare; /* an option that wants a value and has none; NULL: there is none such */
 };
 
 #define FLAG(template, member)                                                                     \
@@ -50,6 +53,12 @@ static const struct fuse_opt options_settings[] = {
     { "store=%s", offsetof(struct raw, store), 0 },
     { "--store-check=%s", offsetof(struct raw, store_check), 0 },
     { "--store-dump=%s", offsetof(struct raw, store_dump), 0 },
+    FUSE_OPT_KEY("max_bytes", KEY_BARE),
+    FUSE_OPT_KEY("uid_bytes", KEY_BARE),
+    FUSE_OPT_KEY("transport", KEY_BARE),
+    FUSE_OPT_KEY("store", KEY_BARE),
+    FUSE_OPT_KEY("--store-check", KEY_BARE),
+    FUSE_OPT_KEY("--store-dump", KEY_BARE),
     { "private", offsetof(struct raw, private), 1 },
     { "nopassthrough", offsetof(struct raw, no_passthrough), 1 },
     /* What fstab and mount(8) say to each other and not to a filesystem. */
@@ -72,6 +81,14 @@ static const struct fuse_opt options_settings[] = {
     FUSE_OPT_END,
 };
 
+/* Return: 0; -1: there was no memory. */
+static int keep_text(char **text, const char *arg)
+{
+    free(*text);
+    *text = strdup(arg);
+    return *text ? 0 : -1;
+}
+
 /* Keeps for libfuse what neither table knows; it refuses what it does not know either. */
 static int sort_out(void *data, const char *arg, int key, struct fuse_args *out)
 {
@@ -80,12 +97,12 @@ static int sort_out(void *data, const char *arg, int key, struct fuse_args *out)
     (void)out;
     if (key == KEY_IGNORED || strncmp(arg, "x-", 2) == 0)
         return 0;
+    if (key == KEY_BARE)
+        return keep_text(&raw->bare, arg);
     if (key != FUSE_OPT_KEY_NONOPT)
         return 1;
     raw->n_operands++;
-    free(raw->last_operand);
-    raw->last_operand = strdup(arg);
-    return raw->last_operand ? 0 : -1;
+    return keep_text(&raw->last_operand, arg);
 }
 
 static enum exit_status read_size(const char *key, const char *text, uint64_t *size)
@@ -94,7 +111,7 @@ static enum exit_status read_size(const char *key, const char *text, uint64_t *s
         return EXIT_STATUS_OK;
     if (size_parse(text, strlen(text), size) == 0 && *size > 0)
         return EXIT_STATUS_OK;
-    say("bad size in %s='%s': digits, then K, M, G or nothing", key, text);
+    say("bad size in %s='%s': a number above 0, then K, M, G or nothing", key, text);
     return EXIT_STATUS_USAGE;
 }
 
@@ -126,7 +143,8 @@ static void say_bad_mountpoint(const char *path, int error)
         say("mount point '%s' does not exist: make it first (mkdir -p)", path);
         break;
     case ENOTCONN:
-        say("mount point '%s' holds a dead mount: unmount it first (umount -l)", path);
+        say("mount point '%s' holds a dead mount: clear it first (fusermount3 -u -z %s)", path,
+            path);
         break;
     default:
         say("mount point '%s': %s", path, strerror(error));
@@ -152,6 +170,7 @@ static bool is_ipcfs(const char *path)
 
 static enum exit_status read_mountpoint(const struct raw *raw, struct options *options)
 {
+    struct statvfs fs;
     struct stat st;
     int error = 0;
 
@@ -161,13 +180,15 @@ static enum exit_status read_mountpoint(const struct raw *raw, struct options *o
         return EXIT_STATUS_USAGE;
     }
     options->mountpoint = realpath(raw->last_operand, NULL);
-    if (!options->mountpoint || stat(options->mountpoint, &st) < 0)
+    /* The kernel may still know the attributes of what has died: statvfs() asks. */
+    if (!options->mountpoint || stat(options->mountpoint, &st) < 0 ||
+        statvfs(options->mountpoint, &fs) < 0)
         error = errno;
     else if (!S_ISDIR(st.st_mode))
         error = ENOTDIR;
     /* Whoever has it mounted would find an empty one, without a word. */
     if (error == 0 && options->mountpoint && is_ipcfs(options->mountpoint)) {
-        say("an ipcfs is mounted on '%s' and answers: use that one, or end it first (umount %s)",
+        say("an ipcfs is mounted on '%s' and answers: use that one, or end it first (fusermount3 -u %s)",
             options->mountpoint, options->mountpoint);
         return EXIT_STATUS_FAILED;
     }
@@ -236,6 +257,10 @@ static enum exit_status parse(struct raw *raw, struct options *options)
         say_fuse("bad option");
         return EXIT_STATUS_USAGE;
     }
+    if (raw->bare) {
+        say("%s wants a value, as in %s=...; see: ipcfs -h", raw->bare, raw->bare);
+        return EXIT_STATUS_USAGE;
+    }
     options->store_check = raw->store_check;
     options->store_dump = raw->store_dump;
     if (options->help || options->version || options->store_check || options->store_dump)
@@ -259,6 +284,7 @@ enum exit_status options_parse(struct options *options, int argc, char *argv[])
     free(raw.transport);
     free(raw.store);
     free(raw.last_operand);
+    free(raw.bare);
     return status;
 }
 

@@ -53,10 +53,12 @@ static int print(const struct mbox_entry *entry, void *arg)
 
 int store_tool_dump(const char *path)
 {
-    char why[STORE_WHY_MAX] = "can't be printed";
+    char why[STORE_WHY_MAX];
     int r = store_dump(path, print, NULL, why);
 
-    if (r == 0 && fflush(stdout) != 0)
+    if (fflush(stdout) != 0 || ferror(stdout)) {
         r = -EIO;
+        snprintf(why, sizeof(why), "can't be printed: the output takes no more");
+    }
     return r < 0 ? store_tool_refuse(path, why, r) : 0;
 }

@@ -110,7 +110,7 @@ def test_server_that_is_away_stops_the_senders_at_the_limits_of_their_mailbox(mn
     box.write_config("messages=10\noverflow=reject\n")
     b = bridge(mnt.path, own_broker.url, f"export {name_of(box)} {subject}").wait_for("connected")
     own_broker.kill()
-    b.wait_for("lost")
+    b.wait_for(": messages wait here until there is a server again")
     n_sent = 0
     with pytest.raises(OSError, match="No buffer space"):
         while n_sent < 1000:

@@ -2,10 +2,11 @@
 which are in none."""
 
 import os
+import subprocess
 
 import pytest
 
-from ctl import Ctl, complaint
+from ctl import Ctl, complaint, read_terminal
 from harness import PATIENCE, expect_asleep, run
 
 
@@ -89,8 +90,8 @@ def test_a_question_that_expires(ctl, asked):
 
 
 @pytest.mark.parametrize("limit, n_bytes, why", [
-    ("bytes=100000", 200000, "all it holds (bytes)"),
-    ("bytes=4M", 2000000, "what you may still hold (uid_bytes)"),
+    ("bytes=100000", 200000, "is longer than all it holds (bytes); it gets none"),
+    ("bytes=4M", 2000000, "is longer than what you may still hold (uid_bytes); it gets none"),
 ])
 def test_an_answer_that_can_not_be_given(mount, ipcctl, limit, n_bytes, why):
     """The command has run, and runs once: it would say the same again. The asker is told."""
@@ -103,7 +104,7 @@ def test_an_answer_that_can_not_be_given(mount, ipcctl, limit, n_bytes, why):
     done = ctl.run("work", "-t", "1", name, "--", "head", "-c", str(n_bytes), "/dev/zero")
     assert done.returncode == 0
     said = complaint(done.stderr)
-    assert said.startswith("the answer to question ") and said.endswith(f" of mailbox '{name}' is longer than {why}; it gets none")
+    assert said.startswith("the answer to question ") and said.endswith(f" of mailbox '{name}' {why}")
     _, err = asker.communicate(timeout=PATIENCE)
     assert asker.returncode == 1
     assert complaint(err) == f"mailbox '{name}' has dropped the question; nobody will answer it"
@@ -117,6 +118,18 @@ def test_a_long_answer_of_a_command(ctl, asked):
     ctl.run("work", "-t", "1", name, "--", "head", "-c", "200000", "/dev/zero")
     out, err = asker.communicate(timeout=PATIENCE)
     assert (asker.returncode, len(out), err) == (0, 200000, "")
+
+
+def test_what_work_shows_on_a_terminal(ctl, asked):
+    box, name = asked
+    box.send(b"1", b"2")
+    master, slave = os.openpty()
+    with open(master, "rb", buffering=0) as terminal:
+        command = subprocess.Popen(ctl.args("work", "-t", "0", name, "--", "true"), stderr=slave)
+        os.close(slave)
+        shown = read_terminal(terminal)
+    assert command.wait(timeout=PATIENCE) == 0
+    assert shown.split("\r")[-2:] == ["2 done, 0 back, 0 running ", "\n"]
 
 
 # --- what is not there ---
@@ -140,6 +153,11 @@ def test_no_proc(ipcctl):
     done = run("unshare", "--mount", "sh", "-c", 'umount -l /proc && exec "$0" ls', ipcctl, env={**os.environ, "IPCFS_MOUNT": ""})
     assert done.returncode == 1
     assert complaint(done.stderr) == "can't read /proc/self/mountinfo (No such file or directory); say where ipcfs is mounted: -m"
+
+
+def test_no_ipcfs_to_look_into_a_store_with(ctl, tmp_path):
+    done = run("/bin/sh", "-c", 'PATH=/none exec "$0" store check .', ctl.program, cwd=tmp_path)
+    assert (done.returncode, complaint(done.stderr)) == (1, "can't run ipcfs: No such file or directory")
 
 
 def test_poll_wants_a_pipe(ctl):

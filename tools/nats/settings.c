@@ -257,6 +257,11 @@ static void settings_add(const struct place *place, struct settings *settings,
     settings->mappings[settings->n_mappings++] = mapping;
 }
 
+static bool settings_begins_line(const char *word)
+{
+    return strcmp(word, "export") == 0 || strcmp(word, "import") == 0 || strcmp(word, "topic") == 0;
+}
+
 static void settings_words(const struct place *place, struct settings *settings, char **word,
                            size_t n_words)
 {
@@ -267,7 +272,7 @@ static void settings_words(const struct place *place, struct settings *settings,
     } else if (strcmp(word[0], "import") == 0 && (n_words == 3 || n_words == 4)) {
         settings_add(place, settings, MAPPING_IMPORT, word[2], word[1],
                      n_words == 4 ? word[3] : NULL);
-    } else if (n_words == 2 && strcmp(word[0], "config") != 0) {
+    } else if (n_words == 2 && !settings_begins_line(word[0]) && strcmp(word[0], "config") != 0) {
         for (const struct argp_option *o = option_list; o->name; o++) {
             if (o->arg && strcmp(o->name, word[0]) == 0 &&
                 settings_set(place, settings, o->key, word[1]))

@@ -502,7 +502,7 @@ def test_nothing_outlives_the_mount(mount):
 
 def test_a_living_one_is_not_mounted_over(mnt):
     """Whoever uses it would be left before an empty one."""
-    expect_failure(run(IPCFS, mnt.path), 1, f"an ipcfs is mounted on '{mnt.path}' and answers", f"umount {mnt.path}")
+    expect_failure(run(IPCFS, mnt.path), 1, f"an ipcfs is mounted on '{mnt.path}' and answers", f"fusermount3 -u {mnt.path}")
     expect_failure(run(IPCFS, "-f", mnt.path + "/mbox/.."), 1, "answers")
     assert len([line for line in open("/proc/self/mounts", encoding="utf-8") if f" {mnt.path} " in line]) == 1
 
