@@ -232,6 +232,53 @@ def test_credentials_are_asked_for(mnt, bridge, subject):
         broker.stop()
 
 
+PERMISSIONS = """accounts {{ A {{ jetstream: enabled, users: [
+    {{ user: me, password: x, permissions: {{ publish: {{ allow: [{}] }}, subscribe: {{ allow: [{}] }} }} }} ] }} }}"""
+
+
+@pytest.fixture
+def strict_broker():
+    """Makes servers that let the user `me` publish, and subscribe to, no more than is said."""
+    brokers = []
+
+    def make(publish, subscribe):
+        quote = lambda subjects: ", ".join(f'"{subject}"' for subject in subjects)
+        brokers.append(Broker(PERMISSIONS.format(quote(publish), quote(subscribe))))
+        return brokers[-1]
+    yield make
+    for broker in brokers:
+        broker.stop()
+
+
+AS_ME = ["--user", "me", "--password", "x"]
+
+
+@pytest.mark.parametrize("line, publish, subscribe, what", [
+    ("export {0} t.no", ["$JS.API.>"], ["_INBOX.>"], "Publish to \"t.no\""),
+    ("export {0} t.no", ["t.no"], ["_INBOX.>"], "Publish to \"$JS.API"),
+    ("import t.no {0}", ["t.no"], ["_INBOX.>"], "Publish to \"$JS.API"),
+    ("import t.no {0}", ["$JS.API.>"], ["t.no"], "Subscription to \"_INBOX"),
+])
+def test_what_the_server_forbids_is_one_line_and_status_1(mnt, bridge, strict_broker, line, publish, subscribe, what):
+    box = mnt.box()
+    send(box, b"1")
+    broker = strict_broker(publish, subscribe)
+    status, said = bridge(mnt.path, broker.url, line.format(name_of(box)), options=AS_ME).ends()
+    assert status == 1 and what in said.splitlines()[-1] and said.count("Violation") == 1, said
+    assert stat_of(box) == 1
+
+
+def test_what_is_only_nice_to_have_may_be_forbidden(mnt, bridge, strict_broker):
+    """What importers tell each other."""
+    box = mnt.box()
+    broker = strict_broker(["$JS.API.>", "$JS.ACK.>", "t.nice"], ["_INBOX.>"])
+    send(box, b"1")
+    b = bridge(mnt.path, broker.url, f"export {name_of(box)} t.nice", f"import t.nice {name_of(box)}", options=AS_ME)
+    b.wait_for("importers that share")
+    wait_until(lambda: stat_of(box, "sent") >= 2, "it goes round")
+    assert b.log().count("importers that share") == 1 and b.stop() == 0
+
+
 def test_tls_is_asked_for(mnt, bridge, subject, tmp_path):
     box = mnt.box()
     key, cert = tmp_path / "key", tmp_path / "cert"

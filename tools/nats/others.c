@@ -55,7 +55,7 @@ void others_deinit(struct others *others)
 
 void others_enter(struct others *others, const char *durable, int64_t created_ns)
 {
-    char *subject = xasprintf("_IPCFS.importers.%s.%" PRId64, durable, created_ns);
+    char *subject = xasprintf(SERVER_OPTIONAL "importers.%s.%" PRId64, durable, created_ns);
 
     if (others->room.subject && strcmp(others->room.subject, subject) == 0) {
         free(subject);

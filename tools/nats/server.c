@@ -31,13 +31,20 @@
 #define EVENTS_AT_ONCE 256
 #define PUSH_MS 1
 
-enum event_kind { EVENT_MESSAGE, EVENT_CONNECTED, EVENT_DISCONNECTED, EVENT_CLOSED };
+enum event_kind {
+    EVENT_MESSAGE,
+    EVENT_CONNECTED,
+    EVENT_DISCONNECTED,
+    EVENT_CLOSED,
+    EVENT_FORBIDDEN,
+};
 
 struct event {
     struct event *next;
     enum event_kind kind;
     struct inbox *inbox;
     natsMsg *msg;
+    char *text; /* what the server said */
 };
 
 static struct {
@@ -47,6 +54,7 @@ static struct {
     char *api;
     char url[256];
     bool is_connected;
+    bool is_told_of_others;
     uint64_t generation;
     atomic_bool pushes_no_more;
     struct listener *listeners;
@@ -63,16 +71,17 @@ static struct {
 static void event_free(struct event *event)
 {
     natsMsg_Destroy(event->msg);
+    free(event->text);
     free(event);
 }
 
-static void server_hand_over(enum event_kind kind, struct inbox *inbox, natsMsg *msg)
+static void server_hand_over(struct event contents)
 {
     struct event *event = xzalloc(sizeof(*event));
     bool was_empty;
     bool is_closing;
 
-    *event = (struct event){ .kind = kind, .inbox = inbox, .msg = msg };
+    *event = contents;
     pthread_mutex_lock(&server.lock);
     is_closing = server.is_closing;
     was_empty = !server.first;
@@ -128,6 +137,16 @@ static void server_now_disconnected(void)
     server_tell(false);
 }
 
+/* A mapping would wait for ever; what is optional is told of once. */
+static void server_now_forbidden(const char *text)
+{
+    if (!strstr(text, "\"" SERVER_OPTIONAL))
+        log_die(EXIT_STATUS_FAILED, "%s: %s", server.url, text);
+    if (!server.is_told_of_others)
+        log_line("%s: %s: importers that share may wait for each other", server.url, text);
+    server.is_told_of_others = true;
+}
+
 static void server_handle(struct event *event)
 {
     const char *subject;
@@ -145,6 +164,9 @@ static void server_handle(struct event *event)
         natsConnection_GetLastError(server.connection, &subject);
         log_die(EXIT_STATUS_FAILED, "the connection to NATS is closed for good: %s",
                 subject && *subject ? subject : "no reason was given");
+    case EVENT_FORBIDDEN:
+        server_now_forbidden(event->text);
+        break;
     case EVENT_MESSAGE:
         subject = natsMsg_GetSubject(event->msg);
         part = strrchr(subject, '.');
@@ -167,6 +189,7 @@ static void server_ready(struct source *source)
         if (!event)
             break;
         server_handle(event);
+        free(event->text);
         free(event);
     }
     if (event)
@@ -181,28 +204,42 @@ static void server_on_message(natsConnection *connection, natsSubscription *subs
 {
     (void)connection;
     (void)subscription;
-    server_hand_over(EVENT_MESSAGE, closure, msg);
+    server_hand_over((struct event){ .kind = EVENT_MESSAGE, .inbox = closure, .msg = msg });
 }
 
 static void server_on_connected(natsConnection *connection, void *closure)
 {
     (void)connection;
     (void)closure;
-    server_hand_over(EVENT_CONNECTED, NULL, NULL);
+    server_hand_over((struct event){ .kind = EVENT_CONNECTED });
 }
 
 static void server_on_disconnected(natsConnection *connection, void *closure)
 {
     (void)connection;
     (void)closure;
-    server_hand_over(EVENT_DISCONNECTED, NULL, NULL);
+    server_hand_over((struct event){ .kind = EVENT_DISCONNECTED });
 }
 
 static void server_on_closed(natsConnection *connection, void *closure)
 {
     (void)connection;
     (void)closure;
-    server_hand_over(EVENT_CLOSED, NULL, NULL);
+    server_hand_over((struct event){ .kind = EVENT_CLOSED });
+}
+
+/* One of the library's own would write to the log whatever comes. */
+static void server_on_error(natsConnection *connection, natsSubscription *subscription,
+                            natsStatus status, void *closure)
+{
+    const char *text = NULL;
+
+    (void)subscription;
+    (void)closure;
+    natsConnection_GetLastError(connection, &text);
+    if (status == NATS_NOT_PERMITTED)
+        server_hand_over((struct event){
+            .kind = EVENT_FORBIDDEN, .text = xstrdup(text ? text : natsStatus_GetText(status)) });
 }
 
 /* --- what is published goes out --- */
@@ -309,6 +346,7 @@ static void server_set_options(const struct settings *settings)
     server_must(natsOptions_SetMaxPingsOut(o, PINGS_OUT_MAX), "NATS");
     server_must(natsOptions_SetDisconnectedCB(o, server_on_disconnected, NULL), "NATS");
     server_must(natsOptions_SetReconnectedCB(o, server_on_connected, NULL), "NATS");
+    server_must(natsOptions_SetErrorHandler(o, server_on_error, NULL), "NATS");
     server_must(natsOptions_SetClosedCB(o, server_on_closed, NULL), "NATS");
 }
 
@@ -333,7 +371,7 @@ static void server_connect(const struct settings *settings)
     natsStatus status = natsConnection_Connect(&server.connection, server.options);
 
     if (status == NATS_OK) {
-        server_hand_over(EVENT_CONNECTED, NULL, NULL);
+        server_hand_over((struct event){ .kind = EVENT_CONNECTED });
         return;
     }
     if (!server_may_come(status))
@@ -344,7 +382,7 @@ static void server_connect(const struct settings *settings)
         "NATS");
     status = natsConnection_Connect(&server.connection, server.options);
     if (status == NATS_OK)
-        server_hand_over(EVENT_CONNECTED, NULL, NULL);
+        server_hand_over((struct event){ .kind = EVENT_CONNECTED });
     else if (status != NATS_NOT_YET_CONNECTED)
         server_fail(settings, status);
 }

@@ -24,6 +24,9 @@ struct inbox {
     void (*arrived)(struct inbox *inbox, const char *part, natsMsg *msg);
 };
 
+/* Subjects that begin so a server may forbid; any other ends the program with one line. */
+#define SERVER_OPTIONAL "_IPCFS."
+
 /* Told of each change of the connection, in the loop's thread. Embedded in what it belongs to. */
 struct listener {
     struct listener *next;
