@@ -10,6 +10,7 @@ import pytest
 
 import harness
 from broker import Broker, connected, free_port
+from credentials import ACCOUNT, Authority, Key
 from harness import ALICE, PATIENCE, read_settings, wait_until
 
 
@@ -226,6 +227,27 @@ def test_credentials_are_asked_for(mnt, bridge, subject):
         assert status == 1 and said.count("\n") == 1, said
         b = bridge(mnt.path, broker.url, line, options=["--user", "me", "--password", "secret"]).wait_for("connected")
         send(box, b"1")
+        wait_until(lambda: stat_of(box) == stat_of(box, "leased") == 0, "it is done")
+        assert b.stop() == 0
+    finally:
+        broker.stop()
+
+
+def test_creds_are_asked_for(mnt, bridge, subject, tmp_path):
+    box = mnt.box()
+    authority = Authority(tmp_path)
+    broker = Broker(authority.lines)
+    try:
+        line = f"export {name_of(box)} {subject}"
+        send(box, b"1")
+        for options in ([], ["--creds", authority.creds("stranger", signed_by=Key(tmp_path, ACCOUNT))],
+                        ["--creds", str(tmp_path / "none")]):
+            status, said = bridge(mnt.path, broker.url, line, options=options).ends()
+            assert status == 1 and said.count("\n") == 1, said
+        assert stat_of(box) == 1
+        path = tmp_path / "nats.conf"
+        path.write_text(f"creds {authority.creds('me')}\n{line}\n")
+        b = bridge(mnt.path, broker.url, options=["-c", str(path)]).wait_for("connected")
         wait_until(lambda: stat_of(box) == stat_of(box, "leased") == 0, "it is done")
         assert b.stop() == 0
     finally:
