@@ -81,8 +81,10 @@ struct members {
     struct json_text text; /* or base64; raw: NULL where there is none */
     struct headers *headers;
     int64_t prio;
+    int64_t id;
     bool is_base64;
     bool has_prio;
+    bool has_id;
     bool has_headers;
 };
 
@@ -164,6 +166,10 @@ static int read_member(struct json_at *json, struct members *members)
         members->has_prio = true;
         return json_at_integer(json, &members->prio) ? 0 : -EINVAL;
     }
+    if (json_text_is(&key, "id") && !members->has_id) {
+        members->has_id = true;
+        return json_at_integer(json, &members->id) ? 0 : -EINVAL;
+    }
     return -EINVAL;
 }
 
@@ -181,9 +187,17 @@ static int read_members(struct json_at *json, struct members *members)
         if (r == 0 && !json_at_take(json, '}'))
             r = -EINVAL;
     }
-    if (r == 0 && (!json_at_end(json) || members->prio < 0 || members->prio >= MSG_N_PRIOS))
-        r = -EINVAL;
-    return r;
+    return r == 0 && !json_at_end(json) ? -EINVAL : r;
+}
+
+static bool is_to_be_sent(const struct members *members)
+{
+    return !members->has_id && members->prio >= 0 && members->prio < MSG_N_PRIOS;
+}
+
+static bool is_answer(const struct members *members)
+{
+    return members->id > 0 && members->text.raw && !members->has_prio && !members->has_headers;
 }
 
 /* Return: 0 with the message; -EINVAL; -ENOMEM. */
@@ -216,16 +230,29 @@ static int make_base64(const struct json_text *text, struct msg_sender sender, s
     return r;
 }
 
-int json_line_parse(const char *line, size_t n, struct msg_sender sender, struct msg **ret_msg)
+/* Reads the @n bytes at @line; where they are @good, makes the message. Return: as make_body; in any case *ret_members's
+ * headers are the caller's. */
+static int json_line_read(const char *line, size_t n, bool (*good)(const struct members *members),
+                          struct msg_sender sender, struct members *ret_members,
+                          struct msg **ret_msg)
 {
     struct json_at json = { .at = line, .end = line + n };
+    int r = read_members(&json, ret_members);
+
+    if (r < 0)
+        return r;
+    if (!good(ret_members))
+        return -EINVAL;
+    return ret_members->is_base64 ? make_base64(&ret_members->text, sender, ret_msg)
+                                  : make_body(&ret_members->text, sender, ret_msg);
+}
+
+int json_line_parse(const char *line, size_t n, struct msg_sender sender, struct msg **ret_msg)
+{
     struct members members = { 0 };
     struct msg *msg;
-    int r = read_members(&json, &members);
+    int r = json_line_read(line, n, is_to_be_sent, sender, &members, &msg);
 
-    if (r == 0)
-        r = members.is_base64 ? make_base64(&members.text, sender, &msg)
-                              : make_body(&members.text, sender, &msg);
     if (r < 0) {
         free(members.headers);
         return r;
@@ -234,4 +261,16 @@ int json_line_parse(const char *line, size_t n, struct msg_sender sender, struct
     msg->headers = members.headers;
     *ret_msg = msg;
     return 0;
+}
+
+int json_line_parse_answer(const char *line, size_t n, struct msg_sender sender, uint64_t *ret_id,
+                           struct msg **ret_msg)
+{
+    struct members members = { 0 };
+    int r = json_line_read(line, n, is_answer, sender, &members, ret_msg);
+
+    free(members.headers);
+    if (r == 0)
+        *ret_id = (uint64_t)members.id;
+    return r;
 }

@@ -15,6 +15,7 @@
 #include "core/mailbox/lease.h"
 #include "core/mailbox/mbox_keep.h"
 #include "envelope.h"
+#include "fs/kernel/caller.h"
 #include "fs/kernel/kernel.h"
 #include "held.h"
 #include "owner.h"
@@ -52,6 +53,7 @@ struct stream_file {
     union rendering rest;     /* its */
     uint64_t seen;            /* the id of the last message */
     struct held held;         /* what is read, where it is on lease */
+    _Atomic pid_t last_pid;   /* who wrote last */
 };
 
 static const struct stream_ops *ops_of(const struct stream_file *stream)
@@ -409,17 +411,17 @@ static void words_complete(struct mbox_op *op, struct mbox_ready *ready)
 }
 
 /* As words_say, where the journal is to have what is done or given up. */
-static ssize_t words_note(struct stream_file *stream, fuse_req_t req, const char *data, size_t size,
-                          struct mbox_ready *ready)
+static ssize_t words_note(struct stream_file *stream, fuse_req_t req,
+                          const struct held_words *words, struct mbox_ready *ready)
 {
     struct mbox *mbox = stream->file.mbox;
-    struct parked *parked = parked_new(&stream->file, mbox, req, size, words_complete);
+    struct parked *parked = parked_new(&stream->file, mbox, req, words->size, words_complete);
     ssize_t n;
 
     if (!parked)
         return -ENOMEM;
     mbox_batch_begin(&parked->op);
-    n = held_say(&stream->held, mbox, data, size, &parked->op, ready);
+    n = held_say(&stream->held, mbox, words, &parked->op, ready);
     /* Before another thread completes it. */
     parked->size = n < 0 ? 0 : (size_t)n;
     if (mbox_batch_end(mbox, &parked->op, ready) == MBOX_PARKED)
@@ -431,17 +433,17 @@ static ssize_t words_note(struct stream_file *stream, fuse_req_t req, const char
 }
 
 /* Has the turn. Return: how many bytes took effect; 0: @req will be answered; a negative errno. */
-static ssize_t words_say(struct stream_file *stream, fuse_req_t req, const char *data, size_t size,
+static ssize_t words_say(struct stream_file *stream, fuse_req_t req, const struct held_words *words,
                          struct mbox_ready *ready)
 {
     struct mbox *mbox = stream->file.mbox;
 
-    if (size == 0)
+    if (words->size == 0)
         return -EINVAL;
     /* What is given up may go to a mailbox that is kept. */
     if (mbox->domain->journal)
-        return words_note(stream, req, data, size, ready);
-    return held_say(&stream->held, mbox, data, size, NULL, ready);
+        return words_note(stream, req, words, ready);
+    return held_say(&stream->held, mbox, words, NULL, ready);
 }
 
 static void words_write(struct file *file, fuse_req_t req, const char *data, size_t size,
@@ -449,13 +451,18 @@ static void words_write(struct file *file, fuse_req_t req, const char *data, siz
 {
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
     struct stream_file *stream = (struct stream_file *)file;
+    const struct held_words words = {
+        .data = data,
+        .size = size,
+        .sender = caller_as_writer(req, file, &stream->last_pid),
+    };
     ssize_t n;
 
     (void)offset;
     (void)flags;
     file_ref(file);
     readers_lock(&stream->readers);
-    n = words_say(stream, req, data, size, &ready);
+    n = words_say(stream, req, &words, &ready);
     readers_unlock(&stream->readers);
     mbox_ready_run(&ready);
     if (n < 0)

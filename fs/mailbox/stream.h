@@ -1,5 +1,5 @@
 /* The files `recv.lines` and `recv.json`: message after message, a line each, without end; and `work.json`, which is read as
- * `recv.json` is, and has what it read on lease until lines say what became of it (held.h).
+ * `recv.json` is, and has what it read on lease until lines say what became of it, or answer it (held.h).
  *
  * Context: a handler; a read that finds no message is parked. */
 #ifndef IPCFS_FS_STREAM_H

@@ -163,10 +163,41 @@ static void try_line(const struct input *input)
     msg_unref(msg);
 }
 
+/* A line of work.json gives the bytes that its object has to the question that it names, or is refused; and no line is both
+ * that and one of send.json. */
+static void try_answer(const struct input *input)
+{
+    const char *line = (const char *)input->data;
+    struct msg_sender sender = { .pid = 42, .uid = 1001, .gid = 1002 };
+    struct msg *other = NULL;
+    struct msg *msg = NULL;
+    uint64_t id = 0;
+    json_t *object;
+    const json_t *body;
+    int r = json_line_parse_answer(line, input->left, sender, &id, &msg);
+
+    HOLDS(r == 0 || r == -EINVAL);
+    if (r < 0)
+        return;
+    HOLDS(json_line_parse(line, input->left, sender, &other) == -EINVAL);
+    object = json_loadb(line, input->left, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
+    HOLDS(json_object_size(object) == 2);
+    HOLDS(id > 0 && json_integer_value(json_object_get(object, "id")) == (json_int_t)id);
+    body = json_object_get(object, "text");
+    if (body)
+        HOLDS(json_string_length(body) == msg->size_bytes &&
+              memcmp(json_string_value(body), msg->data, msg->size_bytes) == 0);
+    else
+        HOLDS(is_base64_of(json_string_value(json_object_get(object, "base64")), msg->data,
+                           msg->size_bytes));
+    json_decref(object);
+    msg_unref(msg);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct input input = { data, size };
-    unsigned int which = input_u8(&input) % 4;
+    unsigned int which = input_u8(&input) % 5;
     char *text = copy_of(&input);
 
     if (which == 0)
@@ -175,8 +206,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         try_options(text);
     else if (which == 2)
         try_envelope(&input);
-    else
+    else if (which == 3)
         try_line(&input);
+    else
+        try_answer(&input);
     free(text);
     return 0;
 }
