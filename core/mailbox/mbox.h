@@ -169,6 +169,9 @@ struct mbox_backend_ops {
     /* Puts @msg in, as a copy, or with references of its own; then nobody else changes it any more.
      * Return: 0; -EAGAIN: full; a negative errno. */
     int (*put)(struct mbox_backend *backend, struct msg *msg, struct mbox_ready *ready);
+    /* Puts the first of @n messages at @msgs in, all at one time. Return: how many; 0: ask put(). May be NULL. */
+    size_t (*put_many)(struct mbox_backend *backend, struct msg *const *msgs, size_t n,
+                       struct mbox_ready *ready);
     /* Takes the next message out, a new one; its id may be set. Return: 0 with *ret_msg; -EAGAIN: empty; -EMSGSIZE: longer
      * than @op's max_bytes, and it stays; a negative errno. */
     int (*get)(struct mbox_backend *backend, const struct mbox_op *op, struct msg **ret_msg);
@@ -307,6 +310,11 @@ void mbox_unref(struct mbox *mbox);
  * -ENOSPC, -EDQUOT, -ENOMEM as quota_charge; -EIDRM: removed; -EPIPE: closed; -EPERM: the
  * sender owns the mailbox; -EINTR: op was cancelled before. */
 int mbox_post(struct mbox *mbox, struct msg *msg, struct mbox_op *op, struct mbox_ready *ready);
+
+/* Posts as many of the @n messages at @msgs, in their order, as mbox_post without an op would one by one. Return: how many
+ * the mailbox has; fewer: mbox_post tells why. */
+size_t mbox_post_many(struct mbox *mbox, struct msg *const *msgs, size_t n,
+                      struct mbox_ready *ready);
 
 /* As mbox_post, with the place that was made for the message before, so that no memory is needed for it. It is the
  * mailbox's, or freed on failure. Return: as mbox_post; -ENOMEM: @entry is NULL. */

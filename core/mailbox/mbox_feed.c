@@ -76,6 +76,7 @@ static void note_copy(struct mbox *mbox, struct mbox_entry *entry, struct journa
         journal->ops->copy(journal, published, mbox, entry, ready);
 }
 
+/* Nobody is told of it yet. */
 static bool feed_put_locked(struct mbox *mbox, struct msg *msg, struct journal_note *published,
                             uint64_t now_ns, struct mbox_ready *ready)
 {
@@ -91,7 +92,6 @@ static bool feed_put_locked(struct mbox *mbox, struct msg *msg, struct journal_n
         count_refused(mbox);
         mbox_entry_free(entry);
     }
-    mbox_settle_locked(mbox, MBOX_READABLE, ready);
     return goes_in;
 }
 
@@ -101,10 +101,28 @@ bool mbox_feed_put(struct mbox *mbox, struct msg *msg, struct journal_note *publ
     bool has_it = false;
 
     pthread_mutex_lock(&mbox->lock);
-    if (!mbox->removed)
+    if (!mbox->removed) {
         has_it = feed_put_locked(mbox, msg, published, now_ns, ready);
+        mbox_settle_locked(mbox, MBOX_READABLE, ready);
+    }
     pthread_mutex_unlock(&mbox->lock);
     return has_it;
+}
+
+size_t mbox_feed_put_many(struct mbox *mbox, struct msg *const *msgs, size_t n, uint64_t now_ns,
+                          struct mbox_ready *ready)
+{
+    size_t n_in = 0;
+
+    pthread_mutex_lock(&mbox->lock);
+    for (size_t i = 0; i < n && !mbox->removed; i++) {
+        n_in += feed_put_locked(mbox, msgs[i], NULL, now_ns, ready);
+        /* Who waits makes room for the next. */
+        if (!TAILQ_EMPTY(&mbox->takers) || i + 1 == n)
+            mbox_settle_locked(mbox, MBOX_READABLE, ready);
+    }
+    pthread_mutex_unlock(&mbox->lock);
+    return n_in;
 }
 
 /* Return: whether a message of @size_bytes may be told of now; for what is oldest room is made when it goes in. */

@@ -20,6 +20,10 @@ bool mbox_feed_has_room(struct mbox *mbox, size_t size_bytes);
 bool mbox_feed_put(struct mbox *mbox, struct msg *msg, struct journal_note *published,
                    uint64_t now_ns, struct mbox_ready *ready);
 
+/* As mbox_feed_put, of the @n messages at @msgs in their order, of which the journal has nothing. Return: how many it has. */
+size_t mbox_feed_put_many(struct mbox *mbox, struct msg *const *msgs, size_t n, uint64_t now_ns,
+                          struct mbox_ready *ready);
+
 /* What becomes of a message that the journal is told of before anybody has it. */
 enum mbox_feed_stage {
     MBOX_FEED_STAGED,  /* @mbox's is told of with it; mbox_feed_publish() has to follow */

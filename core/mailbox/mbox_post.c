@@ -236,6 +236,72 @@ int mbox_post(struct mbox *mbox, struct msg *msg, struct mbox_op *op, struct mbo
     return mbox_post_entry(mbox, mbox_entry_new(msg), op, ready);
 }
 
+/* Return: how many of the @n messages at @msgs may be sent here, up to the first that may not. */
+static size_t count_valid(const struct mbox *mbox, struct msg *const *msgs, size_t n)
+{
+    size_t i = 0;
+
+    while (i < n && check_sender(mbox, msgs[i]) == 0 && check_size(mbox, msgs[i]) == 0)
+        i++;
+    return i;
+}
+
+/* Gives the backend many at once. Return: how many; 0: it takes none so. */
+static size_t post_many_to_backend(struct mbox *mbox, struct msg *const *msgs, size_t n,
+                                   struct mbox_ready *ready)
+{
+    if (mbox->pending.occupied || mbox_stages(mbox))
+        return 0;
+    n = count_valid(mbox, msgs, n);
+    if (n > 0)
+        n = mbox->backend->ops->put_many(mbox->backend, msgs, n, ready);
+    if (n > 0) {
+        mbox->stat.n_sent += n;
+        mbox->stat.last_send = msgs[n - 1]->arrived;
+        mbox_settle_locked(mbox, MBOX_READABLE, ready);
+    }
+    return n;
+}
+
+/* Return: whether the mailbox has it. */
+static bool post_one_of_many(struct mbox *mbox, struct msg *msg, struct mbox_ready *ready)
+{
+    struct mbox_entry *entry = mbox_entry_new(msg);
+
+    if (entry && post_locked(mbox, entry, NULL, ready) == 0)
+        return true;
+    mbox_entry_free(entry);
+    return false;
+}
+
+static size_t post_many_locked(struct mbox *mbox, struct msg *const *msgs, size_t n,
+                               struct mbox_ready *ready)
+{
+    size_t n_posted = 0;
+
+    if (mbox->backend && mbox->backend->ops->put_many)
+        n_posted = post_many_to_backend(mbox, msgs, n, ready);
+    if (n_posted == 0 && post_one_of_many(mbox, msgs[0], ready))
+        n_posted = 1;
+    return n_posted;
+}
+
+size_t mbox_post_many(struct mbox *mbox, struct msg *const *msgs, size_t n,
+                      struct mbox_ready *ready)
+{
+    size_t n_posted = 0;
+    size_t n_more;
+
+    /* Others, too, get the lock in between. */
+    do {
+        pthread_mutex_lock(&mbox->lock);
+        n_more = n_posted < n ? post_many_locked(mbox, msgs + n_posted, n - n_posted, ready) : 0;
+        pthread_mutex_unlock(&mbox->lock);
+        n_posted += n_more;
+    } while (n_more > 0 && n_posted < n);
+    return n_posted;
+}
+
 int mbox_reserve(struct mbox *mbox, struct msg_sender sender, struct mbox_op *op,
                  struct mbox_ready *ready)
 {

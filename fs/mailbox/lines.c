@@ -503,6 +503,31 @@ static int post_durable_lines(struct lines_write *write, struct mbox_ready *read
     return lines_keep_rest(write);
 }
 
+#define LINES_AT_ONCE 128
+
+/* Posts the next lines together, up to one that does not go in at once. Return: how many. */
+static size_t post_many(struct lines_write *write, struct mbox_ready *ready)
+{
+    struct msg *msgs[LINES_AT_ONCE];
+    const char *line = write->data + write->done;
+    const char *newline;
+    size_t n_posted;
+    size_t n = 0;
+
+    while (n < LINES_AT_ONCE &&
+           (newline = memchr(line, '\n', (size_t)(write->data + write->size - line))) &&
+           lines_make_message(write, line, (size_t)(newline - line), &msgs[n]) == 0) {
+        line = newline + 1;
+        n++;
+    }
+    n_posted = mbox_post_many(write->lines->file.mbox, msgs, n, ready);
+    for (size_t i = 0; i < n_posted; i++)
+        line_done(write, memchr(write->data + write->done, '\n', write->size - write->done));
+    for (size_t i = 0; i < n; i++)
+        msg_unref(msgs[i]);
+    return n_posted;
+}
+
 /* Return: 0: all is done; MBOX_PARKED: @write, which was parked before, waits; -EAGAIN: it was not,
  * and has to wait; another negative errno. */
 static int post_lines(struct lines_write *write, struct mbox_ready *ready)
@@ -513,8 +538,12 @@ static int post_lines(struct lines_write *write, struct mbox_ready *ready)
     if (op && mbox_is_durable(write->lines->file.mbox))
         return post_durable_lines(write, ready);
     while ((newline = memchr(write->data + write->done, '\n', write->size - write->done))) {
-        int r = post_line(write, newline, op, ready);
+        int r;
 
+        /* The first may have begun before; and who had to wait finds room for one now and then. */
+        if (!write->start && !op && post_many(write, ready) > 0)
+            continue;
+        r = post_line(write, newline, op, ready);
         if (r != 0)
             return r;
         line_done(write, newline);

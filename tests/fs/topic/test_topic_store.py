@@ -74,7 +74,8 @@ def test_messages_come_back_in_each_subscription_once(store, killed):
     assert one.receive() == b"urgent"
     store.restart(killed)
     topic = topic_at(store)
-    assert waiting(topic.at("one")) == before[1:]
+    # That it was received may not have been noted by then.
+    assert waiting(topic.at("one")) in ([before[1:], before] if killed else [before[1:]])
     assert waiting(topic.at("other")) == before
     topic.send(b"after")
     assert texts(topic.at("one"))[-1] == texts(topic.at("other"))[-1] == b"after"
