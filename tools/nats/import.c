@@ -36,6 +36,8 @@
 #define SETUP_NS INT64_C(500000000)
 /* How long the confirmation of what the mailbox has may take after a connection came, before it is left open. */
 #define CONFIRM_NS INT64_C(2000000000)
+/* An inbox of the NATS library, and a number. */
+#define REPLY_BYTES_MAX 128
 /* In one write to send.json, if the mailbox has room. */
 #define LINES_BYTES_MAX 131072
 /* Sequences that are remembered after the server has confirmed: a new leader may not have heard of the last of them. And as
@@ -92,9 +94,8 @@ struct import {
     struct known *known;
     uint64_t n_asked; /* of the request that is out, not come yet */
     struct missing missing;
-    char *what; /* kind and name, for the log */
-    char *out;  /* lines that are being written */
-    size_t n_out;
+    char *what;                /* kind and name, for the log */
+    struct envelope_lines out; /* that are being written */
     size_t n_out_done;
     char *told;
     bool is_ready; /* stream and consumer are there, and what is missing is counted */
@@ -136,11 +137,11 @@ static void import_works(struct import *m)
 
 static void written_acknowledge(struct import *m, const struct written *written)
 {
-    char *reply = xasprintf("%s.%" PRIu64, m->acks.subject, written->sequence);
+    char reply[REPLY_BYTES_MAX];
 
+    snprintf(reply, sizeof(reply), "%s.%" PRIu64, m->acks.subject, written->sequence);
     /* What doesn't go out now goes out when there is a server again. */
     server_ask(written->ack, reply, "+ACK", 4);
-    free(reply);
 }
 
 static struct written *written_find(struct import *m, uint64_t sequence)
@@ -415,7 +416,7 @@ static void import_forget_lines(struct import *m)
 
     DL_FOREACH(m->waiting, delivery)
     delivery->end = 0;
-    m->n_out = m->n_out_done = 0;
+    m->out.n = m->n_out_done = 0;
 }
 
 static int import_open(struct import *m)
@@ -576,22 +577,13 @@ static void import_make_lines(struct import *m)
 {
     struct delivery *delivery;
 
-    m->n_out = m->n_out_done = 0;
+    m->out.n = m->n_out_done = 0;
     DL_FOREACH(m->waiting, delivery)
     {
-        size_t n;
-        char *line;
-
-        if (m->n_out && m->n_out + (size_t)natsMsg_GetDataLength(delivery->msg) > LINES_BYTES_MAX)
+        if (m->out.n && m->out.n + (size_t)natsMsg_GetDataLength(delivery->msg) > LINES_BYTES_MAX)
             return;
-        line = envelope_to_line(delivery->msg, &n);
-        if (!line)
-            log_die(EXIT_STATUS_FAILED, "out of memory");
-        m->out = xrealloc(m->out, m->n_out + n, 1);
-        memcpy(m->out + m->n_out, line, n);
-        free(line);
-        m->n_out += n;
-        delivery->end = m->n_out;
+        envelope_add_line(&m->out, delivery->msg);
+        delivery->end = m->out.n;
     }
 }
 
@@ -602,8 +594,8 @@ static void import_count(struct import *m)
         m->stat.received++;
         import_took(m, m->waiting);
     }
-    if (m->n_out_done == m->n_out)
-        m->n_out = m->n_out_done = 0;
+    if (m->n_out_done == m->out.n)
+        m->out.n = m->n_out_done = 0;
 }
 
 /* Return: 0: go on; a negative errno. */
@@ -611,9 +603,9 @@ static int import_write_lines(struct import *m)
 {
     ssize_t n;
 
-    if (!m->n_out)
+    if (!m->out.n)
         import_make_lines(m);
-    n = write(m->writer.fd, m->out + m->n_out_done, m->n_out - m->n_out_done);
+    n = write(m->writer.fd, m->out.data + m->n_out_done, m->out.n - m->n_out_done);
     if (n < 0)
         return -errno;
     m->n_out_done += (size_t)n;
@@ -827,7 +819,7 @@ void import_free(struct import *m)
     free(m->durable);
     free(m->what);
     free(m->stream);
-    free(m->out);
+    free(m->out.data);
     free(m->told);
     free(m);
 }

@@ -15,7 +15,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include <jansson.h>
+#include <json-c/json.h>
 
 #include "envelope.h"
 #include "export.h"
@@ -65,57 +65,88 @@ static void bridge_read_mount_id(void)
 
 /* --- status --- */
 
-static json_t *bridge_describe_export(const struct export *export)
+/* Without memory a number is missing. */
+static void bridge_tell_number(struct json_object *object, const char *name, uint64_t n)
+{
+    json_object_object_add(object, name, json_object_new_uint64(n));
+}
+
+static void bridge_tell_flag(struct json_object *object, const char *name, bool is_set)
+{
+    json_object_object_add(object, name, json_object_new_boolean(is_set));
+}
+
+static void bridge_tell_text(struct json_object *object, const char *name, const char *text)
+{
+    json_object_object_add(object, name, json_object_new_string(text));
+}
+
+static void bridge_describe_export(struct json_object *object, const struct export *export)
 {
     struct export_stat stat;
 
     export_get_stat(export, &stat);
-    return json_pack("{s:I s:I s:I s:I s:I s:I s:b}", "sent", (json_int_t)stat.sent, "repeated",
-                     (json_int_t)stat.repeated, "skipped", (json_int_t)stat.skipped, "dead",
-                     (json_int_t)stat.dead, "in_flight", (json_int_t)stat.in_flight, "held",
-                     (json_int_t)stat.held, "gone", stat.is_gone);
+    bridge_tell_number(object, "sent", stat.sent);
+    bridge_tell_number(object, "repeated", stat.repeated);
+    bridge_tell_number(object, "skipped", stat.skipped);
+    bridge_tell_number(object, "dead", stat.dead);
+    bridge_tell_number(object, "in_flight", stat.in_flight);
+    bridge_tell_number(object, "held", stat.held);
+    bridge_tell_flag(object, "gone", stat.is_gone);
 }
 
-static json_t *bridge_describe_import(const struct import *import)
+static void bridge_describe_import(struct json_object *object, const struct import *import)
 {
     struct import_stat stat;
 
     import_get_stat(import, &stat);
-    return json_pack("{s:I s:I s:I s:I s:I s:I s:I s:b s:b}", "received", (json_int_t)stat.received,
-                     "redelivered", (json_int_t)stat.redelivered, "own", (json_int_t)stat.skipped,
-                     "refused", (json_int_t)stat.refused, "lag", (json_int_t)stat.lag, "waiting",
-                     (json_int_t)stat.waiting, "missing", (json_int_t)stat.missing, "full",
-                     stat.is_full, "gone", stat.is_gone);
+    bridge_tell_number(object, "received", stat.received);
+    bridge_tell_number(object, "redelivered", stat.redelivered);
+    bridge_tell_number(object, "own", stat.skipped);
+    bridge_tell_number(object, "refused", stat.refused);
+    bridge_tell_number(object, "lag", stat.lag);
+    bridge_tell_number(object, "waiting", stat.waiting);
+    bridge_tell_number(object, "missing", stat.missing);
+    bridge_tell_flag(object, "full", stat.is_full);
+    bridge_tell_flag(object, "gone", stat.is_gone);
 }
 
-static void bridge_add_line(json_t *lines, const struct mapping *mapping, json_t *object)
+/* Return: the object of one more line. */
+static struct json_object *bridge_add_line(struct json_object *lines, const struct mapping *mapping)
 {
     static const char *const kinds[] = { "export", "import", "topic" };
     bool is_import = mapping->kind == MAPPING_IMPORT;
+    struct json_object *object = json_object_new_object();
     char *line = xasprintf("%s %s %s", kinds[mapping->kind],
                            is_import ? mapping->subject : mapping->name,
                            is_import ? mapping->name : mapping->subject);
 
-    json_object_set_new(object, "line", json_string(line));
-    json_array_append_new(lines, object);
+    bridge_tell_text(object, "line", line);
+    json_object_array_add(lines, object);
     free(line);
+    return object;
 }
 
-static json_t *bridge_describe(void)
+static struct json_object *bridge_describe(void)
 {
-    json_t *lines = json_array();
+    struct json_object *object = json_object_new_object();
+    struct json_object *lines = json_object_new_array();
 
     for (size_t i = 0; i < bridge.settings.n_mappings; i++) {
         const struct mapping *mapping = &bridge.settings.mappings[i];
 
         if (bridge.exports[i])
-            bridge_add_line(lines, mapping, bridge_describe_export(bridge.exports[i]));
+            bridge_describe_export(bridge_add_line(lines, mapping), bridge.exports[i]);
         if (bridge.imports[i])
-            bridge_add_line(lines, mapping, bridge_describe_import(bridge.imports[i]));
+            bridge_describe_import(bridge_add_line(lines, mapping), bridge.imports[i]);
     }
-    return json_pack("{s:I s:s s:b s:s s:s s:o}", "pid", (json_int_t)getpid(), "server",
-                     server_url(), "connected", server_is_connected(), "host", bridge.source.host,
-                     "mount_id", bridge.source.mount_id, "lines", lines);
+    bridge_tell_number(object, "pid", (uint64_t)getpid());
+    bridge_tell_text(object, "server", server_url());
+    bridge_tell_flag(object, "connected", server_is_connected());
+    bridge_tell_text(object, "host", bridge.source.host);
+    bridge_tell_text(object, "mount_id", bridge.source.mount_id);
+    json_object_object_add(object, "lines", lines);
+    return object;
 }
 
 static void bridge_connection(struct listener *listener, bool is_connected)

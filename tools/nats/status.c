@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <jansson.h>
+#include <json-c/json.h>
 
 #include "log.h"
 #include "loop.h"
@@ -22,7 +22,7 @@
 static struct {
     char *path;
     char *next_path;
-    struct json_t *(*describe)(void);
+    struct json_object *(*describe)(void);
     struct timer timer;
     struct job job;
     bool is_counted; /* the timer runs */
@@ -50,15 +50,14 @@ static int status_write(const char *text)
 
 static void status_renew(void)
 {
-    json_t *object = status.describe();
-    char *text = json_dumps(object, JSON_INDENT(2));
+    struct json_object *object = status.describe();
+    const char *text = json_object_to_json_string_ext(object, JSON_C_TO_STRING_PRETTY);
     int r = text ? status_write(text) : -ENOMEM;
 
     if (r < 0 && !status.has_failed)
         log_line("%s: %s; --status shows nothing", status.path, strerror(-r));
     status.has_failed = r < 0;
-    free(text);
-    json_decref(object);
+    json_object_put(object);
 }
 
 static void status_run(struct job *job)
@@ -103,7 +102,7 @@ static void status_clean(const char *mount)
         closedir(dir);
 }
 
-void status_open(const char *mount, struct json_t *(*describe)(void))
+void status_open(const char *mount, struct json_object *(*describe)(void))
 {
     status_clean(mount);
     status.path = xasprintf("%s/shm/" STATUS_PREFIX "%ld", mount, (long)getpid());
@@ -139,33 +138,52 @@ void status_counted(void)
 
 /* --- --status --- */
 
-static void status_print_mapping(const json_t *mapping)
+static const char *status_text(const struct json_object *object, const char *key)
 {
-    const char *key;
-    json_t *value;
+    struct json_object *value = NULL;
 
-    printf("  %s", json_string_value(json_object_get(mapping, "line")));
-    json_object_foreach((json_t *)mapping, key, value)
-    {
-        if (json_is_integer(value) && json_integer_value(value))
-            printf("  %s %" JSON_INTEGER_FORMAT, key, json_integer_value(value));
-        else if (json_is_true(value))
+    json_object_object_get_ex(object, key, &value);
+    return json_object_is_type(value, json_type_string) ? json_object_get_string(value) : "?";
+}
+
+static void status_print_mapping(struct json_object *mapping)
+{
+    struct json_object_iterator at = json_object_iter_begin(mapping);
+    struct json_object_iterator end = json_object_iter_end(mapping);
+
+    printf("  %s", status_text(mapping, "line"));
+    for (; !json_object_iter_equal(&at, &end); json_object_iter_next(&at)) {
+        const char *key = json_object_iter_peek_name(&at);
+        struct json_object *value = json_object_iter_peek_value(&at);
+
+        if (json_object_is_type(value, json_type_int) && json_object_get_int64(value))
+            printf("  %s %" PRIu64, key, json_object_get_uint64(value));
+        else if (json_object_is_type(value, json_type_boolean) && json_object_get_boolean(value))
             printf("  %s", key);
     }
     putchar('\n');
 }
 
-static void status_print(const char *name, const json_t *object)
+/* Whoever may write to shm/ may have written it. */
+static void status_print(const char *name, const struct json_object *object)
 {
-    const char *server = json_string_value(json_object_get(object, "server"));
-    json_t *mapping;
-    size_t i;
+    struct json_object *connected = NULL;
+    struct json_object *lines = NULL;
 
-    if (json_is_true(json_object_get(object, "connected")))
-        printf("%s: connected to %s\n", name, server);
+    json_object_object_get_ex(object, "connected", &connected);
+    json_object_object_get_ex(object, "lines", &lines);
+    if (json_object_get_boolean(connected))
+        printf("%s: connected to %s\n", name, status_text(object, "server"));
     else
         printf("%s: not connected\n", name);
-    json_array_foreach(json_object_get(object, "lines"), i, mapping) status_print_mapping(mapping);
+    if (!json_object_is_type(lines, json_type_array))
+        return;
+    for (size_t i = 0; i < json_object_array_length(lines); i++) {
+        struct json_object *mapping = json_object_array_get_idx(lines, i);
+
+        if (json_object_is_type(mapping, json_type_object))
+            status_print_mapping(mapping);
+    }
 }
 
 int status_show(const char *mount)
@@ -179,18 +197,18 @@ int status_show(const char *mount)
     if (!dir)
         return -errno;
     while ((entry = readdir(dir))) {
-        json_t *object;
+        struct json_object *object;
         int fd;
 
         if (!status_is_name(entry->d_name) || !status_is_alive(entry->d_name))
             continue;
         fd = openat(dirfd(dir), entry->d_name, O_RDONLY | O_CLOEXEC);
-        object = fd < 0 ? NULL : json_loadfd(fd, 0, NULL);
-        if (object) {
+        object = fd < 0 ? NULL : json_object_from_fd(fd);
+        if (json_object_is_type(object, json_type_object)) {
             status_print(entry->d_name, object);
             n++;
         }
-        json_decref(object);
+        json_object_put(object);
         if (fd >= 0)
             close(fd);
     }

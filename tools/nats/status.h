@@ -6,10 +6,10 @@
 #ifndef IPCFS_TOOLS_NATS_STATUS_H
 #define IPCFS_TOOLS_NATS_STATUS_H
 
-struct json_t;
+struct json_object;
 
-/* @describe makes the text's object, the caller's to decref. A mount that can't have it (shm/ full) is told once. */
-void status_open(const char *mount, struct json_t *(*describe)(void));
+/* @describe makes the text's object, the caller's to put. A mount that can't have it (shm/ full) is told once. */
+void status_open(const char *mount, struct json_object *(*describe)(void));
 void status_close(void);
 
 /* A state has changed. */
