@@ -6,6 +6,7 @@ import pytest
 
 from bridge import bridge_once
 from broker import free_port
+from harness import wait_until
 
 
 def line_of(word):
@@ -88,8 +89,9 @@ def test_server_that_is_away_is_waited_for(mount, bridge):
     box = mnt.mailbox("box").make(0o700)
     b = bridge(mnt.path, f"nats://127.0.0.1:{free_port()}", "import t.away box")
     b.wait_for(" yet: messages wait here until there is one")
-    status, said = bridge_once("--status", mnt.path)
-    assert status == 0 and said.splitlines()[0].endswith(": not connected")
+    wait_until(lambda: bridge_once("--status", mnt.path)[0] == 0, "it has said how it is")
+    _, said = bridge_once("--status", mnt.path)
+    assert said.splitlines()[0].endswith(": not connected")
     assert b.stop() == 0 and b.log().count("\n") == 1
     box.remove()
 
