@@ -70,6 +70,7 @@ void fs_end_mailboxes(struct fs *fs)
 {
     /* Nobody may soon answer what the kernel may need to know to take a notice. */
     fs->is_stuck = !notify_stop(&fs->kernel.notify);
+    fs->domain.is_ending = true;
     /* What goes from here on is not gone from the store. */
     if (fs->store)
         store_end(fs->store);

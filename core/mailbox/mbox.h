@@ -59,6 +59,8 @@ struct mbox_domain {
      * message; what outlives the daemon sets it to what it was. */
     char id[MBOX_DOMAIN_ID_DIGITS + 1];
     struct expiry expiry;
+    atomic_bool
+        is_ending; /* what is removed and kept from now on is there again after the next start */
     /* Which mailbox is called @name, and may have what @mbox gives up (limits.dead): one of the same owner's. What @mbox is
      * called goes to @ret_from. Called without a lock. Return: with a reference; NULL: there is none. The user of the
      * domain may set it; NULL: there never is one. */

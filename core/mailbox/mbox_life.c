@@ -259,8 +259,15 @@ static bool is_occupied(struct mbox *mbox)
            (mbox->backend && mbox->backend->ops->has_messages(mbox->backend));
 }
 
+/* Return: what those are told whose questions end with @mbox: it may be there again, but nobody asks there. */
+static int end_of_calls(const struct mbox *mbox)
+{
+    return mbox->kept && !mbox->stat.owner_pid && mbox->domain->is_ending ? -ECANCELED : -EIDRM;
+}
+
 static int remove_locked(struct mbox *mbox, bool force, struct mbox_ready *ready)
 {
+    int calls_result = end_of_calls(mbox);
     struct mbox_entry *entry;
 
     if (mbox->removed)
@@ -291,7 +298,7 @@ static int remove_locked(struct mbox *mbox, bool force, struct mbox_ready *ready
     while ((entry = TAILQ_FIRST(&mbox->leased)))
         mbox_lease_unlink(mbox, entry);
     end_waiting(mbox, -EIDRM, ready);
-    calls_end_all(mbox, -EIDRM);
+    calls_end_all(mbox, calls_result);
     calls_tell(mbox, ready);
     mbox_wake(mbox, MBOX_REMOVED);
     if (mbox->feed)

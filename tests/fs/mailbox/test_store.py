@@ -14,7 +14,7 @@ import time
 import pytest
 
 import harness
-from harness import IPCFS, Handle, Mount, fails_with, wait_until
+from harness import IPCFS, Call, Handle, Mount, expect_asleep, fails_with, wait_until
 from store_room import Store, send_lines_of_numbers, send_numbers
 
 root = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
@@ -519,6 +519,18 @@ def test_the_next_daemon_waits_for_the_one_that_ends(store):
         store.start()
         before.stop()
         assert len(envelopes(box_again(store, box))) == 2000
+
+
+def test_questions_end_with_the_daemon(store):
+    box = store.start().box()
+    with Handle(box.file("call"), os.O_RDWR) as asker:
+        asker.write(b"?")
+        answer = Call(asker.read)
+        expect_asleep(answer)
+        store.mount.process.terminate()
+        with fails_with(errno.ECANCELED):
+            answer.result()
+    store.stop()
 
 
 def test_a_newer_version_is_not_touched(store):
