@@ -169,6 +169,7 @@ def test_without_an_input(ctl, box):
     (["help", "ls", "frob"], "ipcctl: 'frob' is no verb; see: ipcctl help"),
     (["ring"], "ipcctl: say what to do with it; see: ipcctl help ring"),
     (["ring", "frob"], "ipcctl: 'frob' is no verb; see: ipcctl help ring"),
+    (["store", "frob"], "ipcctl: 'frob' is no verb; see: ipcctl help store"),
     (["help", "ring", "frob"], "ipcctl: 'frob' is no verb; see: ipcctl help ring"),
     (["--frob"], "ipcctl: unrecognized option '--frob'"),
     (["ls", "--frob"], "ipcctl ls: unrecognized option '--frob'"),

@@ -207,7 +207,8 @@ static const struct synonym {
     { "benchmark", "bench" },
 };
 
-static void say_no_verb(const struct verb *const *list, const char *word)
+/* @of: which verb's @list it is; NULL: all of them. */
+static void say_no_verb(const struct verb *const *list, const struct verb *of, const char *word)
 {
     AUTO_FREE char *shown = quote(word, true);
     AUTO_FREE char *ask = NULL;
@@ -223,7 +224,7 @@ static void say_no_verb(const struct verb *const *list, const char *word)
         }
     }
     ask = nearest_ask(&nearest);
-    say("%s is no verb%s; see: %s", shown, ask, list == verbs ? "ipcctl help" : "ipcctl help ring");
+    say("%s is no verb%s; see: ipcctl help%s%s", shown, ask, of ? " " : "", of ? of->name : "");
     nearest_deinit(&nearest);
 }
 
@@ -236,13 +237,14 @@ static const struct verb *descend(int *argc, char ***argv, char **name)
 
     *name = xstrdup("ipcctl");
     while (list && *argc > 0) {
+        const struct verb *found = find_verb(list, **argv);
         char *longer;
 
-        verb = find_verb(list, **argv);
-        if (!verb) {
-            say_no_verb(list, **argv);
+        if (!found) {
+            say_no_verb(list, verb, **argv);
             return NULL;
         }
+        verb = found;
         longer = xasprintf("%s %s", *name, verb->name);
         free(*name);
         *name = longer;
