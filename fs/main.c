@@ -6,6 +6,7 @@
  * One thread waits for the signals that end a mount. It ends all mailboxes, so that who waits in
  * one learns it by EIDRM, and then the loop; the main thread unmounts. */
 #include <errno.h>
+#include <linux/capability.h>
 #include <fcntl.h>
 #include <malloc.h>
 #include <pthread.h>
@@ -15,6 +16,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
@@ -175,12 +177,17 @@ static enum exit_status main_serve(struct mount *mount)
 static bool say_known_reason(void)
 {
     if (access("/dev/fuse", F_OK) < 0) {
-        say("/dev/fuse is missing: load the kernel's module (modprobe fuse)");
+        say("/dev/fuse is missing: load the kernel's module (modprobe fuse); a container wants "
+            "--device /dev/fuse");
         return true;
     }
     if (access("/dev/fuse", R_OK | W_OK) < 0) {
         say("/dev/fuse can't be opened: %s; let all users (as root: chmod 666 /dev/fuse)",
             strerror(errno));
+        return true;
+    }
+    if (geteuid() == 0 && prctl(PR_CAPBSET_READ, CAP_SYS_ADMIN) == 0) {
+        say("this root may not mount; a container wants --cap-add SYS_ADMIN");
         return true;
     }
     return false;

@@ -83,7 +83,14 @@ def test_a_mount_that_lives_and_one_that_is_dead():
 def test_no_dev_fuse(point):
     script = "mount -t tmpfs none /dev && exec \"$0\" \"$@\""
     done = run("unshare", "-m", "sh", "-c", script, IPCFS, point)
-    assert (done.returncode, done.stderr) == (1, "ipcfs: /dev/fuse is missing: load the kernel's module (modprobe fuse)\n")
+    assert (done.returncode, done.stderr) == (1, "ipcfs: /dev/fuse is missing: load the kernel's module (modprobe fuse); a container wants "
+                                              "--device /dev/fuse\n")
+
+
+def test_root_that_may_not_mount(point):
+    """As in a container without further rights."""
+    done = run("setpriv", "--bounding-set", "-sys_admin", IPCFS, point)
+    assert (done.returncode, done.stderr) == (1, "ipcfs: this root may not mount; a container wants --cap-add SYS_ADMIN\n")
 
 
 def test_dev_fuse_that_is_not_for_all(point):
