@@ -313,8 +313,8 @@ void mbox_unref(struct mbox *mbox);
  * sender owns the mailbox; -EINTR: op was cancelled before. */
 int mbox_post(struct mbox *mbox, struct msg *msg, struct mbox_op *op, struct mbox_ready *ready);
 
-/* Posts as many of the @n messages at @msgs, in their order, as mbox_post without an op would one by one. Return: how many
- * the mailbox has; fewer: mbox_post tells why. */
+/* Posts some of the @n messages at @msgs, in their order, as mbox_post without an op would one by one; no more than takes about
+ * a millisecond. Return: how many the mailbox has; 0: mbox_post tells why. */
 size_t mbox_post_many(struct mbox *mbox, struct msg *const *msgs, size_t n,
                       struct mbox_ready *ready);
 

@@ -263,42 +263,32 @@ static size_t post_many_to_backend(struct mbox *mbox, struct msg *const *msgs, s
     return n;
 }
 
-/* Return: whether the mailbox has it. */
-static bool post_one_of_many(struct mbox *mbox, struct msg *msg, struct mbox_ready *ready)
+/* Return: how many of the @n messages at @msgs the mailbox has. */
+static size_t post_in_turn(struct mbox *mbox, struct msg *const *msgs, size_t n,
+                           struct mbox_ready *ready)
 {
-    struct mbox_entry *entry = mbox_entry_new(msg);
+    for (size_t i = 0; i < n; i++) {
+        struct mbox_entry *entry = mbox_entry_new(msgs[i]);
 
-    if (entry && post_locked(mbox, entry, NULL, ready) == 0)
-        return true;
-    mbox_entry_free(entry);
-    return false;
-}
-
-static size_t post_many_locked(struct mbox *mbox, struct msg *const *msgs, size_t n,
-                               struct mbox_ready *ready)
-{
-    size_t n_posted = 0;
-
-    if (mbox->backend && mbox->backend->ops->put_many)
-        n_posted = post_many_to_backend(mbox, msgs, n, ready);
-    if (n_posted == 0 && post_one_of_many(mbox, msgs[0], ready))
-        n_posted = 1;
-    return n_posted;
+        if (!entry || post_locked(mbox, entry, NULL, ready) != 0) {
+            mbox_entry_free(entry);
+            return i;
+        }
+    }
+    return n;
 }
 
 size_t mbox_post_many(struct mbox *mbox, struct msg *const *msgs, size_t n,
                       struct mbox_ready *ready)
 {
     size_t n_posted = 0;
-    size_t n_more;
 
-    /* Others, too, get the lock in between. */
-    do {
-        pthread_mutex_lock(&mbox->lock);
-        n_more = n_posted < n ? post_many_locked(mbox, msgs + n_posted, n - n_posted, ready) : 0;
-        pthread_mutex_unlock(&mbox->lock);
-        n_posted += n_more;
-    } while (n_more > 0 && n_posted < n);
+    pthread_mutex_lock(&mbox->lock);
+    if (n > 0 && mbox->backend && mbox->backend->ops->put_many)
+        n_posted = post_many_to_backend(mbox, msgs, n, ready);
+    if (n_posted == 0)
+        n_posted = post_in_turn(mbox, msgs, n, ready);
+    pthread_mutex_unlock(&mbox->lock);
     return n_posted;
 }
 

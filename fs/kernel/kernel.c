@@ -9,6 +9,7 @@ void kernel_init(struct kernel *kernel, struct quota *quota, uint64_t max_bytes)
     kernel->max_bytes = max_bytes;
     log_init(&kernel->log);
     deferred_init(&kernel->deferred);
+    deferred_init(&kernel->long_work);
     nodes_init(&kernel->nodes, kernel);
     files_init(&kernel->files, kernel, quota, &kernel->nodes, &kernel->deferred);
     listings_init(&kernel->listings);
@@ -31,6 +32,8 @@ int kernel_start(struct kernel *kernel, bool to_syslog)
     if (r == 0)
         r = deferred_start(&kernel->deferred);
     if (r == 0)
+        r = deferred_start(&kernel->long_work);
+    if (r == 0)
         r = inquiries_start(&kernel->inquiries);
     if (r == 0)
         r = notify_start(&kernel->notify, fuse_session_fd(kernel->session));
@@ -39,6 +42,7 @@ int kernel_start(struct kernel *kernel, bool to_syslog)
 
 void kernel_stop(struct kernel *kernel)
 {
+    deferred_stop(&kernel->long_work);
     deferred_stop(&kernel->deferred);
     log_stop(&kernel->log);
 }
@@ -64,6 +68,7 @@ void kernel_let_go(struct kernel *kernel)
 void kernel_deinit(struct kernel *kernel)
 {
     prune_deinit(&kernel->prune);
+    deferred_deinit(&kernel->long_work);
     deferred_deinit(&kernel->deferred);
     inquiries_deinit(&kernel->inquiries);
     notify_deinit(&kernel->notify);

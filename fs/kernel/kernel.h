@@ -29,6 +29,7 @@ struct kernel {
     struct locks locks;
     struct log log;
     struct deferred deferred;
+    struct deferred long_work; /* what would hold others up for long, slice by slice */
     struct inquiries inquiries;
     struct notify notify;
     struct prune prune;

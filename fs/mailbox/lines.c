@@ -3,6 +3,9 @@
  * request, however long it takes. What follows the last newline is kept for the next write, or for
  * the close; it is the message that it will be, so that sending it needs no memory.
  *
+ * What lines to a topic cost is for its subscriptions to say, and may be seconds. A write that takes long goes on in a thread
+ * for such writes, in slices, one write after the other: so nobody else's request waits for it.
+ *
  * An error or an interrupt after some lines ends the write with a short count, as pipe(7) has it. What was
  * counted is never lost. What is kept and what is parked counts for who opened the file.
  *
@@ -82,6 +85,9 @@ struct lines_write {
     char *copy;         /* what data points to, once the request is parked: what was left then */
     size_t done_before; /* of the caller's write, before it was parked */
     struct parked *parked;
+    bool has_waited;            /* for room, of which it then finds little at a time */
+    uint64_t slice_ns;          /* the thread's time when this slice of it began; 0: it has not */
+    struct deferred_work slice; /* the next, while it takes long */
     /* Lines that wait for the journal together: */
     bool is_batch;
     size_t batch_start; /* where the first of them begins */
@@ -528,8 +534,36 @@ static size_t post_many(struct lines_write *write, struct mbox_ready *ready)
     return n_posted;
 }
 
+/* A slice of a write is about so long. */
+#define SLICE_NS 1000000
+
+/* The write takes long, and there is more to do. */
+#define LINES_LONG 2
+
+/* Return: the time that this thread has run. */
+static uint64_t lines_ran_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+/* Return: whether this slice of @write, which has just done something, is over. */
+static bool takes_long(struct lines_write *write)
+{
+    uint64_t now;
+
+    if (write->done == write->size)
+        return false;
+    now = lines_ran_ns();
+    if (write->slice_ns == 0)
+        write->slice_ns = now;
+    return now - write->slice_ns > SLICE_NS;
+}
+
 /* Return: 0: all is done; MBOX_PARKED: @write, which was parked before, waits; -EAGAIN: it was not,
- * and has to wait; another negative errno. */
+ * and has to wait; LINES_LONG; another negative errno. */
 static int post_lines(struct lines_write *write, struct mbox_ready *ready)
 {
     struct mbox_op *op = write->parked ? &write->parked->op : NULL;
@@ -540,15 +574,34 @@ static int post_lines(struct lines_write *write, struct mbox_ready *ready)
     while ((newline = memchr(write->data + write->done, '\n', write->size - write->done))) {
         int r;
 
-        /* The first may have begun before; and who had to wait finds room for one now and then. */
-        if (!write->start && !op && post_many(write, ready) > 0)
+        /* The first may have begun before. */
+        if (!write->start && !write->has_waited && post_many(write, ready) > 0) {
+            if (takes_long(write))
+                return LINES_LONG;
             continue;
+        }
         r = post_line(write, newline, op, ready);
         if (r != 0)
             return r;
         line_done(write, newline);
     }
     return lines_keep_rest(write);
+}
+
+static void lines_next_slice(struct deferred_work *work);
+
+/* Return: whether nobody waits for the end of @write, which is parked. */
+static bool is_unwanted(const struct lines_write *write)
+{
+    return fuse_req_interrupted(write->req) ||
+           fuse_session_exited(write->lines->file.kernel->session);
+}
+
+/* Lets the thread for it go on with @write, which is parked. */
+static void lines_go_on_later(struct lines_write *write)
+{
+    write->slice = (struct deferred_work){ .run = lines_next_slice };
+    deferred_add(&write->lines->file.kernel->long_work, &write->slice);
 }
 
 /* Goes on with @write, which is parked. */
@@ -558,7 +611,11 @@ static void lines_go_on(struct lines_write *write, int result, struct mbox_ready
 
     if (result == 0)
         result = post_lines(write, ready);
-    if (result == MBOX_PARKED)
+    if (result == LINES_LONG && is_unwanted(write))
+        result = -EINTR;
+    if (result == LINES_LONG)
+        lines_go_on_later(write);
+    if (result == MBOX_PARKED || result == LINES_LONG)
         return;
     file = file_ref(&write->lines->file);
     parked_free(write->parked);
@@ -567,12 +624,24 @@ static void lines_go_on(struct lines_write *write, int result, struct mbox_ready
     file_unref(file);
 }
 
+static void lines_next_slice(struct deferred_work *work)
+{
+    struct lines_write *write = (struct lines_write *)((char *)work -
+                                                       offsetof(struct lines_write, slice));
+    struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
+
+    write->slice_ns = 0;
+    lines_go_on(write, 0, &ready);
+    mbox_ready_run(&ready);
+}
+
 /* The line that waited has been posted, or not. */
 static void lines_complete(struct mbox_op *op, struct mbox_ready *ready)
 {
     struct lines_write *write = parked_of(op)->user;
     int result = op->result;
 
+    write->has_waited = true;
     if (write->is_batch) {
         result = lines_end_batch(write);
         /* The next one waits for room, if it may. */
@@ -599,6 +668,7 @@ static void lines_write(struct file *file, fuse_req_t req, const char *data, siz
         .size = size,
     };
     struct lines_write *parked = NULL;
+    bool is_long;
     int r;
 
     (void)offset;
@@ -606,9 +676,12 @@ static void lines_write(struct file *file, fuse_req_t req, const char *data, siz
     r = skip(&write);
     if (r == 0)
         r = post_lines(&write, &ready);
-    if (r == -EAGAIN)
+    is_long = r == LINES_LONG;
+    if (r == -EAGAIN || is_long)
         r = lines_park(&write, &parked);
-    if (parked)
+    if (parked && is_long)
+        lines_go_on_later(parked);
+    else if (parked)
         lines_go_on(parked, 0, &ready);
     else
         lines_finish(&write, r);

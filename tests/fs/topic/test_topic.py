@@ -749,3 +749,39 @@ def test_each_subscription_that_gives_a_message_up_is_told_of(mnt, topic):
     assert found == ["one", "one", "other", "other"]
     assert sorted(graves.drain()) == [b"dead", b"dead", b"expires", b"expires"]
     os.rmdir(graves.path)
+
+
+def write_lines(path, n):
+    with Handle(path, os.O_WRONLY) as handle:
+        return handle.write(b"\n" * n)
+
+
+def test_a_write_that_goes_to_very_many_places_holds_up_nobody_and_ends_when_told(topic, mnt):
+    subs = [topic.sub(str(i)) for i in range(100)]
+    for sub in subs:
+        sub.configure(messages=1)
+    other = make_topic(mnt)
+    mine = other.sub("mine")
+    writer = Call(write_lines, topic.file("send.lines"), 1000000)
+    wait_until(lambda: topic.stat()["published"] > 0, "nothing is published")
+    for i in range(20):
+        other.send(b"%d" % i)
+        assert mine.receive() == b"%d" % i
+    assert writer.poll() is None
+    writer.kill(signal.SIGTERM)
+    assert writer.wait() == -signal.SIGTERM
+    assert 0 < topic.stat()["published"] < 1000000
+    assert [sub.stat()["messages"] for sub in subs] == [1] * 100
+    other.destroy()
+
+
+def test_a_write_that_goes_to_many_places_publishes_each_line_once_in_its_order(topic):
+    subs = [topic.sub(str(i)) for i in range(50)]
+    lines = b"".join(b"%d\n" % i for i in range(5000))
+    for sub in subs:
+        sub.configure(messages="max")
+    with Handle(topic.file("send.lines"), os.O_WRONLY) as handle:
+        assert handle.write(lines) == len(lines)
+    for sub in subs:
+        with Handle(sub.file("recv.lines"), os.O_RDONLY | os.O_NONBLOCK) as handle:
+            assert b"".join(read_all(handle)) == lines
