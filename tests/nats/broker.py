@@ -89,6 +89,9 @@ class Client:
     def _send(self, line, data=None):
         self.socket.sendall(line.encode() + b"\r\n" + (b"" if data is None else data + b"\r\n"))
 
+    def listen(self, subject):
+        self._send(f"SUB {subject} 2")
+
     def publish(self, subject, data=b"", headers=None, reply=""):
         if headers is None:
             self._send(f"PUB {subject} {reply} {len(data)}", data)

@@ -7,7 +7,7 @@ import pytest
 
 import harness
 from bridge import bridge_once
-from harness import read_settings, wait_until
+from harness import ALICE, read_settings, wait_until
 from broker import connected
 
 
@@ -191,6 +191,56 @@ def test_importers_that_share_a_consumer_do_not_wait_for_each_other(mnt, mount, 
     assert not [b.log() for b in bridges if "wait" in b.log()]
     for box in boxes:
         box.remove()
+
+
+def test_stopped_bridge_gives_back_what_it_could_not_put_anywhere(mnt, client, bridge, broker, subject):
+    """The next has it at once."""
+    box = mnt.box()
+    box.write_config("messages=5\n")
+    line = f"import {subject} {name_of(box)}"
+    b = bridge(mnt.path, broker.url, line)
+    wait_until(lambda: client.stream(subject), "the stream is made")
+    client.store_all(subject, numbers(100))
+    wait_messages(box, 5)
+    assert b.stop() == 0
+    b = bridge(mnt.path, broker.url, line)
+    assert [int(m["text"]) for m in receive(box, 100)] == list(range(100))
+    # That one nats-server 2.9 takes for the request of the bridge that was stopped.
+    assert "elsewhere" not in b.log() or "wait for 1 that" in b.log(), b.log()
+    assert b.stop() == 0
+
+
+def test_server_is_told_of_what_a_full_mailbox_keeps_waiting(mnt, client, bridge, broker, subject):
+    """Or it would give it out again."""
+    box = mnt.box()
+    box.write_config("messages=1\n")
+    bridge(mnt.path, broker.url, f"import {subject} {name_of(box)}")
+    wait_until(lambda: client.stream(subject), "the stream is made")
+    client.store_all(subject, numbers(3))
+    wait_messages(box, 1)
+    client.listen(f"$JS.ACK.{client.stream(subject)}.>")
+    told = set()
+    while len(told) < 2:
+        to, _, _, data = client.next()
+        if data == b"+WPI":
+            told.add(to.split(".")[5])
+    assert told == {"2", "3"}
+
+
+def test_bridge_is_any_users(mnt, client, bridge, broker, subject):
+    """Who has the mailboxes, and no other right."""
+    def make():
+        for name in ("alice-out", "alice-in"):
+            mnt.mailbox(name).make(0o700)
+    harness.as_user(ALICE, make)
+    b = bridge(mnt.path, broker.url, f"export alice-out {subject}", f"import {subject} alice-in", uid=ALICE)
+    harness.as_user(ALICE, lambda: harness.send_message(os.path.join(mnt.mbox, "alice-out/send"), b"hi"))
+    wait_until(lambda: int(read_settings(os.path.join(mnt.mbox, "alice-in/stat"))["sent"]) == 1, "it comes")
+    wait_until(lambda: "received 1" in bridge_once("--status", mnt.path)[1], "--status shows it to root too")
+    assert b.stop() == 0
+    other = mnt.box(0o700)
+    status, said = bridge(mnt.path, broker.url, f"export {name_of(other)} {subject}", uid=ALICE).ends()
+    assert status == 1 and "Permission denied" in said.splitlines()[-1], said
 
 
 def test_mailbox_that_goes_is_waited_for(mnt, client, bridge, broker, subject):

@@ -801,6 +801,8 @@ struct import *import_new(const struct mapping *mapping, const struct settings *
 
 void import_free(struct import *m)
 {
+    /* First: or the server would give what goes back to the request that is out. */
+    inbox_close(&m->pull);
     while (m->waiting)
         import_returns(m, m->waiting, "-NAK");
     while (m->written)
@@ -808,7 +810,6 @@ void import_free(struct import *m)
     while (m->known)
         known_free(m, m->known);
     import_close(m);
-    inbox_close(&m->pull);
     inbox_close(&m->acks);
     timer_deinit(&m->setup_timer);
     timer_deinit(&m->pull_timer);

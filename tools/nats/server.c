@@ -550,5 +550,6 @@ int server_ask(const char *subject, const char *reply, const void *data, size_t 
         return -ENOTCONN;
     loop_queue(&server.push_job);
     return server_status(
-        natsConnection_PublishRequest(server.connection, subject, reply, data, (int)n_bytes));
+        reply ? natsConnection_PublishRequest(server.connection, subject, reply, data, (int)n_bytes)
+              : natsConnection_Publish(server.connection, subject, data, (int)n_bytes));
 }
