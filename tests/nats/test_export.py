@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -9,9 +10,13 @@ import threading
 import pytest
 
 import harness
+from bridge import bridge_once
 from broker import Broker, connected, free_port
 from credentials import ACCOUNT, Authority, Key
 from harness import ALICE, PATIENCE, read_settings, wait_until
+
+
+REPEATED = re.compile(r"repeated (\d+)")
 
 
 def name_of(box):
@@ -164,13 +169,17 @@ def test_two_hosts_export_to_one_subject(mnt, mount, client, bridge, broker, sub
     boxes = [mnt.box(), other.box()]
     for m, box in zip((mnt, other), boxes):
         box.write_config("messages=max\n")
-        bridge(m.path, broker.url, f"export {name_of(box)} {subject}")
+        bridge(m.path, broker.url, f"export {name_of(box)} {subject}", options=["--window", "16"])
     senders = [threading.Thread(target=send_numbers, args=(box, first, 1000)) for box, first in zip(boxes, (0, 1000))]
     for sender in senders:
         sender.start()
     for sender in senders:
         sender.join(PATIENCE)
     wait_stored(client, subject, 2000)
+    status = lambda: bridge_once("--status", mnt.path)[1] + bridge_once("--status", other.path)[1]
+    wait_until(lambda: len(re.findall("sent 1000", status())) == 2, "both have sent all")
+    # Of a few windows, and not of every other message: a server that refuses much has more to go wrong.
+    assert sum(map(int, REPEATED.findall(status()))) < 100, status()
     got = numbers_of(client, kept)
     assert [i for i in got if i < 1000] == list(range(1000)) and [i for i in got if i >= 1000] == list(range(1000, 2000))
 

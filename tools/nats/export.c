@@ -42,6 +42,8 @@
 /* More than the headers of a message can be as they go out: 4 KiB, of which a byte may take three, 4,096 names at most with what
  * stands before and behind each, and our own. */
 #define HEADERS_OUT_BYTES_MAX 131072
+/* Messages in a row with nobody else's between, before more are in flight. */
+#define ALONE_MIN 16
 
 enum lease_state { LEASE_IDLE, LEASE_SENT, LEASE_UNSENT, LEASE_HELD };
 
@@ -82,11 +84,12 @@ struct export
     struct lease *flight;
     struct lease *held;
     unsigned n_flight;
-    unsigned n_unsent; /* the last of the flight */
-    unsigned window;   /* how many may be sent and not acknowledged */
-    unsigned n_widens; /* acknowledged since the window changed */
-    char *last_dead;   /* msg_id: if it comes again, the dead-letter mailbox didn't take it */
-    char *told;        /* the last failure that was logged */
+    unsigned n_unsent;    /* the last of the flight */
+    unsigned window;      /* how many may be sent and not acknowledged */
+    unsigned n_alone;     /* that followed each other since the window changed */
+    uint64_t last_number; /* in the stream, of what was acknowledged last */
+    char *last_dead;      /* msg_id: if it comes again, the dead-letter mailbox didn't take it */
+    char *told;           /* the last failure that was logged */
     size_t max_payload;
     unsigned n_settles;
     bool is_waiting; /* for the next message */
@@ -370,19 +373,33 @@ static void export_resend(struct timer *timer)
     loop_queue(&e->job);
 }
 
-/* Where others publish to the same subject they come in between, and what was sent after them is refused: the more often, the
- * fewer are sent before the first of them is acknowledged. One alone is never refused. */
-static void export_narrow(struct export *e)
+/* Where others publish to the same subject they come in between, and what was sent after them is refused. One alone is never
+ * refused; it is found by the numbers of its messages in the stream, which follow each other. So the window opens only after
+ * many of those, and shuts at once: what a server refuses costs more than a wait. */
+static void export_shut_window(struct export *e)
 {
-    e->window = e->window > 1 ? e->window / 2 : 1;
-    e->n_widens = 0;
+    e->window = 1;
+    e->n_alone = 0;
 }
 
-static void export_widen(struct export *e)
+static void export_number(struct export *e, const struct json_object *answer)
 {
-    if (e->window < (unsigned)e->settings->window && ++e->n_widens >= e->window) {
-        e->window++;
-        e->n_widens = 0;
+    struct json_object *seq = NULL;
+    uint64_t number;
+    bool is_alone;
+
+    if (json_object_object_get_ex(answer, "duplicate", NULL))
+        return;
+    json_object_object_get_ex(answer, "seq", &seq);
+    number = json_object_get_uint64(seq);
+    is_alone = number == e->last_number + 1;
+    e->last_number = number;
+    if (!is_alone) {
+        export_shut_window(e);
+    } else if (++e->n_alone >= (e->window > ALONE_MIN ? e->window : ALONE_MIN)) {
+        e->window = e->window * 2 < (unsigned)e->settings->window ? e->window * 2
+                                                                  : (unsigned)e->settings->window;
+        e->n_alone = 0;
     }
 }
 
@@ -478,7 +495,6 @@ static void export_done(struct export *e, struct lease *lease)
     e->n_flight--;
     lease_rest(lease);
     e->stat.sent++;
-    export_widen(e);
     status_counted();
 }
 
@@ -500,7 +516,7 @@ static void export_refused(struct export *e, struct lease *lease, int64_t code, 
     if (code != JSStreamWrongLastMsgIDErr)
         export_tell(e, why);
     else if (is_between)
-        export_narrow(e);
+        export_shut_window(e);
     export_mend(e, code == JSStreamWrongLastMsgIDErr);
 }
 
@@ -530,6 +546,7 @@ static void export_answered(struct export *e, struct lease *lease, const char *t
     json_object_object_get_ex(answer, "stream", &stream);
     json_object_object_get_ex(answer, "error", &error);
     if (json_object_is_type(stream, json_type_string) && !error) {
+        export_number(e, answer);
         export_done(e, lease);
         export_works(e);
         if (e->is_mending)
@@ -802,7 +819,7 @@ struct export *export_new(const struct mapping *mapping, const struct settings *
                           .listener = { .changed = export_connection },
                           .job = { .run = export_run },
                           .retry_ns = RETRY_MIN_NS,
-                          .window = (unsigned)settings->window };
+                          .window = 1 };
     e->tokener = json_tokener_new();
     if (!e->tokener)
         log_die(EXIT_STATUS_FAILED, "out of memory");
