@@ -60,14 +60,14 @@ def urls(cluster):
 
 @pytest.fixture
 def carried(mount, network, cluster):
-    """Makes hosts of this network that carry a mailbox, of a line each."""
+    """Makes hosts of this network that carry a mailbox, by lines of their own."""
     hosts = []
 
-    def make(*lines):
-        for line, host in zip(lines, network.hosts):
+    def make(*lines_of_each):
+        for lines, host in zip(lines_of_each, network.hosts):
             made = mount()
             made.mailbox("box").make(0o700)
-            hosts.append(CarriedMount(made, urls(cluster), line, host.netns, OPTIONS))
+            hosts.append(CarriedMount(made, urls(cluster), lines, host.netns, OPTIONS))
         return hosts
     yield make
     for host in hosts:
@@ -79,9 +79,9 @@ def stored(network, cluster, tmp_path):
     """As carried, of mounts with a store."""
     hosts = []
 
-    def make(*lines):
-        for i, line in enumerate(lines):
-            hosts.append(StoredHost(tmp_path / str(i), network.hosts[i], cluster[i], urls(cluster), line, options=OPTIONS))
+    def make(*lines_of_each):
+        for i, lines in enumerate(lines_of_each):
+            hosts.append(StoredHost(tmp_path / str(i), network.hosts[i], cluster[i], urls(cluster), lines, options=OPTIONS))
         return hosts
     yield make
     for host in hosts:
@@ -118,36 +118,40 @@ def count_all(hosts, name, seconds, **kinds):
         wait_until(lambda: stat_of(host, "messages") == stat_of(host, "leased") == 0, "nothing is left at the senders")
 
 
-TWO_TO_ONE = ["export box {0}", "export box {0}", "import {0} box"]
+def two_to_one(subject):
+    """Two hosts export to one subject, the third imports it."""
+    return [f"export box {subject}"], [f"export box {subject}"], [f"import {subject} box"]
 
 
-def lines_of(subject):
-    return [line.format(subject) for line in TWO_TO_ONE]
+def two_streams(subject):
+    """Each of them to a subject of its own."""
+    a, b = subject + ".a", subject + ".b"
+    return [f"export box {a}"], [f"export box {b}"], [f"import {a} box", f"import {b} box"]
 
 
 @pytest.mark.lasts(SECONDS)
 def test_links_and_servers(network, cluster, carried):
-    """Two hosts export to one subject, the third imports it. Nothing comes twice."""
-    count_all(carried(*lines_of("t.links")), "links", SECONDS, cut=cable_of(network.hosts), server=server_of(cluster))
+    """Nothing comes twice."""
+    count_all(carried(*two_to_one("t.links")), "links", SECONDS, cut=cable_of(network.hosts), server=server_of(cluster))
 
 
 @pytest.mark.lasts(SECONDS)
 def test_links_servers_and_bridges(network, cluster, carried):
-    hosts = carried(*lines_of("t.bridges"))
+    hosts = carried(*two_to_one("t.bridges"))
     count_all(hosts, "bridges", SECONDS, cut=cable_of(network.hosts), server=server_of(cluster),
               kill_bridge=one_of(hosts, "kill_bridge"))
 
 
 @pytest.mark.lasts(SECONDS)
 def test_one_exporter(network, cluster, carried):
-    count_all(carried("export box t.one", "import t.one box"), "one", SECONDS, cut=cable_of(network.hosts),
+    count_all(carried(["export box t.one"], ["import t.one box"]), "one", SECONDS, cut=cable_of(network.hosts),
               server=server_of(cluster))
 
 
 @pytest.mark.lasts(LONG_SECONDS)
 def test_hosts_with_a_store(network, cluster, stored):
     """All there is, and daemons are killed, and whole hosts: a server, a bridge and a daemon at once."""
-    hosts = stored(*lines_of("t.stored"))
+    hosts = stored(*two_streams("t.stored"))
     count_all(hosts, "stored", LONG_SECONDS, cut=cable_of(network.hosts), server=server_of(cluster),
               kill_bridge=one_of(hosts, "kill_bridge"), kill_daemon=one_of(hosts, "kill_daemon"),
               kill_host=one_of(hosts, "restart"))

@@ -68,9 +68,9 @@ def one_of(things, method):
 class CarriedMount:
     """A mount, and its bridge, which is killed and started again."""
 
-    def __init__(self, mount, url, line, netns, options=()):
+    def __init__(self, mount, url, lines, netns, options=()):
         self.mount = mount
-        self._start = lambda: Bridge(self.mount.path, url, line, netns=netns, options=options)
+        self._start = lambda: Bridge(self.mount.path, url, *lines, netns=netns, options=options)
         self.bridge = self._start()
 
     @property
