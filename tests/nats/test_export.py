@@ -305,7 +305,7 @@ def test_what_is_only_nice_to_have_may_be_forbidden(mnt, bridge, strict_broker):
     broker = strict_broker(["$JS.API.>", "$JS.ACK.>", "t.nice"], ["_INBOX.>"])
     send(box, b"1")
     b = bridge(mnt.path, broker.url, f"export {name_of(box)} t.nice", f"import t.nice {name_of(box)}", options=AS_ME)
-    b.wait_for("importers that share")
+    b.wait_for("importers that share may wait for each other")
     wait_until(lambda: stat_of(box, "sent") >= 2, "it goes round")
     assert b.log().count("importers that share") == 1 and b.stop() == 0
 
