@@ -1,6 +1,7 @@
 """What Tab offers after `ipcctl ...`, in each shell."""
 
 import os
+import re
 import shlex
 
 import pytest
@@ -123,14 +124,36 @@ def things(ctl, mnt):
     ctl.ok("rm", "-f", "ring/ticks", "shm/frame")
 
 
-VERBS = ["bench", "call", "config", "help", "ls", "new", "poll", "pub", "recv", "ring", "rm", "send", "store", "sub", "top", "work"]
+def verbs_of(text):
+    return re.findall(r"^  ([a-z]+) +[A-Z]", text, re.M)
 
 
-def test_verbs(offers):
-    assert offers("") == VERBS
+def options_of(text):
+    return sorted(set(re.findall(r"^ +(?:-\w, )? *(--[a-z-]+)", text, re.M)) - {"--usage", "--version"})
+
+
+def test_what_the_program_lists_is_offered(offers, ipcctl):
+    """Each verb and each long option that its help knows."""
+    help_text = run(ipcctl, "help").stdout
+    verbs = verbs_of(help_text)
+    assert len(verbs) > 14
+    assert offers("") == sorted([*verbs, "help"])
+    assert offers("--") == ["--help", "--mount", "--version"]
+    for verb in verbs:
+        text = run(ipcctl, "help", verb).stdout
+        inner = re.findall(rf"^Usage: ipcctl {verb} ([a-z]+) ", text, re.M)
+        if inner:
+            assert offers(verb, "") == sorted(inner)
+        for words in [[verb, name] for name in inner] or [[verb]]:
+            known = sorted([*options_of(run(ipcctl, "help", *words).stdout), "--help"])
+            assert "--mount" in known
+            assert offers(*words, "--") == known, words
+
+
+def test_verbs(offers, ipcctl):
     assert offers("re") == ["recv"]
     assert offers("ring", "") == ["dump", "get", "put"]
-    assert offers("help", "") == [verb for verb in VERBS if verb != "help"]
+    assert offers("help", "") == sorted(verbs_of(run(ipcctl, "help").stdout))
     assert offers("help", "ring", "g") == ["get"]
 
 

@@ -106,7 +106,8 @@ def test_option_stands_before_or_after_the_verb(mnt, ipcctl):
         assert run(ipcctl, *args).returncode == 0
 
 
-VERBS = ["ls", "new", "rm", "config", "send", "recv", "work", "pub", "sub", "ring dump", "ring put", "ring get", "top", "bench", "poll"]
+VERBS = ["ls", "new", "rm", "config", "send", "recv", "work", "call", "pub", "sub", "ring dump", "ring put", "ring get", "store check", "store dump",
+         "top", "bench", "poll"]
 
 
 def test_help_lists_the_verbs(ipcctl):

@@ -78,6 +78,10 @@ function __ipcctl_complete
             echo help
         case ring 'help ring'
             printf '%s\n' dump put get
+        case store 'help store'
+            printf '%s\n' check dump
+        case 'store *'
+            __fish_complete_directories (commandline -ct)
         case 'ring *'
             __ipcctl_names ring/ | string replace -r '^ring/' ''
             __ipcctl_paths
