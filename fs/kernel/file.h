@@ -79,7 +79,9 @@ struct file {
     struct mbox *mbox;    /* a reference; NULL: it is no mailbox's */
     bool ends_mbox;       /* mbox is this file's alone, and is removed with it */
     unsigned int prio;    /* at which it sends */
-    struct mbox *out;     /* a reference: where a link's writes go; NULL: to mbox */
+    /* A write was so long that the kernel may have cut it (fs/mailbox/send.c). */
+    atomic_bool may_be_cut;
+    struct mbox *out; /* a reference: where a link's writes go; NULL: to mbox */
     /* Called before each read, write, poll and flush: who is gone with what the file is for may have
      * been seen to be gone before it was here. May be NULL. */
     void (*notice_end)(struct file *file);

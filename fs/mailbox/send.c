@@ -61,18 +61,28 @@ static int post_waiting(struct file *file, fuse_req_t req, struct msg *msg, bool
     return r;
 }
 
+/* The kernel cuts a writev after so many pieces, of which none is empty. */
+#define CUT_BYTES_MIN 256
+
 /* A write longer than one WRITE can carry comes in parts, of which already the first is longer
- * than any message may be: nothing of it is queued. Only a writev of more than 256 pieces can be
- * split below that size; its later parts (they alone have an offset, unless O_APPEND gives each
- * one) are refused, so that the short count tells the writer. */
-static bool is_later_part(off_t offset, int flags)
+ * than any message may be: nothing of it is queued. Only a writev of more than CUT_BYTES_MIN pieces can be
+ * split below that size; its later parts are refused, so that the short count tells the writer. They have an offset, as
+ * what comes by splice and sendfile has after the first time, unless O_APPEND gives each one; a first part has none, and is
+ * answered before the next is sent. */
+static bool is_later_part(struct file *file, size_t size, off_t offset, int flags)
 {
-    return offset > 0 && !(flags & O_APPEND);
+    if (flags & O_APPEND)
+        return false;
+    if (offset == 0 && size >= CUT_BYTES_MIN)
+        file->may_be_cut = true;
+    return offset > 0 && file->may_be_cut;
 }
 
 int send_check(struct file *file, size_t size, off_t offset, int flags)
 {
-    return size > file->kernel->one_write_bytes || is_later_part(offset, flags) ? -EMSGSIZE : 0;
+    bool is_later = is_later_part(file, size, offset, flags);
+
+    return size > file->kernel->one_write_bytes || is_later ? -EMSGSIZE : 0;
 }
 
 void send_message(struct file *file, fuse_req_t req, const char *data, size_t size, off_t offset,

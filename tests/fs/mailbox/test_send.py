@@ -7,11 +7,12 @@ import hashlib
 import mmap
 import os
 import signal
+import tempfile
 import threading
 
 import pytest
 
-from harness import Call, expect_asleep, fails_with, interruptible, try_open, wait_until
+from harness import Call, Handle, expect_asleep, fails_with, interruptible, try_open, wait_until
 
 MESSAGE_BYTES_DEFAULT = 65536
 MESSAGE_BYTES_MAX = 1044480
@@ -439,6 +440,26 @@ def test_urgent_message_finds_full_what_is_full(box):
 
 
 # --- odd calls ---
+
+@pytest.mark.parametrize("name", ["send", "send.5"])
+def test_each_splice_is_a_message(box, name):
+    source, sink = os.pipe()
+    with Handle(box.file(name), os.O_WRONLY) as send:
+        for message in (b"one", b"two", b"three"):
+            os.write(sink, message)
+            assert os.splice(source, send.fd, PAGE) == len(message)
+    os.close(source)
+    os.close(sink)
+    assert box.drain() == [b"one", b"two", b"three"]
+
+
+def test_each_sendfile_is_a_message(box):
+    with tempfile.TemporaryFile() as source, Handle(box.file("send"), os.O_WRONLY) as send:
+        source.write(b"0123456789")
+        source.flush()
+        assert [os.sendfile(send.fd, source.fileno(), at, 4) for at in (0, 4, 8)] == [4, 4, 2]
+    assert box.drain() == [b"0123", b"4567", b"89"]
+
 
 def test_send_can_not_be_mapped(box):
     with box.open_send() as send:

@@ -297,13 +297,28 @@ OPS_TEST(what_is_read_for_the_page_cache_takes_no_message)
     expect_read(ask_read(f->recv, 100, 0, O_RDONLY), "message");
 }
 
+static int send_at(uint64_t send, uint64_t offset, uint32_t size)
+{
+    static const char data[256] = { 0 };
+    struct fuse_write_in arg = { .fh = send, .size = size, .offset = offset, .flags = O_WRONLY };
+
+    return answer_to(ask(FUSE_WRITE, FUSE_ROOT_ID, &arg, sizeof(arg), data, size))->error;
+}
+
 OPS_TEST(the_later_part_of_a_split_write_is_refused)
 {
-    struct fuse_write_in arg = { .fh = f->send, .size = 3, .offset = 9, .flags = O_WRONLY };
+    cr_assert_eq(send_at(f->send, 0, 256), 0);
+    cr_assert_eq(send_at(f->send, 256, 3), -EMSGSIZE);
+    cr_assert_eq(answer_to(ask_read(f->recv, 256, 0, O_RDONLY | O_NONBLOCK))->error, 0);
+    cr_assert_eq(answer_to(ask_read(f->recv, 256, 0, O_RDONLY | O_NONBLOCK))->size, 0);
+}
 
-    cr_assert_eq(answer_to(ask(FUSE_WRITE, FUSE_ROOT_ID, &arg, sizeof(arg), "abc", 3))->error,
-                 -EMSGSIZE);
-    cr_assert_eq(answer_to(ask_read(f->recv, 9, 0, O_RDONLY | O_NONBLOCK))->error, -EAGAIN);
+/* As splice has it. */
+OPS_TEST(an_offset_behind_what_was_not_split_means_nothing)
+{
+    cr_assert_eq(send_at(f->send, 0, 255), 0);
+    cr_assert_eq(send_at(f->send, 255, 255), 0);
+    cr_assert_eq(send_at(f->send, 510, 3), 0);
 }
 
 static unsigned int n_nodes(void)
