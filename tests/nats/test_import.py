@@ -210,6 +210,24 @@ def test_stopped_bridge_gives_back_what_it_could_not_put_anywhere(mnt, client, b
     assert b.stop() == 0
 
 
+def test_consumer_that_was_there_has_its_own_ack_wait(mnt, client, bridge, broker, subject):
+    """What waits for a full mailbox is told of often enough for it, so nothing is given out again."""
+    box = mnt.box()
+    box.write_config("messages=1\n")
+    client.api("STREAM.CREATE.quick", name="quick", subjects=[subject])
+    client.api("CONSUMER.DURABLE.CREATE.quick.d", stream_name="quick",
+               config={"durable_name": "d", "ack_policy": "explicit", "ack_wait": 2_000_000_000})
+    client.store_all(subject, numbers(3))
+    client.listen("$JS.ACK.quick.>")
+    bridge(mnt.path, broker.url, f"import {subject} {name_of(box)} d")
+    n_told = 0
+    while n_told < 10:
+        to, _, _, data = client.next()
+        n_told += data == b"+WPI"
+        assert to.split(".")[4] == "1", "given out again"
+    assert [int(m["text"]) for m in receive(box, 3)] == [0, 1, 2]
+
+
 def test_server_is_told_of_what_a_full_mailbox_keeps_waiting(mnt, client, bridge, broker, subject):
     """Or it would give it out again."""
     box = mnt.box()

@@ -30,7 +30,8 @@
 #define PULL_S 30
 /* Past it, the request's end was lost. */
 #define PULL_LOST_NS ((PULL_S + 5) * NS_PER_S)
-#define PROGRESS_NS (STREAM_ACK_WAIT_S * NS_PER_S / 3)
+/* How often the server is told of what waits here, in one ack_wait. */
+#define PROGRESSES 3
 #define RETRY_MIN_NS INT64_C(10000000)
 #define RETRY_MAX_NS INT64_C(1000000000)
 #define SETUP_NS INT64_C(500000000)
@@ -76,7 +77,7 @@ struct import {
     struct place place;
     struct source writer; /* fd: send.json, -1: none */
     char *durable;
-    int64_t consumer_ns; /* when it was made */
+    struct consumer consumer;
     char *stream;
     struct listener listener;
     struct inbox pull;
@@ -229,7 +230,7 @@ static void import_progress(struct timer *timer)
     DL_FOREACH(m->waiting, delivery)
     server_ask(natsMsg_GetReply(delivery->msg), NULL, "+WPI", 4);
     if (m->waiting)
-        timer_set(timer, PROGRESS_NS);
+        timer_set(timer, m->consumer.ack_wait_ns / PROGRESSES);
 }
 
 /* --- pulling --- */
@@ -309,7 +310,7 @@ static bool import_insert(struct import *m, uint64_t sequence, natsMsg *msg)
     delivery = xzalloc(sizeof(*delivery));
     *delivery = (struct delivery){ .sequence = sequence, .msg = msg };
     if (!m->waiting)
-        timer_set(&m->progress_timer, PROGRESS_NS);
+        timer_set(&m->progress_timer, m->consumer.ack_wait_ns / PROGRESSES);
     if (place)
         DL_APPEND_ELEM(m->waiting, place, delivery);
     else
@@ -679,7 +680,7 @@ static void import_misses_nothing(struct missing *missing)
 static void import_begin(struct import *m)
 {
     m->is_confirming = false;
-    if (missing_begin(&m->missing, m->durable, m->consumer_ns) < 0) {
+    if (missing_begin(&m->missing, m->durable, &m->consumer) < 0) {
         import_setup_later(m);
         return;
     }
@@ -714,7 +715,7 @@ static void import_setup(struct timer *timer)
     if (!m->stream)
         r = stream_open(&want, &m->stream, &why);
     if (r == 0)
-        r = consumer_open(m->stream, m->durable, &want, &m->consumer_ns, &why);
+        r = consumer_open(m->stream, m->durable, &want, &m->consumer, &why);
     if (r == -EINVAL)
         log_die(EXIT_STATUS_FAILED, "%s %s: %s", import_kind(m), m->mapping->name, why);
     if (r < 0) {

@@ -1,7 +1,7 @@
 /* The count is the consumer's: what is given out and not acknowledged, less what is here. A gap in the numbers of its deliveries
  * adds to it at once.
  *
- *   new --1 s--> told --13 s--> recounted --1 s--> given up: another importer must have it, though nobody was heard
+ *   new --1 s--> told --ack_wait, 3 s--> recounted --1 s--> given up: another importer must have it, though nobody was heard
  *
  * At each step it is counted again, and at any time all of it may come, or another importer be heard. */
 #include "missing.h"
@@ -16,8 +16,8 @@
 #define NS_PER_S INT64_C(1000000000)
 /* What is on its way comes in this time, and nothing needs to be said. */
 #define TELL_NS NS_PER_S
-/* The server gives it out again after its ack_wait. */
-#define LOST_NS ((STREAM_ACK_WAIT_S + 3) * NS_PER_S)
+/* The server gives it out again after the consumer's ack_wait, and it is on its way. */
+#define AFTER_WAIT_NS (3 * NS_PER_S)
 #define RECOUNT_NS NS_PER_S
 /* Until it is asked again: not without its word is anything given up. */
 #define NO_ANSWER_NS (3 * NS_PER_S)
@@ -60,7 +60,7 @@ static void missing_tell(struct missing *missing)
     log_line("%s: newer messages wait for %" PRIu64 " that went elsewhere, until they come again",
              missing->what, missing->n);
     missing->stage = MISSING_TOLD;
-    timer_set(&missing->timer, LOST_NS);
+    timer_set(&missing->timer, missing->ack_wait_ns + AFTER_WAIT_NS);
     status_changed();
 }
 
@@ -123,7 +123,7 @@ void missing_forget(struct missing *missing)
     missing->is_shared = false;
 }
 
-int missing_begin(struct missing *missing, const char *durable, int64_t created_ns)
+int missing_begin(struct missing *missing, const char *durable, const struct consumer *consumer)
 {
     bool is_sure;
     uint64_t n;
@@ -133,7 +133,8 @@ int missing_begin(struct missing *missing, const char *durable, int64_t created_
         return r;
     missing->n = 0;
     timer_stop(&missing->timer);
-    others_enter(&missing->others, durable, created_ns);
+    others_enter(&missing->others, durable, consumer->created_ns);
+    missing->ack_wait_ns = consumer->ack_wait_ns;
     others_greet(&missing->others);
     missing_wait(missing, n);
     return 0;

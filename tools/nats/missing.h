@@ -24,6 +24,7 @@ struct missing {
     uint64_t n;       /* newer messages wait for so many */
     uint64_t next;    /* of the consumer's deliveries, in its own count */
     uint64_t counted; /* the last of them when n was counted */
+    int64_t ack_wait_ns;
     enum missing_stage stage;
     bool is_shared; /* another importer has what is missing, and there is no order to keep */
     struct timer timer;
@@ -43,7 +44,7 @@ void missing_deinit(struct missing *missing);
 void missing_forget(struct missing *missing);
 
 /* The consumer is there: counts, and greets others. Return: 0; a negative errno: no answer, and nothing is known. */
-int missing_begin(struct missing *missing, const char *durable, int64_t created_ns);
+int missing_begin(struct missing *missing, const char *durable, const struct consumer *consumer);
 
 /* A delivery has come, the @delivery-th of the consumer. */
 void missing_watch(struct missing *missing, uint64_t delivery);

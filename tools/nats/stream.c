@@ -161,7 +161,7 @@ int stream_open(const struct stream_want *want, char **ret_name, char **ret_why)
 }
 
 int consumer_open(const char *stream, const char *durable, const struct stream_want *want,
-                  int64_t *ret_created_ns, char **ret_why)
+                  struct consumer *ret, char **ret_why)
 {
     jsConsumerInfo *info = NULL;
     jsConsumerConfig config;
@@ -171,7 +171,7 @@ int consumer_open(const char *stream, const char *durable, const struct stream_w
     if (status == NATS_OK) {
         bool can_serve = info->Config->AckPolicy == js_AckExplicit && !info->Config->DeliverSubject;
 
-        *ret_created_ns = info->Created;
+        *ret = (struct consumer){ info->Created, info->Config->AckWait };
         jsConsumerInfo_Destroy(info);
         if (can_serve)
             return 0;
@@ -193,7 +193,7 @@ int consumer_open(const char *stream, const char *durable, const struct stream_w
     status = js_AddConsumer(&info, server_jetstream(), stream, &config, NULL, &code);
     if (status != NATS_OK)
         return stream_failed(status, code, "making a consumer of", stream, ret_why);
-    *ret_created_ns = info->Created;
+    *ret = (struct consumer){ info->Created, config.AckWait };
     jsConsumerInfo_Destroy(info);
     return 0;
 }

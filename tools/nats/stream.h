@@ -12,7 +12,7 @@
 
 #include "settings.h"
 
-/* Seconds after which a message that was given out and not acknowledged is given out again. */
+/* ack_wait of a consumer that is made here. */
 #define STREAM_ACK_WAIT_S 10
 
 struct stream_want {
@@ -33,9 +33,15 @@ struct consumer_state {
     uint64_t n_delivered;   /* deliveries there were, repeated ones too */
 };
 
-/* Finds the durable pull consumer, or makes it; *@ret_created_ns tells it from others of its name. Return: as stream_open. */
+struct consumer {
+    int64_t created_ns; /* tells it from others of its name */
+    int64_t
+        ack_wait_ns; /* what was given out and not acknowledged is given out again after it; one that was there has its own */
+};
+
+/* Finds the durable pull consumer, or makes it. Return: as stream_open. */
 int consumer_open(const char *stream, const char *durable, const struct stream_want *want,
-                  int64_t *ret_created_ns, char **ret_why);
+                  struct consumer *ret, char **ret_why);
 
 /* Return: 0; -EAGAIN: no answer; -ENOENT: it isn't there. */
 int consumer_look(const char *stream, const char *durable, struct consumer_state *ret);
