@@ -382,6 +382,51 @@ TOPIC_TEST(what_waits_counts_for_who_subscribes)
     end(a);
 }
 
+TOPIC_TEST(what_is_received_counts_no_longer_long_before_all_is)
+{
+    enum { N = 200, N_LEFT = 50, N_SLACK = 64 };
+    struct sub *a = subscribe();
+
+    for (int i = 0; i < N; i++)
+        publish("x", NULL);
+    for (int i = N_LEFT; i < N; i++)
+        mbox_entry_free(take(a));
+    cr_assert_leq(used_by(READER), (N_LEFT + N_SLACK) * MBOX_ENTRY_CHARGE_BYTES);
+    end(a);
+}
+
+#define HEIR 9
+
+TOPIC_TEST(a_new_owner_pays_for_what_waits_and_for_what_comes)
+{
+    enum { N = 50 };
+    struct sub *a = subscribe();
+
+    for (int i = 0; i < N; i++)
+        publish("x", NULL);
+    cr_assert_eq(mbox_feed_set_uid(&a->mbox, HEIR), 0);
+    cr_assert_eq(used_by(READER), 0);
+    for (int i = 0; i < N; i++)
+        publish("x", NULL);
+    cr_assert_eq(used_by(READER), 0);
+    cr_assert_geq(used_by(HEIR), (2 * N - MBOX_FEED_FREE_ENTRIES) * MBOX_ENTRY_CHARGE_BYTES);
+    end(a);
+    cr_assert_eq(used_by(HEIR), 0);
+}
+
+TOPIC_TEST(a_new_owner_pays_for_what_history_comes)
+{
+    static char data[1000];
+
+    configure_topic("history=5");
+    publish_bytes(data, sizeof(data), 0, NULL);
+    topic_set_uid(&news->topic, HEIR);
+    cr_assert_eq(used_by(HEIR), 0);
+    publish_bytes(data, sizeof(data), 0, NULL);
+    cr_assert_geq(used_by(HEIR), sizeof(data));
+    cr_assert_lt(used_by(READER), 2 * sizeof(data));
+}
+
 TOPIC_TEST(one_that_may_have_no_more_loses_and_makes_nobody_wait)
 {
     uint64_t rest = UID_BYTES - MBOX_ENTRY_CHARGE_BYTES;

@@ -152,3 +152,21 @@ TOPIC_TEST(of_many_at_once_one_that_is_too_long_stops_the_rest)
     expect_none(a);
     end(a);
 }
+
+/* What one call does, and one lock covers, is bounded by the places that it makes. */
+TOPIC_TEST(of_many_at_once_fewer_are_published_to_very_many)
+{
+    enum { N_SUBS = 3000 };
+    struct sub **subs = calloc(N_SUBS, sizeof(struct sub *));
+
+    for (int i = 0; i < N_SUBS; i++)
+        subs[i] = subscribe();
+    cr_assert_eq(publish_many(N_MANY), 2);
+    for (int i = 0; i < N_SUBS; i++) {
+        expect(subs[i], "a", 0);
+        expect(subs[i], "b", 0);
+        expect_none(subs[i]);
+        end(subs[i]);
+    }
+    free(subs);
+}
