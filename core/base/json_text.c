@@ -175,7 +175,7 @@ void json_text_decode(const struct json_text *text, char *to)
 
     while (at < end) {
         size_t n = json_plain(at, (size_t)(end - at));
-        uint32_t character;
+        uint32_t character = 0;
 
         memmove(to, at, n);
         at += n;
@@ -220,7 +220,8 @@ size_t json_escape(unsigned char c, char *to)
         to[1] = letters[known - characters];
         return 2;
     }
-    memcpy(to + 1, "u00", 3);
+    to[1] = 'u';
+    to[2] = to[3] = '0';
     to[4] = digits[c >> 4];
     to[5] = digits[c & 15];
     return JSON_ESCAPE_MAX;
@@ -257,19 +258,4 @@ bool json_at_integer(struct json_at *json, int64_t *ret)
         return false;
     *ret = value;
     return true;
-}
-
-bool json_at_skip(struct json_at *json)
-{
-    struct json_text text;
-    const char *first;
-
-    skip_space(json);
-    if (json->at < json->end && *json->at == '"')
-        return json_at_string(json, &text);
-    first = json->at;
-    while (json->at < json->end && (is_digit(*json->at) || (*json->at >= 'a' && *json->at <= 'z') ||
-                                    memchr("+-.E", *json->at, 4)))
-        json->at++;
-    return json->at > first;
 }

@@ -40,9 +40,6 @@ bool json_at_string(struct json_at *json, struct json_text *ret);
 /* Reads a number. Return: whether there is one that is an integer and fits. */
 bool json_at_integer(struct json_at *json, int64_t *ret);
 
-/* Passes a value that is no array and no object. Return: whether there is one. */
-bool json_at_skip(struct json_at *json);
-
 /* Writes the text->n bytes that a string says; @to may be where it stands. */
 void json_text_decode(const struct json_text *text, char *to);
 

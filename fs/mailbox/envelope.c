@@ -272,7 +272,7 @@ size_t envelope_max_bytes(const struct mbox_entry *entry)
     size_t n_text = entry->msg->size_bytes + headers_charge_bytes(mbox_entry_headers(entry));
 
     /* What comes before the body, and what encloses that and the headers. */
-    return 2 * ENVELOPE_PENDING_MAX + ESCAPE_BYTES * n_text;
+    return 2 * (size_t)ENVELOPE_PENDING_MAX + ESCAPE_BYTES * n_text;
 }
 
 bool envelope_is_read(const struct envelope *envelope)
