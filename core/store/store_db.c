@@ -101,6 +101,8 @@ static int open_env(struct store_db *db, const char *path)
     int r = mdb_env_create(&db->env);
 
     if (r == 0)
+        r = mdb_env_set_userctx(db->env, db);
+    if (r == 0)
         r = mdb_env_set_mapsize(db->env, db->map_bytes);
     if (r == 0)
         r = mdb_env_open(db->env, path, flags_of(db), 0600);
@@ -296,6 +298,8 @@ static int try_write(struct store_db *db, int (*work)(MDB_txn *txn, void *arg), 
     if (r != 0)
         return r;
     r = work(txn, arg);
+    /* It ends with its transaction. */
+    db->cursor = NULL;
     HAPPENS_BEFORE(db->env);
     if (r == 0)
         return mdb_txn_commit(txn);
@@ -353,12 +357,25 @@ static MDB_val as_value(const struct store_key *key)
     return (MDB_val){ .mv_size = key->n_bytes, .mv_data = (void *)(uintptr_t)key->bytes };
 }
 
+/* A cursor that is kept need not come from the root each time, and is where changes were made already.
+ * Return: 0 with that of @txn; LMDB's. */
+static int cursor_of(MDB_txn *txn, MDB_cursor **ret_cursor)
+{
+    struct store_db *db = mdb_env_get_userctx(mdb_txn_env(txn));
+    int r = db->cursor ? 0 : mdb_cursor_open(txn, STORE_DBI, &db->cursor);
+
+    *ret_cursor = db->cursor;
+    return r;
+}
+
 int store_db_put(MDB_txn *txn, const struct store_key *key, const void *value, size_t n)
 {
     MDB_val at = as_value(key);
     MDB_val what = { .mv_size = n, .mv_data = (void *)(uintptr_t)value };
+    MDB_cursor *cursor;
+    int r = cursor_of(txn, &cursor);
 
-    return mdb_put(txn, STORE_DBI, &at, &what, 0);
+    return r == 0 ? mdb_cursor_put(cursor, &at, &what, 0) : r;
 }
 
 int store_db_put_message(MDB_txn *txn, const struct store_key *key,
@@ -366,8 +383,11 @@ int store_db_put_message(MDB_txn *txn, const struct store_key *key,
 {
     MDB_val at = as_value(key);
     MDB_val what = { .mv_size = store_message_bytes(message) };
-    int r = mdb_put(txn, STORE_DBI, &at, &what, MDB_RESERVE);
+    MDB_cursor *cursor;
+    int r = cursor_of(txn, &cursor);
 
+    if (r == 0)
+        r = mdb_cursor_put(cursor, &at, &what, MDB_RESERVE);
     if (r != 0)
         return r;
     HAPPENS_AFTER(mdb_txn_env(txn));
@@ -378,8 +398,13 @@ int store_db_put_message(MDB_txn *txn, const struct store_key *key,
 int store_db_remove(MDB_txn *txn, const struct store_key *key)
 {
     MDB_val at = as_value(key);
-    int r = mdb_del(txn, STORE_DBI, &at, NULL);
+    MDB_cursor *cursor;
+    int r = cursor_of(txn, &cursor);
 
+    if (r == 0)
+        r = mdb_cursor_get(cursor, &at, NULL, MDB_SET);
+    if (r == 0)
+        r = mdb_cursor_del(cursor, 0);
     return r == MDB_NOTFOUND ? 0 : r;
 }
 
@@ -396,7 +421,7 @@ int store_db_remove_range(MDB_txn *txn, const struct store_key *first, const str
     MDB_val at = as_value(first);
     MDB_cursor *cursor;
     MDB_val value;
-    int r = mdb_cursor_open(txn, STORE_DBI, &cursor);
+    int r = cursor_of(txn, &cursor);
 
     if (r != 0)
         return r;
@@ -407,7 +432,6 @@ int store_db_remove_range(MDB_txn *txn, const struct store_key *first, const str
         if (r == 0)
             r = mdb_cursor_get(cursor, &at, &value, MDB_NEXT);
     }
-    mdb_cursor_close(cursor);
     return r == MDB_NOTFOUND ? 0 : r;
 }
 

@@ -41,6 +41,7 @@ struct store_db {
     bool is_tight;     /* the filesystem has no more room */
     uint64_t map_bytes;
     unsigned int page_bytes;
+    MDB_cursor *cursor; /* of the transaction that is being written; NULL: it has none yet */
     pthread_mutex_t reading;
 };
 
@@ -75,7 +76,8 @@ int store_db_sync(struct store_db *db);
 /* Return: how many bytes of the file the table takes. */
 uint64_t store_db_used(struct store_db *db);
 
-/* For @work. Return: LMDB's, which @work is to return. */
+/* For @work. What is put or removed in the order of keys costs half: who comes next is mostly found where the one before was.
+ * Return: LMDB's, which @work is to return. */
 int store_db_put(MDB_txn *txn, const struct store_key *key, const void *value, size_t n);
 int store_db_put_message(MDB_txn *txn, const struct store_key *key,
                          const struct store_message *message);
