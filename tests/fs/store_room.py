@@ -1,12 +1,18 @@
 """A directory for a store, and one mount after another that uses it."""
 
 import os
+import re
 import signal
 import tempfile
 
 import pytest
 
-from harness import Mount
+from harness import Mount, wait_until
+
+
+def store_metrics(mount):
+    with open(os.path.join(mount.path, ".ipcfs", "metrics"), encoding="utf-8") as file:
+        return {name: float(value) for name, value in re.findall(r"^ipcfs_store_(\w+) (\S+)$", file.read(), re.MULTILINE)}
 
 
 class Store:
@@ -29,6 +35,10 @@ class Store:
         self.mount.process.kill()
         self.mount.process.wait()
         self.mount.stop()
+
+    def wait_for_noted(self, n):
+        """What was received is noted after its reader has it: if the daemon is killed before, it comes again."""
+        wait_until(lambda: store_metrics(self.mount)["messages"] == n, f"the store has {n} messages, for what was received is out of it")
 
     def restart(self, killed=True):
         if killed:

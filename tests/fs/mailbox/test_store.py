@@ -15,7 +15,7 @@ import pytest
 
 import harness
 from harness import IPCFS, Call, Handle, Mount, expect_asleep, fails_with, wait_until
-from store_room import Store, send_lines_of_numbers, send_numbers
+from store_room import Store, send_lines_of_numbers, send_numbers, store_metrics
 
 root = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
 
@@ -154,6 +154,7 @@ def test_what_was_received_or_removed_does_not_come_again(store):
         box.send(b"%d" % i)
     assert box.receive() == b"0"
     os.unlink(os.path.join(box.file("queue"), f"{in_order(box)[0]:020}"))
+    store.wait_for_noted(7)
     store.restart()
     assert [data for _, data in envelopes(box_again(store, box))] == [b"%d" % i for i in range(2, 9)]
 
@@ -351,13 +352,9 @@ def test_stat_tells_what_is_kept(store):
     assert (kept(box), kept(other), kept(light)) == ((1, 4, 0), (2, 8, 0), (0, 0, 0))
     assert box.receive() == b"6789"
     assert kept(box) == (0, 0, 0)
+    store.wait_for_noted(2)
     store.restart()
     assert (kept(box_again(store, box)), kept(box_again(store, other))) == ((0, 0, 0), (2, 8, 0))
-
-
-def store_metrics(mount):
-    with open(os.path.join(mount.path, ".ipcfs", "metrics"), encoding="utf-8") as file:
-        return {name: float(value) for name, value in re.findall(r"^ipcfs_store_(\w+) (\S+)$", file.read(), re.MULTILINE)}
 
 
 def test_metrics_tell_what_the_store_holds(store):
@@ -378,7 +375,7 @@ def test_metrics_tell_what_the_store_holds(store):
     assert (again["messages"], again["mailboxes"], again["used_bytes"]) == (300, 1, after["used_bytes"])
     with open(box_again(store, box).file("recv"), "rb") as file:
         file.read()
-    wait_until(lambda: store_metrics(store.mount)["messages"] == 299, "what was received is out of the store")
+    store.wait_for_noted(299)
     plain = Mount()
     try:
         assert not store_metrics(plain)
@@ -667,6 +664,7 @@ def test_a_full_store_refuses_and_can_be_emptied(full):
     for i in range(n // 2):
         assert box.receive()[:6] == b"%06d" % i
     box.send(b"%06d" % n)
+    full.wait_for_noted(n + 1 - n // 2)
     full.restart()
     box = box_again(full, box)
     assert [data[:6] for _, data in envelopes(box)] == [b"%06d" % i for i in range(n // 2, n + 1)]

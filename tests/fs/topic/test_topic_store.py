@@ -72,6 +72,7 @@ def test_messages_come_back_in_each_subscription_once(store, killed):
     before = waiting(one)
     assert len(before) == 8 and waiting(other) == before
     assert one.receive() == b"urgent"
+    store.wait_for_noted(15)
     store.restart(killed)
     topic = topic_at(store)
     # That it was received may not have been noted by then.
@@ -167,6 +168,7 @@ def test_bytes_are_kept_once_and_go_with_the_last(store):
     topic = topic_at(store)
     for i in range(10):
         assert topic.at(str(i)).receive() == b"x" * 50000
+    store.wait_for_noted(10)
     store.restart()
     topic = topic_at(store)
     assert [texts(topic.at(str(i))) for i in range(10)] == [[b"y" * 50000]] * 10
