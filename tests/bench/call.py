@@ -87,13 +87,14 @@ def report_calls(options, ways):
             figures = measure(options, kind, where, n_askers) if n_askers <= n_max else None
             if figures:
                 results.setdefault((name, n_askers), []).append(figures)
-    print(f"a call and its answer of {options.size} bytes, medians of {options.rounds} rounds")
-    print(f"{'':24}{'1 asks: us':>12}{'99 % us':>12}{'a second':>12}{'16 ask: us':>12}{'99 % us':>12}{'a second':>12}")
+    print(f"a call and its answer of {options.size} bytes, medians of {options.rounds} rounds; and of the quietest round")
+    print(f"{'':24}{'1 asks: us':>12}{'quietest':>12}{'99 % us':>12}{'a second':>12}{'16 ask: us':>12}{'99 % us':>12}{'a second':>12}")
     for name in ways:
         if (name, 1) not in results:
             continue
         medians = [statistics.median(column) for n in ASKERS for column in zip(*results.get((name, n), []))]
-        print(f"{name:24}" + "".join(f"{median:>12,.{digits}f}" for median, digits in zip(medians, (1, 1, 0) * 2)))
+        medians.insert(1, min(median for median, _, _ in results[name, 1]))
+        print(f"{name:24}" + "".join(f"{figure:>12,.{digits}f}" for figure, digits in zip(medians, (1, 1, 1, 0, 1, 1, 0))))
 
 
 # --- whole programs ---
@@ -111,7 +112,7 @@ def serving(options, kind, where):
 
 def programs_to_run(stack, options, boxes, peers):
     """By name: each a command that asks 2+2."""
-    programs = {}
+    programs = {"a shell, asks nothing": ["sh", "-c", "echo 4"]}
     for transport, box in boxes.items():
         stack.enter_context(serving(options, "work", box))
         root = os.path.dirname(os.path.dirname(box))
