@@ -10,8 +10,8 @@
  *
  * No handler waits. Names and attributes are valid for no time at the kernel's, so that each use
  * asks again: a mailbox can go away by itself, and a chown carries other files along. Only the
- * top's rooms are there for ever, and what is in shm/ changes through the kernel alone; and what each path passes
- * is valid for a moment. */
+ * top's rooms are there for ever, and what is in shm/ changes through the kernel alone; and reply/ is
+ * where it was for a moment. */
 #include "ops.h"
 
 #include <errno.h>

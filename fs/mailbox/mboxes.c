@@ -150,8 +150,6 @@ static int rename_dir(struct node *dir, const char *name, struct node *to_dir, c
 
 const struct node_ops mboxes_ops = {
     .getattr = mboxes_getattr,
-    /* Each path goes through it, and asks who may: for a moment that is known. */
-    .attr_seconds = node_moment,
     .setattr = room_setattr,
     .lookup = mboxes_lookup,
     .list = mboxes_list,
