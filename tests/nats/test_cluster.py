@@ -92,7 +92,7 @@ def stat_of(host, key):
     return int(read_settings(os.path.join(host.box, "stat"))[key])
 
 
-def count_all(hosts, name, seconds, **kinds):
+def count_all(hosts, name, seconds, is_in_order=True, **kinds):
     """All but the last of the hosts send, and the last receives. Each kind of trouble whose name begins with `kill` may let
     a window of messages come twice."""
     senders = [Sender(host, f"host{i}") for i, host in enumerate(hosts[:-1])]
@@ -113,7 +113,7 @@ def count_all(hosts, name, seconds, **kinds):
         assert host.bridge.process.poll() is None, host.bridge.log()
     n_kills = sum(n for kind, n in happened.items() if kind.startswith("kill"))
     for sender in senders:
-        check(receiver, sender, WINDOW * n_kills)
+        check(receiver, sender, WINDOW * n_kills, is_in_order)
     for host in hosts[:-1]:
         wait_until(lambda: stat_of(host, "messages") == stat_of(host, "leased") == 0, "nothing is left at the senders")
 
@@ -142,17 +142,19 @@ def test_links_servers_and_bridges(network, cluster, carried):
               kill_bridge=one_of(hosts, "kill_bridge"))
 
 
-@pytest.mark.lasts(SECONDS)
+@pytest.mark.lasts(LONG_SECONDS)
 def test_one_exporter(network, cluster, carried):
-    count_all(carried(["export box t.one"], ["import t.one box"]), "one", SECONDS, cut=cable_of(network.hosts),
+    count_all(carried(["export box t.one"], ["import t.one box"]), "one", LONG_SECONDS, cut=cable_of(network.hosts),
               server=server_of(cluster))
 
 
-@pytest.mark.lasts(LONG_SECONDS)
+@pytest.mark.lasts(SECONDS)
 def test_hosts_with_a_store(network, cluster, stored):
-    """All there is, and daemons are killed, and whole hosts: a server, a bridge and a daemon at once."""
+    """All there is, and daemons are killed, and whole hosts: a server, a bridge and a daemon at once.
+
+    What an importer had when it was killed may come behind newer messages, where a server is killed too that knew of it."""
     hosts = stored(*two_streams("t.stored"))
-    count_all(hosts, "stored", LONG_SECONDS, cut=cable_of(network.hosts), server=server_of(cluster),
+    count_all(hosts, "stored", SECONDS, is_in_order=False, cut=cable_of(network.hosts), server=server_of(cluster),
               kill_bridge=one_of(hosts, "kill_bridge"), kill_daemon=one_of(hosts, "kill_daemon"),
               kill_host=one_of(hosts, "restart"))
 

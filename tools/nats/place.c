@@ -96,7 +96,8 @@ void place_wait_no_more(struct place *place)
 
 bool place_is_gone(const struct place *place, int error)
 {
-    if (error == ENOTCONN || error == ECONNABORTED || error == ENODEV)
+    /* ECANCELED: the kernel's, for a request that a daemon had by io_uring when it was killed. */
+    if (error == ENOTCONN || error == ECONNABORTED || error == ENODEV || error == ECANCELED)
         log_die(EXIT_STATUS_FAILED, "%s: the mount is gone", place->parent);
     return error == EIDRM || error == ENOENT || error == ESTALE || error == EPIPE;
 }
