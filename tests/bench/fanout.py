@@ -2,20 +2,23 @@
 """fanout.py IPCFS FANOUT [--rounds N] [--messages N] [--size BYTES] [--only NAME]: one publisher and 1, 10 and 100 subscribers, of a
 topic beside the brokers that are installed: D-Bus signals of dbus-daemon and dbus-broker, Redis (PUBLISH), NATS (core), and ZeroMQ,
 which has no broker; each on this machine, on a Unix socket where it has one. First delivered messages a second (medians); then how
-long one message takes until all have it. One run, rotated: each round asks all of them, in another order."""
+long one message takes until all have it; and how long one takes through a second topic beside a publisher to 1,000 subscriptions. One run, rotated: each round asks all of them, in another order."""
 
 import argparse
 import contextlib
 import os
 import random
+import signal
 import statistics
 import subprocess
 import tempfile
+import time
 
 import brokers
 
 N_DELAYS = 2000
 SUBSCRIBERS = (1, 10, 100)
+N_CROWD = 1000
 
 # What ipcfs-fanout calls each, and how many messages are published at once.
 KINDS = {
@@ -59,8 +62,52 @@ def measure(options, kind, where, n_subscribers, n_messages, batch):
             os.rmdir(topic)
 
 
+def pass_through(topic, seconds):
+    """Return: how long each of some messages takes, in us, from its publisher to the one who has subscribed."""
+    delays = []
+    send = os.open(os.path.join(topic, "send"), os.O_WRONLY)
+    recv = os.open(os.path.join(topic, "recv"), os.O_RDONLY | os.O_DIRECT)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        start = time.perf_counter()
+        os.write(send, b"x" * 64)
+        os.read(recv, 4096)
+        delays.append((time.perf_counter() - start) * 1e6)
+    os.close(send)
+    os.close(recv)
+    return sorted(delays)
+
+
+def beside_a_crowd(mount):
+    crowd, second = (os.path.join(mount, "topic", name) for name in ("crowd", "second"))
+    os.mkdir(second)
+    idle = pass_through(second, 2)
+    os.mkdir(crowd)
+    for i in range(N_CROWD):
+        os.mkdir(os.path.join(crowd, "sub", str(i)))
+    with subprocess.Popen(["sh", "-c", f"yes | cat >{crowd}/send.lines"], start_new_session=True) as publisher:
+        beside = pass_through(second, 4)
+        os.killpg(publisher.pid, signal.SIGKILL)
+    print(f"\na message through a second topic, in us: median, 99 %; idle and beside a publisher of lines to {N_CROWD:,} subscriptions")
+    for what, delays in (("idle", idle), ("beside", beside)):
+        print(f"{what:12}{median(delays):>14,.0f} {delays[len(delays) * 99 // 100]:>10,.0f}")
+
+
 def median(figures):
     return statistics.median(figures)
+
+
+def report(options, where, rates, delays):
+    print(f"delivered messages a second of {options.size} bytes, medians of {options.rounds} rounds (least to most)")
+    print(f"{'':12}" + "".join(f"{n:>34}" for n in SUBSCRIBERS))
+    for kind in where:
+        cells = [rates[kind, n] for n in SUBSCRIBERS]
+        print(f"{kind:12}" + "".join(f"{median(c):>14,.0f} ({min(c):,.0f} to {max(c):,.0f})".rjust(34) for c in cells))
+    print("\nfrom one message's publication to when all have it, in us: median, 99.9 % (medians of the rounds)")
+    for kind in where:
+        if kind != "send":
+            cells = [delays[kind, n] for n in SUBSCRIBERS]
+            print(f"{kind:12}" + "".join(f"{median(d[0] for d in c):>14,.0f} {median(d[1] for d in c):>10,.0f}".rjust(34) for c in cells))
 
 
 def main():
@@ -83,16 +130,9 @@ def main():
                 rates.setdefault((kind, n), []).append(rate[0])
                 if kind != "send":
                     delays.setdefault((kind, n), []).append(measure(options, kind, where[kind], n, N_DELAYS // n, 0))
-    print(f"delivered messages a second of {options.size} bytes, medians of {options.rounds} rounds (least to most)")
-    print(f"{'':12}" + "".join(f"{n:>34}" for n in SUBSCRIBERS))
-    for kind in where:
-        cells = [rates[kind, n] for n in SUBSCRIBERS]
-        print(f"{kind:12}" + "".join(f"{median(c):>14,.0f} ({min(c):,.0f} to {max(c):,.0f})".rjust(34) for c in cells))
-    print("\nfrom one message's publication to when all have it, in us: median, 99.9 % (medians of the rounds)")
-    for kind in where:
-        if kind != "send":
-            cells = [delays[kind, n] for n in SUBSCRIBERS]
-            print(f"{kind:12}" + "".join(f"{median(d[0] for d in c):>14,.0f} {median(d[1] for d in c):>10,.0f}".rjust(34) for c in cells))
+        report(options, where, rates, delays)
+        if "topic" in where:
+            beside_a_crowd(where["topic"])
 
 
 main()
