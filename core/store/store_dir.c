@@ -232,14 +232,12 @@ static bool dir_try_lock(const struct store_dir *dir)
     return flock(dir->lock_fd, LOCK_EX | LOCK_NB) == 0;
 }
 
-static int dir_lock(struct store_dir *dir, bool makes, char why[STORE_WHY_MAX])
+/* A copy of a store may have none. */
+static int dir_lock(struct store_dir *dir, char why[STORE_WHY_MAX])
 {
     long pid;
 
-    dir->lock_fd = openat(dir->fd, "lock", O_RDWR | O_CLOEXEC | O_NOFOLLOW | (makes ? O_CREAT : 0),
-                          0600);
-    if (dir->lock_fd < 0 && errno == ENOENT)
-        return refuse(why, -ENOENT, "there is no store in it");
+    dir->lock_fd = openat(dir->fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (dir->lock_fd < 0)
         return refuse(why, -errno, "lock: %s", strerror(errno));
     if (dir_try_lock(dir))
@@ -360,8 +358,10 @@ static int dir_open_locked(struct store_dir *dir, const char *path, bool makes,
         r = check_filesystem(dir->fd, why);
     if (r == 0)
         r = check_contents(dir->fd, &n_files, why);
+    if (r == 0 && n_files == 0 && !makes)
+        r = refuse(why, -ENOENT, "there is no store in it");
     if (r == 0)
-        r = dir_lock(dir, makes, why);
+        r = dir_lock(dir, why);
     if (r == 0) {
         check_new(dir, n_files);
         r = check_state(dir, why);

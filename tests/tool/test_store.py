@@ -25,6 +25,13 @@ def test_both_verbs_need_no_path_and_no_daemon(tmp_path):
     assert told.returncode == 0 and [json.loads(line)["text"] for line in told.stdout.splitlines()] == ["one", "two"]
 
 
+def test_a_copy_needs_no_lock(tmp_path):
+    make_store(tmp_path / "store")
+    os.unlink(tmp_path / "store/lock")
+    told = run(IPCCTL, "store", "check", tmp_path / "store", env=ENV)
+    assert told.returncode == 0 and "messages=2\n" in told.stdout
+
+
 def test_the_one_beside_it_comes_first(tmp_path):
     shutil.copy(IPCCTL, tmp_path / "ipcctl")
     (tmp_path / "ipcfs").write_text("#!/bin/sh\necho beside $1\n")
