@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from ctl import Ctl, complaint, read_terminal
-from harness import PATIENCE, expect_asleep, run
+from harness import PATIENCE, SLOW, expect_asleep, run
 
 
 @pytest.mark.parametrize("args, said", [
@@ -151,8 +151,10 @@ def test_two_mounts(ipcctl, mount):
 
 def test_no_proc(ipcctl):
     done = run("unshare", "--mount", "sh", "-c", 'umount -l /proc && exec "$0" ls', ipcctl, env={**os.environ, "IPCFS_MOUNT": ""})
-    assert done.returncode == 1
-    assert complaint(done.stderr) == "can't read /proc/self/mountinfo (No such file or directory); say where ipcfs is mounted: -m"
+    # A sanitizer that misses /proc has words of its own.
+    said = [line for line in done.stderr.splitlines(keepends=True) if SLOW == 1 or line.startswith("ipcctl: ")]
+    assert SLOW > 1 or done.returncode == 1
+    assert complaint("".join(said)) == "can't read /proc/self/mountinfo (No such file or directory); say where ipcfs is mounted: -m"
 
 
 def test_no_ipcfs_to_look_into_a_store_with(ctl, tmp_path):
