@@ -143,6 +143,7 @@ static void say_bad_mountpoint(const char *path, int error)
         say("mount point '%s' does not exist: make it first (mkdir -p)", path);
         break;
     case ENOTCONN:
+    case ECONNABORTED: /* over io_uring, for a moment */
         say("mount point '%s' holds a dead mount: clear it first (fusermount3 -u -z %s)", path,
             path);
         break;

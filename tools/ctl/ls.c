@@ -9,6 +9,7 @@
 #include "entry.h"
 #include "human.h"
 #include "kept.h"
+#include "mount.h"
 #include "process.h"
 #include "quote.h"
 #include "why.h"
@@ -386,7 +387,7 @@ static int add_room(struct entries *entries, const char *mount, enum room room)
     AUTO_FREE char *shown = quote(mount, false);
     int r = entries_add_room(entries, mount, room);
 
-    if (r == -ENOTCONN || r == -ECONNABORTED)
+    if (r < 0 && mount_is_gone(-r))
         say("can't list %s/ of %s: the ipcfs has ended", rooms[room].dir, shown);
     else if (r < 0)
         say("can't list %s/ of %s: %s", rooms[room].dir, shown, strerror(-r));

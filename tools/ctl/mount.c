@@ -133,13 +133,17 @@ static const char *below(const char *path, const char *directory)
     return path[n] == '/' ? path + n + 1 : path[n] ? NULL : path + n;
 }
 
+bool mount_is_gone(int error)
+{
+    return error == ENOTCONN || error == ECONNABORTED || error == ECANCELED;
+}
+
 /* One that has died is taken too: then that is what there is to say. */
 static bool has_ended_or_is_usable(const struct mount *mount)
 {
     struct stat st;
 
-    return is_usable(mount) ||
-           (stat(mount->path, &st) < 0 && (errno == ENOTCONN || errno == ECONNABORTED));
+    return is_usable(mount) || (stat(mount->path, &st) < 0 && mount_is_gone(errno));
 }
 
 char *mount_of(const char *path, char **ret_rest)
@@ -253,7 +257,7 @@ void mount_check(const char *path)
 
     if (stat(mailboxes, &st) == 0)
         return;
-    if (errno == ENOTCONN || errno == ECONNABORTED)
+    if (mount_is_gone(errno))
         die(EXIT_STATUS_FAILED, "the ipcfs on %s has died; clear its mount: fusermount3 -u -z %s",
             shown, shown);
     if (errno == EACCES)

@@ -2,6 +2,8 @@
 #ifndef IPCFS_TOOLS_CTL_MOUNT_H
 #define IPCFS_TOOLS_CTL_MOUNT_H
 
+#include <stdbool.h>
+
 /* Says where it is mounted, to whoever has several. */
 #define MOUNT_VARIABLE "IPCFS_MOUNT"
 
@@ -20,5 +22,9 @@ char *mount_of_arg(const char *arg, char **ret_rest);
 
 /* Ends the program, and says why, if there is no mount of ipcfs at @path that answers. */
 void mount_check(const char *path);
+
+/* Return: whether @error, positive, says that the daemon is gone: before it was asked, or while it had the question, which over
+ * io_uring is ECANCELED. */
+bool mount_is_gone(int error);
 
 #endif

@@ -17,6 +17,7 @@
 #include "ctl.h"
 #include "human.h"
 #include "kept.h"
+#include "mount.h"
 #include "quote.h"
 #include "top_columns.h"
 #include "top_rows.h"
@@ -291,11 +292,6 @@ static void read_keys(struct top *top)
 
 /* --- looking --- */
 
-static bool is_death(int error)
-{
-    return error == ENOTCONN || error == ECONNABORTED;
-}
-
 /* Return: whether the mount is still there. */
 static bool check_mount(struct top *top)
 {
@@ -303,7 +299,7 @@ static bool check_mount(struct top *top)
 
     if (stat(top->mount, &st) == 0 && st.st_dev == top->device)
         return true;
-    top->error = is_death(errno) ? errno : 0;
+    top->error = mount_is_gone(errno) ? errno : 0;
     top->unmounted = true;
     return false;
 }
@@ -326,7 +322,7 @@ static void look(struct top *top)
         top->error = -r;
         top->quit = true;
         /* The kernel may still have the attributes of what has died. */
-        top->unmounted = is_death(-r);
+        top->unmounted = mount_is_gone(-r);
     }
 }
 

@@ -11,6 +11,7 @@
 
 #include "entry.h"
 #include "human.h"
+#include "mount.h"
 #include "nearest.h"
 #include "process.h"
 #include "quote.h"
@@ -174,10 +175,9 @@ void why_say(const struct object *object, const char *doing, const char *file, i
             doing, object->shown, user, mount);
     case ENOSPC:
         return say("can't %s %s: the ipcfs on %s is full (max_bytes)", doing, object->shown, mount);
-    case ENOTCONN:
-    case ECONNABORTED:
-        return say("can't %s %s: the ipcfs on %s has ended", doing, object->shown, mount);
     default:
+        if (mount_is_gone(error))
+            return say("can't %s %s: the ipcfs on %s has ended", doing, object->shown, mount);
         say("can't %s %s: %s", doing, object->shown, strerror(error));
     }
 }

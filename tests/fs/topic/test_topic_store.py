@@ -392,7 +392,7 @@ class Traffic:
             try:
                 job(number)
             except OSError as error:
-                assert error.errno in (errno.ENOTCONN, errno.ECONNABORTED, errno.ENOENT), error
+                assert error.errno in (errno.ENOTCONN, errno.ECONNABORTED, errno.ECANCELED, errno.ENOENT), error
 
     def _publish(self, number):
         send_numbers(self.topic.file("send"), number, self.unsure, self.published)
