@@ -10,6 +10,7 @@ import threading
 
 import pytest
 
+from asking import ask_in_a_crowd, open_call, read_all
 from harness import ALICE, BOB, SHELLS, Call, Handle, Peer, as_user, expect_asleep, fails_with, sh, start_sh, try_open, wait_until
 
 ENVELOPE_SERVER = r"""
@@ -20,10 +21,6 @@ while IFS= read -r envelope; do
     echo "$(($question))" > reply/"$id"
 done < recv.json
 """
-
-
-def open_call(box, flags=os.O_NONBLOCK):
-    return Handle(box.file("call"), os.O_RDWR | flags)
 
 
 def reply_path(box, id_):
@@ -62,13 +59,6 @@ def ready_for(handle):
     poll = select.poll()
     poll.register(handle, select.POLLIN | select.POLLOUT)
     return dict(poll.poll(0)).get(handle.fileno(), 0)
-
-
-def read_all(handle):
-    data = b""
-    while piece := handle.read():
-        data += piece
-    return data
 
 
 # --- as people use it ---
@@ -768,26 +758,13 @@ def answer_next(path):
 # --- many, and much ---
 
 def test_every_question_has_its_own_answer(box):
-    n_askers, n_rounds = 8, 100
-
-    def serve():
+    def serve(n_questions):
         with Handle(box.file("recv.json"), os.O_RDONLY) as reader:
             n = 0
-            while n < n_askers * n_rounds // 2:
+            while n < n_questions:
                 for line in reader.read().splitlines():
                     envelope = json.loads(line)
                     answer(box, envelope["id"], envelope["text"].encode()[::-1])
                     n += 1
-        return n
 
-    def inquire(me):
-        with open_call(box, 0) as asker:
-            for i in range(n_rounds):
-                question = f"{me}/{i}".encode()
-                asker.write(question)
-                assert read_all(asker) == question[::-1]
-
-    Call(serve), Call(serve)
-    askers = [Call(inquire, me) for me in range(n_askers)]
-    for asker in askers:
-        asker.result()
+    ask_in_a_crowd(box, serve)

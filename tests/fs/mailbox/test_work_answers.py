@@ -9,7 +9,8 @@ import signal
 
 import pytest
 
-from harness import ALICE, BOB, Call, Handle, Peer, as_user, fails_with, sh, start_sh, wait_until
+from asking import ask_in_a_crowd, open_call, read_all
+from harness import ALICE, BOB, Handle, Peer, as_user, fails_with, sh, start_sh, wait_until
 
 kept = []
 
@@ -22,10 +23,6 @@ def lease(work):
     return [json.loads(line) for line in work.read(1 << 20).splitlines()]
 
 
-def open_call(box, flags=os.O_NONBLOCK):
-    return Handle(box.file("call"), os.O_RDWR | flags)
-
-
 def ask(stack, box, *questions):
     askers = [stack.enter_context(open_call(box)) for _ in questions]
     for asker, question in zip(askers, questions):
@@ -36,13 +33,6 @@ def ask(stack, box, *questions):
 def line(id_, text=None, **more):
     body = {} if text is None else {"text": text}
     return json.dumps({"id": id_, **body, **more}).encode() + b"\n"
-
-
-def read_all(handle):
-    data = b""
-    while piece := handle.read():
-        data += piece
-    return data
 
 
 def expect_unanswered(asker):
@@ -315,26 +305,14 @@ def test_answers_among_words_about_what_is_kept(mount, tmp_path, stack):
 # --- many ---
 
 def test_every_question_has_its_own_answer(box):
-    n_askers, n_rounds = 8, 100
-
-    def serve():
+    def serve(n_questions):
         n = 0
         with work_on(box, 0) as work:
-            while n < n_askers * n_rounds // 2:
+            while n < n_questions:
                 envelopes = lease(work)
                 data = b"".join(line(e["id"], e["text"][::-1]) for e in envelopes)
                 assert work.write(data) == len(data)
                 n += len(envelopes)
 
-    def inquire(me):
-        with open_call(box, 0) as asker:
-            for i in range(n_rounds):
-                question = f"{me}/{i}".encode()
-                asker.write(question)
-                assert read_all(asker) == question[::-1]
-
-    Call(serve), Call(serve)
-    askers = [Call(inquire, me) for me in range(n_askers)]
-    for asker in askers:
-        asker.result()
+    ask_in_a_crowd(box, serve)
     wait_until(lambda: box.counts("messages", "leased") == (0, 0), "no message left")
