@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from asking import ask_in_a_crowd, open_call, read_all
+from asking import ask_in_a_crowd, keep, keep_and_ask, kept, open_call, outcomes_of_kept, read_all
 from harness import ALICE, BOB, SHELLS, Call, Handle, Peer, as_user, expect_asleep, fails_with, sh, start_sh, try_open, wait_until
 
 ENVELOPE_SERVER = r"""
@@ -263,13 +263,6 @@ def test_others_ask_but_do_not_answer(box):
             as_user(uid, os.listdir, box.file("reply"))
     answer(box, envelope["id"], b"!")
     assert asker.call(read_kept) == b"!"
-
-
-kept = []
-
-
-def keep(path):
-    kept.append(Handle(path, os.O_RDWR))
 
 
 def write_kept(data):
@@ -713,21 +706,6 @@ def test_an_asker_that_does_not_read_leaves_the_server_its_quota(mount):
     # Two found room; the others' askers are told.
     outcomes = asker.call(outcomes_of_kept)
     assert outcomes == [size, size, errno.EDQUOT, errno.EDQUOT]
-
-
-def keep_and_ask(path):
-    keep(path)
-    kept[-1].write(b"?")
-
-
-def outcomes_of_kept():
-    outcomes = []
-    for handle in kept:
-        try:
-            outcomes.append(len(read_all(handle)))
-        except OSError as error:
-            outcomes.append(error.errno)
-    return outcomes
 
 
 # --- processes ---

@@ -9,10 +9,8 @@ import signal
 
 import pytest
 
-from asking import ask_in_a_crowd, open_call, read_all
+from asking import ask_in_a_crowd, keep, keep_and_ask, kept, open_call, outcomes_of_kept, read_all
 from harness import ALICE, BOB, Handle, Peer, as_user, fails_with, sh, start_sh, wait_until
-
-kept = []
 
 
 def work_on(box, flags=os.O_NONBLOCK):
@@ -183,11 +181,6 @@ def test_an_asker_that_was_killed_is_epipe_for_its_line_alone(box, stack):
     assert box.counts("messages", "leased") == (0, 0)
 
 
-def keep_and_ask(path):
-    kept.append(Handle(path, os.O_RDWR))
-    kept[-1].write(b"?")
-
-
 def test_what_has_an_answer_gets_no_second(asked, box):
     asker, work, id_ = asked
     with Handle(os.path.join(box.file("reply"), str(id_)), os.O_WRONLY) as reply:
@@ -237,7 +230,7 @@ def test_a_killed_servers_questions_are_anothers(box, stack):
 
 
 def keep_and_lease(path):
-    kept.append(Handle(path, os.O_RDWR))
+    keep(path)
     kept[-1].read()
 
 
@@ -272,16 +265,6 @@ def test_an_answer_counts_for_who_asked(mount):
         as_user(BOB, serve)
     # Two found room; the others' askers are told, and the server is not.
     assert asker.call(outcomes_of_kept) == [400 << 10, 400 << 10, errno.EDQUOT, errno.EDQUOT]
-
-
-def outcomes_of_kept():
-    outcomes = []
-    for handle in kept:
-        try:
-            outcomes.append(len(read_all(handle)))
-        except OSError as error:
-            outcomes.append(error.errno)
-    return outcomes
 
 
 def test_answers_among_words_about_what_is_kept(mount, tmp_path, stack):
