@@ -157,8 +157,8 @@ struct store {
     struct mbox_op turn;   /* in the list of ready ops of whoever has the turn */
     unsigned int n_rounds; /* by who has it */
     struct store_batch *batch;
-    pthread_cond_t
-        writer_cond;          /* the writer alone waits: each wakeup of it is a switch of threads */
+    /* The writer alone waits for it: each wakeup is a switch of threads. */
+    pthread_cond_t writer_cond;
     pthread_cond_t turn_cond; /* the turn was given back, or goes on */
     pthread_cond_t sync_cond;
     pthread_t writer;

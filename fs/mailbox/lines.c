@@ -515,6 +515,7 @@ static int post_durable_lines(struct lines_write *write, struct mbox_ready *read
 static size_t post_many(struct lines_write *write, struct mbox_ready *ready)
 {
     struct msg *msgs[LINES_AT_ONCE];
+    const char *newlines[LINES_AT_ONCE];
     const char *line = write->data + write->done;
     const char *newline;
     size_t n_posted;
@@ -523,12 +524,12 @@ static size_t post_many(struct lines_write *write, struct mbox_ready *ready)
     while (n < LINES_AT_ONCE &&
            (newline = memchr(line, '\n', (size_t)(write->data + write->size - line))) &&
            lines_make_message(write, line, (size_t)(newline - line), &msgs[n]) == 0) {
+        newlines[n++] = newline;
         line = newline + 1;
-        n++;
     }
     n_posted = mbox_post_many(write->lines->file.mbox, msgs, n, ready);
-    for (size_t i = 0; i < n_posted; i++)
-        line_done(write, memchr(write->data + write->done, '\n', write->size - write->done));
+    if (n_posted > 0)
+        line_done(write, newlines[n_posted - 1]);
     for (size_t i = 0; i < n; i++)
         msg_unref(msgs[i]);
     return n_posted;

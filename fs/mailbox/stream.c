@@ -40,9 +40,9 @@ struct stream_ops {
     /* Writes the next bytes, up to @size. Return: how many; maybe fewer than there are. */
     size_t (*read)(union rendering *rendering, char *to, size_t size);
     bool (*is_read)(const union rendering *rendering);
-    mbox_entry_cost
-        *max_bytes; /* what it takes to read; NULL: nobody knows, or they are on lease */
-    bool leases;    /* what is read is held */
+    /* What it takes to read; NULL: nobody knows, or they are on lease. */
+    mbox_entry_cost *max_bytes;
+    bool leases; /* what is read is held */
 };
 
 struct stream_file {
