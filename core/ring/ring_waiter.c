@@ -210,13 +210,13 @@ static struct waitv waitv_of(_Atomic uint32_t *word, uint32_t value)
     return (struct waitv){ .value = value, .address = (uintptr_t)word, .flags = WAITV_32_BITS };
 }
 
-/* Collects the words to sleep on. Return: how many. */
+/* Collects the words to sleep on, in the round that began at @now: an entry that was passed over because it rested
+ * rests here too, or who asked for it would be forgotten. Return: how many. */
 static unsigned int collect(struct ring_waiter *waiter, struct waitv words[WAITV_MAX],
-                            uint32_t asked, uint64_t *ret_until_ns)
+                            uint32_t asked, uint64_t now, uint64_t *ret_until_ns)
 {
     struct ring_wait *wait;
     unsigned int n = 0;
-    uint64_t now = ring_waiter_now_ns();
 
     words[n++] = waitv_of(&waiter->asked, asked);
     *ret_until_ns = UINT64_MAX;
@@ -256,10 +256,8 @@ static void let_go(struct ring_waiter *waiter)
     }
 }
 
-static void ring_waiter_look_at_all(struct ring_waiter *waiter)
+static void ring_waiter_look_at_all(struct ring_waiter *waiter, uint64_t now)
 {
-    uint64_t now = ring_waiter_now_ns();
-
     /* Only this thread takes entries out, and new ones come last. */
     for (struct ring_wait *wait = ring_waiter_next_of(waiter, NULL); wait;
          wait = ring_waiter_next_of(waiter, wait)) {
@@ -335,14 +333,16 @@ static void *ring_waiter_run(void *arg)
     begin_to_own(waiter);
     while (!is_over(waiter)) {
         uint32_t asked = atomic_load(&waiter->asked);
+        uint64_t now;
         uint64_t until_ns;
         unsigned int n;
 
         let_go(waiter);
         if (is_over(waiter))
             break;
-        ring_waiter_look_at_all(waiter);
-        n = collect(waiter, words, asked, &until_ns);
+        now = ring_waiter_now_ns();
+        ring_waiter_look_at_all(waiter, now);
+        n = collect(waiter, words, asked, now, &until_ns);
         if (waiter->is_single)
             sleep_on_last(waiter, words, n, until_ns);
         else
