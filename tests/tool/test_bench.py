@@ -44,15 +44,15 @@ def bench(ctl):
     wait_until(lambda: own_queues() == own_objects() == [], "nothing is left beside the mount")
 
 
-def check_results(results, lacking=(DISK,)):
-    assert [result["transport"] for result in results] == NAMES
+def check_results(results, lacking=(DISK,), names=NAMES):
+    assert [result["transport"] for result in results] == names
     for result in results:
         if result["transport"] in lacking:
             assert (result["error"], result["messages_per_s"]) == ("Operation not supported", None)
             continue
         assert result["error"] is None
         assert result["messages_per_s"] > 0 and result["ratio"] > 0
-        if result["transport"] == "ipcfs lines":
+        if result["transport"].endswith(" lines"):
             assert result["round_trip_ns"] is None and result["round_trip_ratio"] is None
         else:
             assert result["round_trip_ns"] > 0 and result["round_trip_ratio"] > 0
@@ -131,6 +131,40 @@ def test_on_disk(mount, ipcctl, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     check_results(json.loads(done.stdout)["results"], lacking=())
     assert [os.listdir(os.path.join(other.path, room)) for room in ("mbox", "topic", "ring")] == [[], [], []]
+
+
+OTHERS = ["other mailbox", "other topic", "other lines"]
+
+
+def test_two_mounts(mount, bench):
+    """In one chart, each with the way of its requests."""
+    other = mount("-o", "transport=dev")
+    done = bench("--json", "--beside", other.path)
+    assert (done.returncode, done.stderr) == (0, "")
+    report = json.loads(done.stdout)
+    assert report["other_requests"] == "/dev/fuse"
+    at = NAMES.index("POSIX queue")
+    check_results(report["results"], names=NAMES[:at] + OTHERS + NAMES[at:])
+    done = bench("--beside", other.path)
+    assert (done.returncode, done.stderr) == (0, "")
+    head, first, second = done.stdout.split("\n\n")[:3]
+    assert head.endswith("\nThe other mount's come over /dev/fuse.")
+    assert [row[:14].rstrip() for row in first.splitlines() if row.startswith("other")] == OTHERS
+    assert [row[:14].rstrip() for row in second.splitlines() if row.startswith("other")] == OTHERS[:2]
+    assert [os.listdir(os.path.join(other.path, room)) for room in ("mbox", "topic", "ring")] == [[], [], []]
+
+
+def test_the_other_mount_is_the_one_measured(mount, bench):
+    """One that takes nothing shows whose the rows are."""
+    other = mount("-o", "ro")
+    done = bench("--json", "--beside", other.path)
+    assert done.returncode == 1
+    assert [line.split(":")[1] for line in done.stderr.splitlines()] == [f" can't measure {name}" for name in OTHERS]
+
+
+def test_beside_what_is_no_mount(bench):
+    done = bench("--beside", "/proc")
+    assert (done.returncode, done.stdout, complaint(done.stderr)) == (1, "", "there is no ipcfs on /proc")
 
 
 def test_picture_that_can_not_be_written(bench):

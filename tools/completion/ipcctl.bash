@@ -102,7 +102,7 @@ _ipcctl() {
         case ${words[i]} in
         -m | --mount) command+=(-m "${words[++i]/#~\//$HOME/}") ;;
         --mount=*) words[i]=${words[i]#*=}; command+=(-m "${words[i]/#~\//$HOME/}") ;;
-        -[tpnsrdj] | --timeout | --prio | --count | --jobs | --size | --rounds | --delay | --mode | --file | --svg) ((++i)) ;;
+        -[tpnsrdj] | --timeout | --prio | --count | --jobs | --size | --rounds | --delay | --mode | --file | --svg | --beside) ((++i)) ;;
         -f) [[ ${arguments[0]-} != @(send|call|pub) ]] || ((++i)) ;;
         -*) ;;
         *) arguments+=("${words[i]}") ;;
@@ -110,11 +110,11 @@ _ipcctl() {
     done
 
     case $cur in
-    --mount=*) mapfile -t COMPREPLY < <(compgen -d -- "${cur#*=}"); return ;;
+    --mount=* | --beside=*) mapfile -t COMPREPLY < <(compgen -d -- "${cur#*=}"); return ;;
     --file=* | --svg=*) mapfile -t COMPREPLY < <(compgen -f -- "${cur#*=}"); return ;;
     esac
     case $previous in
-    -m | --mount) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
+    -m | --mount | --beside) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
     --file | --svg) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
     -f) [[ ${arguments[0]-} != @(send|call|pub) ]] || { mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return; } ;;
     -[tpnsrdj] | --timeout | --prio | --count | --jobs | --size | --rounds | --delay | --mode) return ;;

@@ -11,7 +11,7 @@ function __ipcctl_arguments
             continue
         end
         switch $word
-            case -m --mount -t --timeout -p --prio -n --count -j --jobs -s --size -r --rounds -d --delay --mode --file --svg
+            case -m --mount -t --timeout -p --prio -n --count -j --jobs -s --size -r --rounds -d --delay --mode --file --svg --beside
                 set skip yes
             case -f
                 contains -- "$arguments[1]" send call pub; and set skip yes
@@ -115,7 +115,7 @@ end
 function __ipcctl_wants_file
     set -l words (commandline -opc)
     switch "$words[-1]"
-        case --file --svg -m --mount
+        case --file --svg --beside -m --mount
             return 0
         case -f
             contains send $words; or contains call $words; or contains pub $words

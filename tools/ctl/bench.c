@@ -19,6 +19,7 @@
 
 #include "bench_report.h"
 #include "ctl.h"
+#include "mount.h"
 #include "quote.h"
 
 #define NS_PER_S INT64_C(1000000000)
@@ -39,13 +40,16 @@ struct options {
     size_t n_rounds;
     bool json;
     const char *svg;
+    const char *other; /* a mount; NULL: none */
 };
 
-enum { KEY_JSON = 0x100, KEY_SVG };
+enum { KEY_JSON = 0x100, KEY_SVG, KEY_BESIDE };
 
 static const struct argp_option option_list[] = {
     { "size", 's', "BYTES", 0, "Of a message, 1 to 65536; 64 if not given" },
     { "rounds", 'r', "N", 0, "How often each is measured, 1 to 1000; 5 if not given" },
+    { "beside", KEY_BESIDE, "MOUNT", 0,
+      "Another mount of ipcfs, to be measured in the same rounds" },
     { "json", KEY_JSON, NULL, 0, "Print a JSON object" },
     { "svg", KEY_SVG, "FILE", 0, "Write the chart as a picture to FILE too" },
     { 0 },
@@ -67,6 +71,9 @@ static error_t bench_parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_JSON:
         options->json = true;
+        return 0;
+    case KEY_BESIDE:
+        options->other = arg;
         return 0;
     case KEY_SVG:
         options->svg = arg;
@@ -269,12 +276,13 @@ static int64_t time_ops(struct bench *bench, int kind, bool round_trip, uint64_t
         .n_ops = n_ops,
         .message = bench->message,
     };
-    int r = channel_open(&there, kind, bench->mount, bench->options->size_bytes);
+    const char *mount = bench_is_other(kind) ? bench->options->other : bench->mount;
+    int r = channel_open(&there, kind, mount, bench->options->size_bytes);
 
     if (r < 0)
         return r;
     if (round_trip)
-        r = channel_open(&back, kind, bench->mount, bench->options->size_bytes);
+        r = channel_open(&back, kind, mount, bench->options->size_bytes);
     if (r == 0) {
         r = run_ends(bench, &measurement);
         if (round_trip)
@@ -328,7 +336,8 @@ static void run_round(struct bench *bench, struct report *report, size_t round)
         for (int round_trip = 0; round_trip < 2; round_trip++) {
             int r = 0;
 
-            if (!result->error && !(round_trip && transports[kind]->is_stream))
+            if (report_has(report, kind) && !result->error &&
+                !(round_trip && transports[kind]->is_stream))
                 r = measure(bench, kind, round_trip, round);
             if (bench->stopped_by)
                 return;
@@ -378,7 +387,7 @@ static void run_rounds(struct bench *bench, struct report *report)
     for (int kind = 0; kind < N_TRANSPORTS; kind++) {
         struct result *result = &report->results[kind];
 
-        if (result->error || report->results[TRANSPORT_BASELINE].error)
+        if (!report_has(report, kind) || result->error || report->results[TRANSPORT_BASELINE].error)
             continue;
         result->rate = summarize(bench, kind, 0);
         if (!transports[kind]->is_stream)
@@ -454,10 +463,10 @@ static bool is_complete(const struct report *report)
     for (int kind = 0; kind < N_TRANSPORTS; kind++) {
         int error = report->results[kind].error;
 
-        if (!error || (kind > TRANSPORT_RING && kind != TRANSPORT_BASELINE) ||
+        if (!error || (!bench_is_ipcfs(kind) && kind != TRANSPORT_BASELINE) ||
             (error == EOPNOTSUPP && transports[kind]->needs))
             continue;
-        say("can't measure %s: %s", transports[kind]->name, strerror(error));
+        say("can't measure %s: %s", bench_title(kind), strerror(error));
         complete = false;
     }
     return complete;
@@ -488,8 +497,11 @@ static enum exit_status bench_run(const char *mount, int argc, char **argv)
 
     ctl_parse(&argp, mount, argc, argv, &options.common);
     bench.mount = ctl_mount(&options.common);
+    if (options.other)
+        mount_check(options.other);
     svg = open_svg(options.svg);
     report.requests = find_requests(bench.mount);
+    report.other_requests = options.other ? find_requests(options.other) : NULL;
     report.size_bytes = options.size_bytes;
     report.n_rounds = options.n_rounds;
     prepare(&bench, &options);

@@ -112,31 +112,33 @@ static void print_chart(const struct report *report, const struct chart *chart)
         if (figure->value <= 0)
             continue;
         show_value(chart, figure->value, value);
-        printf("%-14s  ", transports[kind]->name);
+        printf("%-14s  ", bench_title(kind));
         print_bar(place(&axis, figure->value));
         printf("%12s%12.*f\n", value, ratio_decimals(figure->ratio), figure->ratio);
     }
 }
 
-static void print_missing(const struct transport *transport, int error)
+static void print_missing(enum transport_kind kind, int error)
 {
-    if (error == EOPNOTSUPP && transport->needs)
-        printf("\n%s: wants %s\n", transport->name, transport->needs);
+    if (error == EOPNOTSUPP && transports[kind]->needs)
+        printf("\n%s: wants %s\n", bench_title(kind), transports[kind]->needs);
     else
-        printf("\n%s: not to be had here: %s\n", transport->name, strerror(error));
+        printf("\n%s: not to be had here: %s\n", bench_title(kind), strerror(error));
 }
 
 void report_print(const struct report *report)
 {
     printf("Messages of %zu bytes between two processes, %ld CPUs; medians of %zu rounds; bars are "
            "logarithmic;\nratios are to a %s in the same round; requests come over %s.\n",
-           report->size_bytes, report->n_cpus, report->n_rounds,
-           transports[TRANSPORT_BASELINE]->name, report->requests);
+           report->size_bytes, report->n_cpus, report->n_rounds, bench_title(TRANSPORT_BASELINE),
+           report->requests);
+    if (report->other_requests)
+        printf("The other mount's come over %s.\n", report->other_requests);
     for (size_t i = 0; i < N_CHARTS; i++)
         print_chart(report, &charts[i]);
     for (int kind = 0; kind < N_TRANSPORTS; kind++) {
         if (report->results[kind].error)
-            print_missing(transports[kind], report->results[kind].error);
+            print_missing(kind, report->results[kind].error);
     }
 }
 
@@ -150,16 +152,20 @@ static json_t *number_or_null(double value)
 void report_print_json(const struct report *report)
 {
     json_t *list = json_array();
-    json_t *json = json_pack("{s:I, s:I, s:I, s:s, s:s}", "size", (json_int_t)report->size_bytes,
-                             "rounds", (json_int_t)report->n_rounds, "cpus",
-                             (json_int_t)report->n_cpus, "baseline",
-                             transports[TRANSPORT_BASELINE]->name, "requests", report->requests);
+    json_t *json = json_pack("{s:I, s:I, s:I, s:s, s:s, s:s*}", "size",
+                             (json_int_t)report->size_bytes, "rounds", (json_int_t)report->n_rounds,
+                             "cpus", (json_int_t)report->n_cpus, "baseline",
+                             bench_title(TRANSPORT_BASELINE), "requests", report->requests,
+                             "other_requests", report->other_requests);
 
     for (int kind = 0; kind < N_TRANSPORTS; kind++) {
         int error = report->results[kind].error;
-        json_t *entry = json_pack("{s:s, s:s?}", "transport", transports[kind]->name, "error",
-                                  error ? strerror(error) : NULL);
+        json_t *entry;
 
+        if (!report_has(report, kind))
+            continue;
+        entry = json_pack("{s:s, s:s?}", "transport", bench_title(kind), "error",
+                          error ? strerror(error) : NULL);
         for (size_t i = 0; i < N_CHARTS; i++) {
             const struct figure *figure = figure_of(report, &charts[i], kind);
 
@@ -226,9 +232,9 @@ static void print_svg_chart(FILE *out, const struct report *report, const struct
                 "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">%s</text>\n"
                 "<rect x=\"%d\" y=\"%d\" width=\"%.1f\" height=\"%d\" fill=\"%s\"/>\n"
                 "<text x=\"%.1f\" y=\"%d\" font-size=\"12\">%s, %.*f</text>\n",
-                SVG_BAR_X - 8, y + 17, transports[kind]->name, SVG_BAR_X, y + 4, width,
-                SVG_LINE - 8, kind <= TRANSPORT_RING ? "#2a6f97" : "#a9b4bd", SVG_BAR_X + width + 6,
-                y + 17, value, ratio_decimals(figure->ratio), figure->ratio);
+                SVG_BAR_X - 8, y + 17, bench_title(kind), SVG_BAR_X, y + 4, width, SVG_LINE - 8,
+                bench_is_ipcfs(kind) ? "#2a6f97" : "#a9b4bd", SVG_BAR_X + width + 6, y + 17, value,
+                ratio_decimals(figure->ratio), figure->ratio);
         y += SVG_LINE;
     }
 }
@@ -249,9 +255,11 @@ void report_print_svg(const struct report *report, FILE *out)
         "<text x=\"10\" y=\"24\">Messages of %zu bytes between two processes, %ld CPUs; medians "
         "of %zu rounds.</text>\n"
         "<text x=\"10\" y=\"44\" fill=\"#555\" font-size=\"12\">Logarithmic; after each figure "
-        "its ratio to a %s in the same round. Requests come over %s.</text>\n",
+        "its ratio to a %s in the same round. Requests come over %s%s%s.</text>\n",
         SVG_WIDTH, height, report->size_bytes, report->n_cpus, report->n_rounds,
-        transports[TRANSPORT_BASELINE]->name, report->requests);
+        bench_title(TRANSPORT_BASELINE), report->requests,
+        report->other_requests ? "; the other mount's, " : "",
+        report->other_requests ? report->other_requests : "");
     for (size_t i = 0; i < N_CHARTS; i++) {
         print_svg_chart(out, report, &charts[i], y);
         y += SVG_HEAD + SVG_LINE * count_rows(report, &charts[i]);

@@ -24,8 +24,16 @@ struct report {
     size_t n_rounds;
     long n_cpus;
     const char *requests; /* how they come to the mount's daemon: "/dev/fuse", "io_uring" */
+    const char
+        *other_requests; /* the same of the mount beside; NULL: there is none, nor its rows */
     struct result results[N_TRANSPORTS];
 };
+
+/* Return: whether @kind is to be measured at all. */
+static inline bool report_has(const struct report *report, enum transport_kind kind)
+{
+    return report->other_requests || !bench_is_other(kind);
+}
 
 void report_print(const struct report *report);
 void report_print_json(const struct report *report);

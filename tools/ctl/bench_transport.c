@@ -273,6 +273,9 @@ const struct transport *const transports[N_TRANSPORTS] = {
     [TRANSPORT_TOPIC] = &topic,
     [TRANSPORT_LINES] = &lines,
     [TRANSPORT_RING] = &ring,
+    [TRANSPORT_OTHER_MAILBOX] = &mailbox,
+    [TRANSPORT_OTHER_TOPIC] = &topic,
+    [TRANSPORT_OTHER_LINES] = &lines,
     [TRANSPORT_MQ] = &peer_posix_queue,
     [TRANSPORT_SYSV] = &peer_sysv_queue,
     [TRANSPORT_PIPE] = &peer_pipe,
@@ -281,6 +284,17 @@ const struct transport *const transports[N_TRANSPORTS] = {
     [TRANSPORT_EVENTFD] = &peer_shm_eventfd,
     [TRANSPORT_SHM] = &peer_shm,
 };
+
+const char *bench_title(enum transport_kind kind)
+{
+    static const char *const others[N_TRANSPORTS] = {
+        [TRANSPORT_OTHER_MAILBOX] = "other mailbox",
+        [TRANSPORT_OTHER_TOPIC] = "other topic",
+        [TRANSPORT_OTHER_LINES] = "other lines",
+    };
+
+    return others[kind] ? others[kind] : transports[kind]->name;
+}
 
 int channel_open(struct channel *channel, enum transport_kind kind, const char *mount,
                  size_t size_bytes)
