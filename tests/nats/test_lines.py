@@ -1,12 +1,14 @@
 """What is told to the bridge: each mistake is one line and a status, and nothing is changed by it."""
 
 import os
+import signal
+import socket
 
 import pytest
 
 from bridge import bridge_once
 from broker import free_port
-from harness import wait_until
+from harness import PATIENCE, wait_until
 
 
 def line_of(word):
@@ -94,6 +96,26 @@ def test_server_that_is_away_is_waited_for(mount, bridge):
     assert said.splitlines()[0].endswith(": not connected")
     assert b.stop() == 0 and b.log().count("\n") == 1
     box.remove()
+
+
+@pytest.mark.parametrize("line", ["import t.gone box", "export box t.gone", "topic box t.gone"])
+@pytest.mark.parametrize("goes", ["killed", "killed-and-unmounted"])
+def test_mount_that_goes_while_the_server_is_asked(mount, bridge, line, goes):
+    mnt = mount()
+    parent = os.path.join(mnt.path, "topic" if line.startswith("topic") else "mbox")
+    os.mkdir(os.path.join(parent, "box"))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(PATIENCE)
+        b = bridge(mnt.path, f"nats://127.0.0.1:{server.getsockname()[1]}", line)
+        connection, _ = server.accept()
+    mnt.expected_status = -signal.SIGKILL
+    mnt.process.kill()
+    mnt.wait_end()
+    if goes == "killed-and-unmounted":
+        mnt.stop()
+    connection.close()
+    status, said = b.ends()
+    assert (status, said.splitlines()[-1]) == (1, f"ipcfs-nats: {parent}: the mount is gone")
 
 
 def test_arguments_stand_before_the_file(mnt, bridge, broker, tmp_path):

@@ -220,7 +220,7 @@ static void export_gone(struct export *e)
 static void export_failed(struct export *e, int r)
 {
     if (!place_is_gone(&e->place, -r))
-        log_die(EXIT_STATUS_FAILED, "%s/%s: %s", e->place.dir, e->file, strerror(-r));
+        place_die(&e->place, e->file, -r);
     export_gone(e);
 }
 
@@ -265,7 +265,7 @@ static void export_returned(struct place *place)
 
     if (r < 0) {
         if (!place_is_gone(place, -r))
-            log_die(EXIT_STATUS_FAILED, "%s/%s: %s", place->dir, e->file, strerror(-r));
+            place_die(place, e->file, -r);
         return;
     }
     place_wait_no_more(place);
@@ -837,7 +837,7 @@ struct export *export_new(const struct mapping *mapping, const struct settings *
     }
     r = export_open(e);
     if (r < 0)
-        log_die(EXIT_STATUS_FAILED, "%s/%s: %s", e->place.dir, e->file, strerror(-r));
+        place_die(&e->place, e->file, -r);
     if (inbox_open(&e->acks, true, export_acknowledged) < 0 ||
         timer_init(&e->ack_timer, export_overdue) < 0 ||
         timer_init(&e->retry_timer, export_resend) < 0 ||

@@ -448,7 +448,7 @@ static void import_returned(struct place *place)
 
     if (r < 0) {
         if (!place_is_gone(place, -r))
-            log_die(EXIT_STATUS_FAILED, "%s/send.json: %s", place->dir, strerror(-r));
+            place_die(place, "send.json", -r);
         return;
     }
     place_wait_no_more(place);
@@ -791,7 +791,7 @@ struct import *import_new(const struct mapping *mapping, const struct settings *
                mapping->name, import_returned);
     r = import_open(m);
     if (r < 0)
-        log_die(EXIT_STATUS_FAILED, "%s/send.json: %s", m->place.dir, strerror(-r));
+        place_die(&m->place, "send.json", -r);
     import_init_timers(m);
     if (inbox_open(&m->pull, false, import_arrived) < 0 ||
         inbox_open(&m->acks, true, import_confirmed) < 0 || missing_init(&m->missing) < 0)

@@ -55,6 +55,9 @@ static void bridge_read_mount_id(void)
                 strerror(errno));
     while (getline(&line, &n_allocated, file) > 0)
         sscanf(line, "mount_id=%64[0-9a-f]", bridge.mount_id);
+    if (ferror(file))
+        log_die(EXIT_STATUS_FAILED, "%s is no mount of ipcfs: %s: %s", bridge.settings.mount, path,
+                strerror(errno));
     free(line);
     fclose(file);
     if (!bridge.mount_id[0])

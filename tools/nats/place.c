@@ -74,14 +74,28 @@ char *place_read(const char *mailbox, const char *name, const char *key)
     return value;
 }
 
+/* By what a call failed with: the daemon has ended, or what is left of its mount has been taken away too. */
+static bool place_mount_is_gone(const struct place *place, int error)
+{
+    /* ECANCELED: the kernel's, for a request that a daemon had by io_uring when it was killed. */
+    return error == ENOTCONN || error == ECONNABORTED || error == ENODEV || error == ECANCELED ||
+           (error == ENOENT && access(place->parent, F_OK) < 0);
+}
+
 void place_wait(struct place *place)
 {
+    int error;
+
     if (place->source.fd >= 0)
         return;
     place->source.fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-    if (place->source.fd < 0 ||
-        inotify_add_watch(place->source.fd, place->parent, IN_CREATE | IN_MOVED_TO) < 0)
-        log_die(EXIT_STATUS_FAILED, "%s: %s", place->parent, strerror(errno));
+    if (place->source.fd < 0)
+        log_die(EXIT_STATUS_FAILED, "inotify: %s", strerror(errno));
+    if (inotify_add_watch(place->source.fd, place->parent, IN_CREATE | IN_MOVED_TO) < 0) {
+        error = errno;
+        place_is_gone(place, error);
+        log_die(EXIT_STATUS_FAILED, "%s: %s", place->parent, strerror(error));
+    }
     loop_watch(&place->source, EPOLLIN);
 }
 
@@ -96,8 +110,13 @@ void place_wait_no_more(struct place *place)
 
 bool place_is_gone(const struct place *place, int error)
 {
-    /* ECANCELED: the kernel's, for a request that a daemon had by io_uring when it was killed. */
-    if (error == ENOTCONN || error == ECONNABORTED || error == ENODEV || error == ECANCELED)
+    if (place_mount_is_gone(place, error))
         log_die(EXIT_STATUS_FAILED, "%s: the mount is gone", place->parent);
     return error == EIDRM || error == ENOENT || error == ESTALE || error == EPIPE;
+}
+
+void place_die(const struct place *place, const char *file, int error)
+{
+    place_is_gone(place, error);
+    log_die(EXIT_STATUS_FAILED, "%s/%s: %s", place->dir, file, strerror(error));
 }

@@ -36,4 +36,7 @@ void place_wait_no_more(struct place *place);
 /* Is @error that the mailbox has gone? Ends the program where it is the mount that has. */
 bool place_is_gone(const struct place *place, int error);
 
+/* Ends the program, which can't live without @file of the place, or without the mount if that is what has gone. */
+void place_die(const struct place *place, const char *file, int error) __attribute__((noreturn));
+
 #endif
