@@ -218,9 +218,10 @@ static bool change_firsts_beside_others(struct quota_charge *charge, bool more)
     while (n_firsts(holds) > (more ? 0 : 1)) {
         uint64_t changed = more ? holds + FIRST_HOLD : holds - FIRST_HOLD;
 
-        /* Release: the last one's letting go, which acquires, comes after whatever this holder did. */
+        /* Acquire: who comes sees what the one who put it into the quota has written. Release: the last one's letting
+         * go, which acquires, comes after whatever this holder did. */
         if (atomic_compare_exchange_weak_explicit(&charge->holds, &holds, changed,
-                                                  memory_order_release, memory_order_relaxed))
+                                                  memory_order_acq_rel, memory_order_relaxed))
             return true;
     }
     return false;
@@ -229,7 +230,8 @@ static bool change_firsts_beside_others(struct quota_charge *charge, bool more)
 /* Under lock. Return: the holds as they were before. */
 static uint64_t add_holds(struct quota_charge *charge, uint64_t n)
 {
-    return atomic_fetch_add_explicit(&charge->holds, n, memory_order_relaxed);
+    /* Release: who comes next may do so without the lock, and finds the lock by what is written here. */
+    return atomic_fetch_add_explicit(&charge->holds, n, memory_order_release);
 }
 
 /* Under lock. Return: the holds as they are now. */
@@ -239,6 +241,13 @@ static uint64_t take_holds(struct quota_charge *charge, uint64_t n)
 
     assert(n_holders(before) >= n_holders(n) && n_firsts(before) >= n_firsts(n));
     return before - n;
+}
+
+/* Under lock. Written only where that changes it: who holds it reads it without the lock. */
+static void put_into(struct quota_charge *charge, struct quota *q)
+{
+    if (charge->quota != q)
+        charge->quota = q;
 }
 
 void quota_charge_adopt(struct quota_charge *charge, struct quota *q, uid_t uid, uint64_t bytes)
@@ -258,7 +267,7 @@ int quota_charge_join(struct quota_charge *charge, struct quota *q, uid_t uid, u
     if (charge->bytes == 0) {
         r = charge_locked(q, uid, bytes, bytes);
         if (r == 0) {
-            charge->quota = q;
+            put_into(charge, q);
             charge->uid = charge->holder = uid;
             charge->bytes = bytes;
         }
@@ -281,7 +290,7 @@ int quota_charge_begin(struct quota_charge *charge, struct quota *q, uid_t uid, 
 void quota_charge_hold(struct quota_charge *charge, struct quota *q, uid_t uid)
 {
     pthread_mutex_lock(&q->lock);
-    charge->quota = q;
+    put_into(charge, q);
     charge->holder = uid;
     add_holds(charge, 1);
     pthread_mutex_unlock(&q->lock);
@@ -335,7 +344,7 @@ void quota_charge_restore(struct quota_charge *charge, struct quota *q, uid_t ui
     uint64_t before;
 
     pthread_mutex_lock(&q->lock);
-    charge->quota = q;
+    put_into(charge, q);
     before = add_holds(charge, FIRST_HOLD);
     if (charge->bytes == 0 || (n_firsts(before) == 0 && charge->uid != uid)) {
         if (restore_locked(q, uid, bytes) == 0) {

@@ -65,7 +65,7 @@ void quota_release(struct quota *q, uid_t uid, uint64_t bytes);
 /* What one thing counts for, as long as somebody holds it. Zeroed: it counts for nobody. Its members are
  * under the quota's lock, but for the holds; who has put it into one quota does not put it into another. */
 struct quota_charge {
-    struct quota *quota; /* NULL: it was never charged */
+    struct quota *quota; /* NULL: it was never charged; written once, and read without lock */
     uid_t uid;           /* who it counts for */
     uid_t holder;        /* who it is to count for once its first holder lets go */
     /* How many hold it, below QUOTA_FIRST; and in units of that, how many of these are its first holders, who may be

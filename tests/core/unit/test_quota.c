@@ -339,18 +339,40 @@ static void *come_and_go(void *arg)
     return NULL;
 }
 
-Test(quota, whoever_comes_and_goes_at_once_it_counts_once_and_then_for_nobody)
+static void *come_and_look(void *arg)
+{
+    for (int i = 0; i < N_TURNS; i++) {
+        if (quota_charge_join(&shared_charge, &shared, 1, 10) < 0)
+            return arg;
+        quota_charge_hold(&shared_charge, &shared, 2);
+        quota_charge_hand_on(&shared_charge);
+        quota_charge_drop(&shared_charge);
+    }
+    return NULL;
+}
+
+static void all_at_once(void *(*first)(void *), void *(*others)(void *))
 {
     pthread_t threads[N_HOLDERS];
     void *failed;
 
     quota_init(&shared, 100, 40);
     for (int i = 0; i < N_HOLDERS; i++)
-        pthread_create(&threads[i], NULL, come_and_go, &shared);
+        pthread_create(&threads[i], NULL, i == 0 ? first : others, &shared);
     for (int i = 0; i < N_HOLDERS; i++) {
         pthread_join(threads[i], &failed);
         cr_assert_null(failed);
     }
     cr_assert_eq(quota_used(&shared), 0);
     quota_deinit(&shared);
+}
+
+Test(quota, whoever_comes_and_goes_at_once_it_counts_once_and_then_for_nobody)
+{
+    all_at_once(come_and_go, come_and_go);
+}
+
+Test(quota, who_holds_it_as_well_meanwhile_is_in_nobodys_way)
+{
+    all_at_once(come_and_look, come_and_go);
 }
