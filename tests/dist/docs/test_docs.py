@@ -4,6 +4,7 @@ Environment: PAGES, the files, separated by blanks; BUILD, the build directory, 
 
 import os
 import re
+import shlex
 import subprocess
 import xml.etree.ElementTree
 
@@ -150,6 +151,14 @@ def test_links_lead_somewhere(page):
     with open(page, encoding="utf-8") as file:
         for target in LOCAL_LINK.findall(file.read()):
             assert os.path.exists(os.path.join(os.path.dirname(page), target)), target
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.endswith(".md")], ids=name_of)
+def test_no_comment_in_what_is_pasted(page):
+    """To an interactive zsh it is more arguments; also where an example is not run."""
+    with open(page, encoding="utf-8") as file:
+        for block in re.findall(r"^```sh\n(.*?)^```$", file.read(), re.MULTILINE | re.DOTALL):
+            assert shlex.split(block) == shlex.split(block, comments=True), block
 
 
 def test_picture_is_of_a_real_session(tmp_path):

@@ -1,6 +1,7 @@
-"""README's tour, pasted into a terminal piece by piece by a user who is not root, in the shells that people have.
+"""README's tour, pasted into a terminal piece by piece by a user who is not root, in the shells that people have; the other
+pages in the one that differs most from those that they were written in.
 
-Environment: README; BUILD, the build directory, and MESON."""
+Environment: README; PAGES, the others, separated by blanks; BUILD, the build directory, and MESON."""
 
 import fcntl
 import itertools
@@ -10,6 +11,7 @@ import re
 import select
 import signal
 import subprocess
+import tempfile
 import termios
 import time
 
@@ -19,6 +21,7 @@ from examples import matches, read_page
 from installed import Installed, kept_log
 
 README = os.environ["README"]
+PAGES = os.environ["PAGES"].split()
 USER = 23456
 PATIENCE = 60
 
@@ -42,6 +45,7 @@ SHELLS = {
     "bash-unmarked": (["bash", "--norc", "-i"], "bind 'set enable-bracketed-paste off'\r", False),
     "zsh": (["zsh", "-f", "-i"], "", True),
     "dash": (["dash", "-i"], "", False),
+    "busybox": (["busybox", "sh", "-i"], "", False),
     # As README says.
     "fish": (["fish", "--no-config", "-i"], "bash --norc\r", True),
 }
@@ -52,7 +56,7 @@ CONTROL = re.compile(r"\x1b(?:\[[0-9;?<=>]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1
 class Terminal:
     """A shell in a terminal, and what it has shown so far."""
 
-    def __init__(self, name, home, installed):
+    def __init__(self, name, installed):
         command, first, self.marks = SHELLS[name]
         env = dict(installed.environment(), HOME="/mnt/home", LC_ALL="C.UTF-8", TERM="xterm", PS1="> ", PS2="")
         master, slave = pty.openpty()
@@ -127,10 +131,9 @@ class Terminal:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    root = tmp_path_factory.mktemp("root")
-    for path in root, root.parent, root.parent.parent:
-        path.chmod(0o755)
-    with kept_log(tmp_path_factory.mktemp("log")):
+    # Not below pytest's own directory, which each pytest that starts keeps for itself.
+    with tempfile.TemporaryDirectory(prefix="ipcfs-paste-") as root, kept_log(tmp_path_factory.mktemp("log")):
+        os.chmod(root, 0o755)
         yield Installed(root)
 
 
@@ -142,10 +145,9 @@ def in_order(expected, lines, typed):
     return all(any(matches(wanted + "\n", line + "\n") for line in rest) for wanted in expected.splitlines())
 
 
-@pytest.mark.parametrize("name", SHELLS)
-def test_tour(name, tmp_path, installed):
-    examples, _ = read_page(README)
-    terminal = Terminal(name, tmp_path, installed)
+def paste_page(page, name, installed):
+    examples, _ = read_page(page)
+    terminal = Terminal(name, installed)
     try:
         for example in examples:
             terminal.paste(example.text)
@@ -154,3 +156,13 @@ def test_tour(name, tmp_path, installed):
             assert [line for line in shown if "not found" in line or "No such file" in line and "'me'" not in line] == []
     finally:
         terminal.close()
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_tour(name, installed):
+    paste_page(README, name, installed)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=os.path.basename)
+def test_page(page, installed):
+    paste_page(page, "zsh", installed)
