@@ -77,11 +77,25 @@ def process_state(pid):
         return "gone"
 
 
-def expect_asleep(*callers):
-    """Each waits where a signal reaches it."""
+# By which machine and name.
+SYSTEM_CALLS = {
+    "x86_64": {"read": 0, "fcntl": 72, "flock": 73},
+    "aarch64": {"read": 63, "fcntl": 25, "flock": 32},
+}
+
+
+def is_in(pid, system_call):
+    """Does it sleep in that system call?"""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/{pid}/syscall", encoding="ascii") as file:
+        return file.read().split()[0] == str(SYSTEM_CALLS[os.uname().machine][system_call])
+    return False
+
+
+def expect_asleep(*callers, system_call=None):
+    """Each waits where a signal reaches it: in that system call, or somewhere on its way there too, for instance in open(2)."""
     for caller in callers:
-        wait_until(lambda: process_state(caller.pid) == "S",
-                   lambda: f"{caller.pid} is in state {process_state(caller.pid)}, not S")
+        wait_until(lambda: process_state(caller.pid) == "S" and (not system_call or is_in(caller.pid, system_call)),
+                   lambda: f"{caller.pid} is in state {process_state(caller.pid)}, not S, or not in {system_call}")
 
 
 @contextlib.contextmanager

@@ -163,7 +163,7 @@ def test_who_waits_for_a_flock_gets_it_when_its_holder_dies(box, peers):
     path = box.file("send")
     assert try_flock(peers, path, os.O_WRONLY) == ["granted", "EAGAIN"]
     peers[1].start(flock, path, fcntl.LOCK_EX)
-    expect_asleep(peers[1])
+    expect_asleep(peers[1], system_call="flock")
     peers[0].kill()
     assert peers[1].result() == "granted"
 
@@ -175,7 +175,7 @@ def test_shared_flocks_are_shared_and_become_exclusive(region, peers):
     assert [peer.call(flock, "f", fcntl.LOCK_SH | fcntl.LOCK_NB) for peer in (a, b)] == ["granted"] * 2
     assert c.call(flock, "f", fcntl.LOCK_EX | fcntl.LOCK_NB) == "EAGAIN"
     a.start(flock, "f", fcntl.LOCK_EX)
-    expect_asleep(a)
+    expect_asleep(a, system_call="flock")
     b.call(flock, "f", fcntl.LOCK_UN)
     assert a.result() == "granted"
     assert c.call(flock, "f", fcntl.LOCK_SH | fcntl.LOCK_NB) == "EAGAIN"
@@ -191,7 +191,7 @@ def test_a_killed_waiter_takes_no_lock(region, peers):
     peers[0].call(open_it, "f", region, os.O_RDONLY)
     peers[0].call(flock, "f", fcntl.LOCK_EX)
     killed, waits = Call(wait_for_flock, region), Call(wait_for_flock, region)
-    expect_asleep(killed, waits)
+    expect_asleep(killed, waits, system_call="flock")
     killed.kill()
     killed.wait()
     peers[0].call(flock, "f", fcntl.LOCK_UN)
@@ -210,7 +210,7 @@ def test_a_signal_ends_the_wait_for_a_lock(region, peers):
     peers[0].call(open_it, "f", region, os.O_RDONLY)
     peers[0].call(flock, "f", fcntl.LOCK_EX)
     waits = Call(interrupted_flock, region)
-    expect_asleep(waits)
+    expect_asleep(waits, system_call="flock")
     waits.kill(signal.SIGUSR1)
     assert waits.result() == (-1, errno.EINTR)
 
@@ -272,7 +272,7 @@ def test_a_deadlock_of_record_locks_is_told(region, peers):
         peer.call(open_it, "f", region, os.O_RDWR)
         assert peer.call(record, "f", fcntl.F_WRLCK, at, 1) == "granted"
     a.start(record, "f", fcntl.F_WRLCK, 1, 1, True)
-    expect_asleep(a)
+    expect_asleep(a, system_call="fcntl")
     assert b.call(record, "f", fcntl.F_WRLCK, 0, 1, True) == errno.errorcode[errno.EDEADLK]
     b.call(record, "f", fcntl.F_UNLCK, 0, 0)
     assert a.result() == "granted"

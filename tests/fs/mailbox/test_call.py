@@ -168,10 +168,9 @@ def test_a_read_waits_and_is_interruptible(box):
     waiter = Call(wait_for_answer)
     wait_until(lambda: box.stat()["messages"], "a question")
     id_ = take_question(box)
-    expect_asleep(waiter)
-    # It may not have come to its read: then the signal comes before, and the read waits.
+    expect_asleep(waiter, system_call="read")
     waiter.kill(signal.SIGUSR1)
-    expect_asleep(waiter)
+    expect_asleep(waiter, system_call="read")
     answer(box, id_, b"at last")
     assert waiter.result() == b"at last"
 
