@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import errno
+import multiprocessing
 import os
 import pathlib
 import random
@@ -15,7 +16,7 @@ import time
 
 import pytest
 
-from harness import ALICE, BOB, SHELLS, TOOLS, Call, Handle, as_user, fails_with, libc, run, sh, wait_until
+from harness import ALICE, BOB, PATIENCE, SHELLS, TOOLS, Call, Handle, as_user, fails_with, libc, run, sh, wait_until
 
 MIB = 1 << 20
 
@@ -678,14 +679,19 @@ def test_each_message_ends_in_exactly_one_place(queue, other, tmp_path):
     send_lines(box, n)
     ids = set(queue.ids())
 
+    # Each has one before anybody goes on, however late it was started.
+    one_each = multiprocessing.Barrier(5)
+
     def receive(log):
+        is_first = True
         with Handle(box.file("recv.json"), os.O_RDONLY | os.O_NONBLOCK) as reader, contextlib.suppress(BlockingIOError):
             while True:
                 envelope = reader.read(200)
                 name = envelope.partition(b'"id":')[2].partition(b",")[0]
                 os.write(log, b"%020d\n" % int(name))
-                # The others shall have something too.
-                time.sleep(0)
+                if is_first:
+                    one_each.wait(PATIENCE)
+                is_first = False
 
     def remove(log, seed):
         pick(log, seed, try_remove)
@@ -694,11 +700,15 @@ def test_each_message_ends_in_exactly_one_place(queue, other, tmp_path):
         pick(log, seed, lambda path: try_move(path, other))
 
     def pick(log, seed, action):
+        is_first = True
         while names := queue.ids():
             random.Random(seed).shuffle(names)
             for name in names[:100]:
                 if action(queue.file(name)):
                     os.write(log, name.encode() + b"\n")
+                    if is_first:
+                        one_each.wait(PATIENCE)
+                    is_first = False
 
     logs = {kind: os.open(tmp_path / kind, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             for kind in ("received", "removed", "moved")}
