@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from ctl import Ctl, complaint, read_terminal
-from harness import PATIENCE, SLOW, expect_asleep, run
+from harness import PATIENCE, SLOW, run
 
 
 @pytest.mark.parametrize("args, said", [
@@ -171,7 +171,7 @@ def test_a_wait_that_the_end_of_the_mount_ends(mount, ipcctl):
     box = other.box()
     ctl = Ctl(ipcctl, other.path)
     receiver = ctl.start("recv", os.path.basename(box.path))
-    expect_asleep(receiver)
+    box.wait_for(receivers_waiting=1)
     other.expected_status = -9
     os.kill(other.pid, 9)
     _, err = receiver.communicate(timeout=PATIENCE)
