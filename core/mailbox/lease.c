@@ -50,11 +50,6 @@ static bool is_given_up(const struct mbox *mbox, const struct mbox_entry *entry,
     return word == MBOX_LEASE_DEAD || (limits->attempts > 0 && n >= limits->attempts);
 }
 
-static bool is_on_disk(const struct mbox *mbox)
-{
-    return mbox->limits.durable == MBOX_DURABLE_DISK;
-}
-
 /* Under both locks. Return: 0: @entry has moved to @dead; a negative errno: it is where it was. */
 static int move_to_dead(struct mbox *mbox, struct mbox *dead, struct mbox_entry *entry,
                         struct headers *headers, struct mbox_op *op, struct mbox_ready *ready)
@@ -64,7 +59,7 @@ static int move_to_dead(struct mbox *mbox, struct mbox *dead, struct mbox_entry 
     if (r < 0)
         return r;
     if (op && entry->note)
-        mbox_batch_move(op, is_on_disk(mbox) || is_on_disk(dead));
+        mbox_batch_move(op, mbox_is_on_disk(mbox) || mbox_is_on_disk(dead));
     mbox_lease_unlink(mbox, entry);
     calls_end(mbox, entry->msg, -ECANCELED);
     calls_tell(mbox, ready);

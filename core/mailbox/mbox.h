@@ -435,9 +435,12 @@ int mbox_pick(struct mbox *mbox, uint64_t id, struct mbox_op *op, struct mbox_re
 
 /* Moves message @id to the end of its priority in @to; it keeps its id and its sender's charge, and
  * counts as received here and sent there. At every moment it is in one of the two, in the journal too.
- * Return: 0; -ENOMEM; -ENOENT; -EIDRM; -EPIPE; -EEXIST: @to has it already; as mbox_post for a full @to: -EAGAIN, -ENOBUFS,
- * -EMSGSIZE. */
-int mbox_move(struct mbox *mbox, struct mbox *to, uint64_t id, struct mbox_ready *ready);
+ * @op may be NULL: nobody waits for the journal. Else it is given to @to, and mbox_cancel(@to) ends its waiting: the message
+ * has moved all the same.
+ * Return: 0; MBOX_PARKED: it has moved, and op->complete() will tell once the journal has that; -ENOMEM; -ENOENT; -EIDRM;
+ * -EPIPE; -EEXIST: @to has it already; as mbox_post for a full @to: -EAGAIN, -ENOBUFS, -EMSGSIZE. */
+int mbox_move(struct mbox *mbox, struct mbox *to, uint64_t id, struct mbox_op *op,
+              struct mbox_ready *ready);
 
 /* Copies who waits for a message (mbox_op.who), the oldest first, up to @n_max. Return: how many. */
 size_t mbox_takers(struct mbox *mbox, pid_t *ret_who, size_t n_max);

@@ -192,6 +192,9 @@ int mbox_batch_end(struct mbox *mbox, struct mbox_op *op, struct mbox_ready *rea
     int r = MBOX_PARKED;
 
     pthread_mutex_lock(&mbox->lock);
+    /* Nobody interrupts it twice. */
+    if (op->has_moved && op->result == 0 && op->cancelled)
+        op->result = -EINTR;
     if (op->has_moved && op->result == 0 && !mbox->removed)
         mbox_await_before(mbox, op, ready);
     if (--op->n_storing == 0) {

@@ -9,6 +9,7 @@
 #include "journal.h"
 #include "mbox_queue.h"
 #include "mbox_settle.h"
+#include "mbox_storing.h"
 
 int mbox_make_room_for_move(struct mbox *to, const struct mbox_entry *entry)
 {
@@ -57,7 +58,7 @@ void mbox_move_in(struct mbox *to, struct mbox_entry *entry, struct mbox_ready *
     mbox_queue_push(to, entry);
 }
 
-static int mbox_move_locked(struct mbox *mbox, struct mbox *to, uint64_t id,
+static int mbox_move_locked(struct mbox *mbox, struct mbox *to, uint64_t id, struct mbox_op *op,
                             struct mbox_ready *ready)
 {
     struct mbox_entry *entry = mbox_find_locked(mbox, id);
@@ -74,6 +75,8 @@ static int mbox_move_locked(struct mbox *mbox, struct mbox *to, uint64_t id,
         r = -ENOMEM;
     if (r < 0)
         return r;
+    if (op && entry->note)
+        mbox_batch_move(op, mbox_is_on_disk(mbox) || mbox_is_on_disk(to));
     mbox_queue_remove(mbox, entry);
     mbox_count_received(mbox, 1);
     if (r == MBOX_DROPS_ITSELF) {
@@ -90,7 +93,20 @@ static int mbox_move_locked(struct mbox *mbox, struct mbox *to, uint64_t id,
     return 0;
 }
 
-int mbox_move(struct mbox *mbox, struct mbox *to, uint64_t id, struct mbox_ready *ready)
+/* Return: as mbox_move. */
+static int mbox_move_between(struct mbox *mbox, struct mbox *to, uint64_t id, struct mbox_op *op,
+                             struct mbox_ready *ready)
+{
+    int r;
+
+    mbox_lock_two(mbox, to);
+    r = mbox_move_locked(mbox, to, id, op, ready);
+    mbox_unlock_two(mbox, to);
+    return r;
+}
+
+int mbox_move(struct mbox *mbox, struct mbox *to, uint64_t id, struct mbox_op *op,
+              struct mbox_ready *ready)
 {
     int r;
 
@@ -100,8 +116,11 @@ int mbox_move(struct mbox *mbox, struct mbox *to, uint64_t id, struct mbox_ready
         msg_unref(msg);
         return msg ? 0 : -ENOENT;
     }
-    mbox_lock_two(mbox, to);
-    r = mbox_move_locked(mbox, to, id, ready);
-    mbox_unlock_two(mbox, to);
-    return r;
+    if (!op)
+        return mbox_move_between(mbox, to, id, NULL, ready);
+    mbox_batch_begin(op);
+    r = mbox_move_between(mbox, to, id, op, ready);
+    if (mbox_batch_end(to, op, ready) == MBOX_PARKED)
+        return MBOX_PARKED;
+    return r < 0 ? r : op->result;
 }

@@ -48,4 +48,10 @@ static inline bool mbox_keeps(const struct mbox *mbox, const struct msg *msg)
     return mbox->kept && mbox->limits.durable != MBOX_DURABLE_NO && !msg->is_call;
 }
 
+/* Return: whether who waits for the journal waits for the disk too. Under the mailbox's lock. */
+static inline bool mbox_is_on_disk(const struct mbox *mbox)
+{
+    return mbox->limits.durable == MBOX_DURABLE_DISK;
+}
+
 #endif

@@ -114,6 +114,10 @@ struct node_ops {
     int (*rmdir)(struct node *dir, const char *name, struct mbox_ready *ready);
     int (*rename)(struct node *dir, const char *name, struct node *to_dir, const char *to_name,
                   enum names_rename how, const struct caller *caller, struct mbox_ready *ready);
+    /* As rename, and in its place, where it may have to wait. Return: MBOX_PARKED too: @req will be answered. */
+    int (*rename_for)(struct node *dir, struct fuse_req *req, const char *name, struct node *to_dir,
+                      const char *to_name, enum names_rename how, const struct caller *caller,
+                      struct mbox_ready *ready);
     /* Gives @node one name more, with one lookup more. */
     int (*link)(struct node *dir, struct node *node, const char *name);
     int (*unlink)(struct node *dir, const char *name, const struct caller *caller,

@@ -243,15 +243,18 @@ static int run_rename(struct call *call)
     enum names_rename how;
     int r = decode_rename(call->flags, &how);
 
-    if (r == 0 && !dir->ops->rename)
-        r = -EPERM;
-    if (r == 0)
+    if (r == 0 && dir->ops->rename_for)
+        r = dir->ops->rename_for(dir, call->req, call->name, to_dir, call->to_name, how,
+                                 &call->caller, &ready);
+    else if (r == 0 && dir->ops->rename)
         r = dir->ops->rename(dir, call->name, to_dir, call->to_name, how, &call->caller, &ready);
+    else if (r == 0)
+        r = -EPERM;
     if (r == CALLER_ASKS)
         return r;
-    /* First: what is kept is kept under its new name when the caller hears of it. */
     mbox_ready_run(&ready);
-    reply_result(call->req, r, "rename", call->name);
+    if (r != MBOX_PARKED)
+        reply_result(call->req, r, "rename", call->name);
     return 0;
 }
 

@@ -218,7 +218,7 @@ static const struct box_file list[] = {
       .classes = BOX_QUEUES,
       .is_searched = true,
       .ops = { BOX_FILE_COMMON_OPS, .lookup = queue_lookup, .opendir = queue_opendir,
-               .list_part = queue_list, .unlink_for = queue_unlink, .rename = queue_rename } },
+               .list_part = queue_list, .unlink_for = queue_unlink, .rename_for = queue_rename } },
     { .name = "owner",
       .mode = S_IFREG | 0644,
       .classes = BOX_OWNED,

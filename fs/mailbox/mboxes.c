@@ -133,6 +133,15 @@ static int remove_dir(struct node *dir, const char *name, struct mbox_ready *rea
     return r;
 }
 
+void mboxes_note_rename(struct mbox_domain *domain, struct mbox_ready *ready)
+{
+    if (!domain->journal)
+        return;
+    /* The turn to write may be in there, which nobody else has meanwhile. */
+    mbox_ready_run(ready);
+    mbox_flush(domain);
+}
+
 static int rename_dir(struct node *dir, const char *name, struct node *to_dir, const char *to_name,
                       enum names_rename how, const struct caller *caller, struct mbox_ready *ready)
 {
@@ -145,6 +154,7 @@ static int rename_dir(struct node *dir, const char *name, struct node *to_dir, c
     r = names_rename(&mboxes_of(dir)->names, name, to_name, how, ready);
     if (r == 0)
         room_touch(dir->object);
+    mboxes_note_rename(mboxes_of(dir)->boxes->domain, ready);
     return r;
 }
 

@@ -49,6 +49,10 @@ int mboxes_list_in(struct names *names, struct listing *listing);
  * more; a negative errno. Context: no lock held. */
 int mboxes_enter_in(struct names *names, const char *name, struct box *box, struct node **ret_node);
 
+/* Names in @domain were changed: completes @ready, and has that written, unless that takes long, before it is answered.
+ * Context: no lock held. */
+void mboxes_note_rename(struct mbox_domain *domain, struct mbox_ready *ready);
+
 /* For the node whose object is mboxes->room. */
 extern const struct node_ops mboxes_ops;
 

@@ -370,8 +370,28 @@ static bool owns(struct box *box, const struct box_file *dir, const struct calle
     return caller->uid == 0 || caller->uid == attr.st_uid;
 }
 
+/* It is answered when the journal has it: meanwhile the kernel holds the locks of both directories, and lets nobody else
+ * move anything from one directory to another. The journal needs none of them, and who is killed waits no longer.
+ * Return: as mbox_move. */
+static int queue_move_message(struct box *box, struct box *to, struct fuse_req *req, uint64_t id,
+                              struct mbox_ready *ready)
+{
+    struct parked *parked;
+    int r;
+
+    if (!box->boxes->domain->journal)
+        return mbox_move(&box->mbox, &to->mbox, id, NULL, ready);
+    parked = parked_new_for(&to->mbox, req, &box->boxes->kernel->deferred);
+    if (!parked)
+        return -ENOMEM;
+    r = mbox_move(&box->mbox, &to->mbox, id, &parked->op, ready);
+    if (r != MBOX_PARKED)
+        parked_free(parked);
+    return r;
+}
+
 /* Moves the message @name from the mailbox of one queue/ to that of another. */
-static int move(struct node *dir, const char *name, struct node *to_dir,
+static int move(struct node *dir, struct fuse_req *req, const char *name, struct node *to_dir,
                 const struct caller *caller, struct mbox_ready *ready)
 {
     box_auto *box = box_pass(dir->object);
@@ -393,11 +413,12 @@ static int move(struct node *dir, const char *name, struct node *to_dir,
     r = box_use(to, caller->uid);
     if (r < 0)
         return r;
-    return as_missing(mbox_move(&box->mbox, &to->mbox, id, ready));
+    return as_missing(queue_move_message(box, to, req, id, ready));
 }
 
-int queue_rename(struct node *dir, const char *name, struct node *to_dir, const char *to_name,
-                 enum names_rename how, const struct caller *caller, struct mbox_ready *ready)
+int queue_rename(struct node *dir, struct fuse_req *req, const char *name, struct node *to_dir,
+                 const char *to_name, enum names_rename how, const struct caller *caller,
+                 struct mbox_ready *ready)
 {
     /* Where files are made it becomes one, by copying: mv(1) does that then. */
     if (to_dir->ops != dir->ops && to_dir->ops->create && to_dir->object != dir->object)
@@ -405,5 +426,5 @@ int queue_rename(struct node *dir, const char *name, struct node *to_dir, const 
     /* A message has the name it has, and takes nobody's place. */
     if (to_dir->ops != dir->ops || strcmp(name, to_name) != 0 || how == NAMES_RENAME_EXCHANGE)
         return -EPERM;
-    return move(dir, name, to_dir, caller, ready);
+    return move(dir, req, name, to_dir, caller, ready);
 }

@@ -13,7 +13,8 @@ int queue_list(struct node *dir, struct listing *listing, uint64_t after,
                const struct node_listing *to);
 int queue_unlink(struct node *dir, struct fuse_req *req, const char *name,
                  const struct caller *caller, struct mbox_ready *ready);
-int queue_rename(struct node *dir, const char *name, struct node *to_dir, const char *to_name,
-                 enum names_rename how, const struct caller *caller, struct mbox_ready *ready);
+int queue_rename(struct node *dir, struct fuse_req *req, const char *name, struct node *to_dir,
+                 const char *to_name, enum names_rename how, const struct caller *caller,
+                 struct mbox_ready *ready);
 
 #endif

@@ -213,9 +213,12 @@ static int sub_rename(struct node *dir, const char *name, struct node *to_dir, c
     (void)caller;
     if (to_dir->ops != dir->ops || to_dir->object != dir->object)
         return -EPERM;
-    r = box ? names_rename(&topic_box_of(box)->subscriptions, name, to_name, how, ready) : -ENOENT;
+    if (!box)
+        return -ENOENT;
+    r = names_rename(&topic_box_of(box)->subscriptions, name, to_name, how, ready);
     if (r == 0)
         sub_touch(box);
+    mboxes_note_rename(box->boxes->domain, ready);
     return r;
 }
 

@@ -356,7 +356,7 @@ FAULT_TEST(fault_mbox, pick_by_index, .prepare = send_many, .act = pick_after_fi
 
 static int move(struct world *world)
 {
-    return mbox_move(world->mbox, world->other, last_id(world) - 5, &world->ready);
+    return mbox_move(world->mbox, world->other, last_id(world) - 5, NULL, &world->ready);
 }
 
 static void one_has_moved(struct world *world, int result)

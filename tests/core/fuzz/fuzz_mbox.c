@@ -289,7 +289,7 @@ static void move(struct box *box, struct input *input)
     uint64_t id = some_id(box, input_u8(input));
 
     if (id)
-        mbox_move(&box->mbox, &boxes[input_u8(input) % N_MBOXES].mbox, id, &ready);
+        mbox_move(&box->mbox, &boxes[input_u8(input) % N_MBOXES].mbox, id, NULL, &ready);
 }
 
 static uint64_t n_dropped(struct box *box)

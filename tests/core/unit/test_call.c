@@ -378,7 +378,7 @@ CALL_TEST(a_moved_question_is_answered_where_it_is)
     uint64_t id = atomic_load(&domain.last_id) + 1;
 
     cr_assert_eq(ask("2+2"), 0);
-    cr_assert_eq(mbox_move(&mbox, &other, id, &ready), 0);
+    cr_assert_eq(mbox_move(&mbox, &other, id, NULL, &ready), 0);
     cr_assert_not(call_is_open(&mbox, id));
     mbox_remove(&mbox, true, &ready);
     cr_assert(asker_waits(&asker));
@@ -392,7 +392,7 @@ CALL_TEST(the_asker_of_a_moved_question_can_go)
     uint64_t id = atomic_load(&domain.last_id) + 1;
 
     cr_assert_eq(ask("2+2"), 0);
-    cr_assert_eq(mbox_move(&mbox, &other, id, &ready), 0);
+    cr_assert_eq(mbox_move(&mbox, &other, id, NULL, &ready), 0);
     asker_take_back(&asker);
     cr_assert_eq(answer(&other, id, "4"), -EPIPE);
 }
@@ -404,7 +404,7 @@ CALL_TEST(a_move_that_drops_it_cancels_it)
     configure(&other, "messages=1\noverflow=drop-oldest\n");
     cr_assert_eq(ask("2+2"), 0);
     cr_assert_eq(post(&other, "urgent", 9), 0);
-    cr_assert_eq(mbox_move(&mbox, &other, id, &ready), 0);
+    cr_assert_eq(mbox_move(&mbox, &other, id, NULL, &ready), 0);
     expect_failure(-ECANCELED);
 }
 

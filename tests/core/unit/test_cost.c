@@ -116,7 +116,7 @@ static void pick_one(void)
 
 static void move_one(void)
 {
-    mbox_move(&mbox, &other, middle_id(), &ready);
+    mbox_move(&mbox, &other, middle_id(), NULL, &ready);
 }
 
 static void stat_it(void)

@@ -157,16 +157,16 @@ MBOX_TEST(a_moved_message_is_in_the_other_mailbox)
     cr_assert_eq(post("one"), 0);
     cr_assert_eq(post("two"), 0);
     id = id_of_next();
-    cr_assert_eq(mbox_move(&mbox, &mbox, id, &ready), 0);
-    cr_assert_eq(mbox_move(&mbox, &other, id, &ready), 0);
-    cr_assert_eq(mbox_move(&mbox, &other, id, &ready), -ENOENT);
-    cr_assert_eq(mbox_move(&mbox, &other, id + 1, &ready), -EAGAIN, "it is full");
+    cr_assert_eq(mbox_move(&mbox, &mbox, id, NULL, &ready), 0);
+    cr_assert_eq(mbox_move(&mbox, &other, id, NULL, &ready), 0);
+    cr_assert_eq(mbox_move(&mbox, &other, id, NULL, &ready), -ENOENT);
+    cr_assert_eq(mbox_move(&mbox, &other, id + 1, NULL, &ready), -EAGAIN, "it is full");
     msg = mbox_find(&other, id);
     cr_assert(msg && is(msg, "one"));
     msg_unref(msg);
     cr_assert_eq(mbox_pick(&other, id, NULL, &ready), 0);
     cr_assert_eq(mbox_take(&other, &receiver, &entry, &ready), MBOX_PARKED);
-    cr_assert_eq(mbox_move(&mbox, &other, id + 1, &ready), 0);
+    cr_assert_eq(mbox_move(&mbox, &other, id + 1, NULL, &ready), 0);
     mbox_ready_run(&ready);
     cr_assert_eq(n_completed, 1, "who waited there has it");
     mbox_commit(&other, receiver.entry, &ready);
@@ -182,11 +182,11 @@ MBOX_TEST(a_message_that_can_not_move_stays)
     open_other("bytes=2");
     cr_assert_eq(post("one"), 0);
     id = id_of_next();
-    cr_assert_eq(mbox_move(&mbox, &other, id, &ready), -EMSGSIZE);
+    cr_assert_eq(mbox_move(&mbox, &other, id, NULL, &ready), -EMSGSIZE);
     cr_assert_eq(mbox_configure(&other, "bytes=9\nmessages=0", 18, &ready), 0);
-    cr_assert_eq(mbox_move(&mbox, &other, id, &ready), -EAGAIN);
+    cr_assert_eq(mbox_move(&mbox, &other, id, NULL, &ready), -EAGAIN);
     cr_assert_eq(mbox_remove(&other, false, &ready), 0);
-    cr_assert_eq(mbox_move(&mbox, &other, id, &ready), -EIDRM);
+    cr_assert_eq(mbox_move(&mbox, &other, id, NULL, &ready), -EIDRM);
     close_other();
     expect_next("one");
 }

@@ -196,7 +196,7 @@ POLICY_TEST(what_moves_is_judged_with_the_rest)
     msg_unref(msg);
     cr_assert_eq(post("low", 0, NULL), 0);
     id = only_id();
-    cr_assert_eq(mbox_move(&box, &other, id, &ready), 0);
+    cr_assert_eq(mbox_move(&box, &other, id, NULL, &ready), 0);
     expect_dropped(&other, 2, 1);
     expect(&other, "high");
     cr_assert_eq(take_from(&box, &op, &entry), -EAGAIN);
@@ -321,7 +321,7 @@ POLICY_TEST(nothing_moves_to_a_rendezvous_where_nobody_has_room_for_it)
     cr_assert_eq(post("longer than four", 0, NULL), 0);
     id = only_id();
     cr_assert_eq(take_from(&other, &small, &entry), MBOX_PARKED);
-    cr_assert_eq(mbox_move(&box, &other, id, &ready), -EAGAIN);
+    cr_assert_eq(mbox_move(&box, &other, id, NULL, &ready), -EAGAIN);
     cr_assert_eq(stat_of(&other).n_messages, 0);
     expect(&box, "longer than four");
     mbox_cancel(&other, &small, &ready);

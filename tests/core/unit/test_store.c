@@ -300,8 +300,8 @@ static void move_two(void)
 
     send_three();
     other = make("other");
-    cr_assert_eq(mbox_move(find("orders"), other, first_id(find("orders")), &ready), 0);
-    cr_assert_eq(mbox_move(find("orders"), other, first_id(find("orders")), &ready), 0);
+    cr_assert_eq(mbox_move(find("orders"), other, first_id(find("orders")), NULL, &ready), 0);
+    cr_assert_eq(mbox_move(find("orders"), other, first_id(find("orders")), NULL, &ready), 0);
     mbox_ready_run(&ready);
 }
 
@@ -326,7 +326,7 @@ static void move_and_take(void)
 
     send_three();
     other = make("other");
-    cr_assert_eq(mbox_move(find("orders"), other, first_id(find("orders")), &ready), 0);
+    cr_assert_eq(mbox_move(find("orders"), other, first_id(find("orders")), NULL, &ready), 0);
     take(other, "urgent");
 }
 
@@ -456,6 +456,89 @@ STORE_TEST(what_is_on_the_disk_survives_the_machine)
     end();
     start();
     cr_assert_eq(count(find("orders")), 0);
+    end();
+}
+
+/* Of the first in orders, by who waits for the journal. */
+static int move_first(struct sent *sent, struct mbox *to)
+{
+    struct mbox *orders = find("orders");
+
+    return mbox_move(orders, to, first_id(orders), &sent->op, &ready);
+}
+
+/* The turn to write is taken by who configures, and not run yet. */
+static void move_and_wait(const char *how)
+{
+    struct sent *sent = sent_new();
+    struct mbox *other;
+
+    send_three();
+    other = make("other");
+    cr_assert_eq(mbox_configure(other, how, strlen(how), &ready), 0);
+    cr_assert_eq(move_first(sent, other), MBOX_PARKED, "it is not written yet");
+    cr_assert_eq(wait_for(sent), 0);
+}
+
+static void move_and_wait_for_the_daemon(void)
+{
+    move_and_wait("durable=daemon\n");
+}
+
+static void move_and_wait_for_the_disk(void)
+{
+    move_and_wait("durable=disk\n");
+}
+
+STORE_TEST(who_moves_a_message_is_told_when_that_is_stored)
+{
+    in_a_daemon(move_and_wait_for_the_daemon);
+    start();
+    cr_assert_eq(count(find("orders")), 2);
+    take(find("other"), "urgent");
+    end();
+}
+
+STORE_TEST(who_moves_a_message_to_the_disk_is_told_when_it_is_there)
+{
+    in_a_daemon(move_and_wait_for_the_disk);
+    lose_the_machine();
+    start();
+    take(find("other"), "urgent");
+    end();
+}
+
+STORE_TEST(a_move_that_is_interrupted_has_been_done_and_waits_for_nothing)
+{
+    struct sent *before = sent_new();
+    struct sent *meanwhile = sent_new();
+    struct mbox *other;
+
+    start();
+    send_three();
+    other = make("other");
+    mbox_cancel(other, &before->op, &ready);
+    cr_assert_eq(move_first(before, other), -EINTR);
+    free(before);
+    cr_assert_eq(move_first(meanwhile, other), MBOX_PARKED);
+    mbox_cancel(other, &meanwhile->op, &ready);
+    cr_assert_eq(wait_for(meanwhile), -EINTR);
+    cr_assert_eq(count(find("orders")), 1);
+    cr_assert_eq(count(other), 2);
+    end();
+}
+
+STORE_TEST(a_move_between_mailboxes_that_are_not_kept_waits_for_nothing)
+{
+    struct sent *sent = sent_new();
+
+    start();
+    cr_assert_eq(mbox_configure(make("orders"), "durable=no", 10, &ready), 0);
+    cr_assert_eq(mbox_configure(make("other"), "durable=no", 10, &ready), 0);
+    cr_assert_eq(post(find("orders"), "light"), 0);
+    mbox_ready_run(&ready);
+    cr_assert_eq(move_first(sent, find("other")), 0);
+    free(sent);
     end();
 }
 

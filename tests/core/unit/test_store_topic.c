@@ -221,7 +221,7 @@ static void scene(void)
         }
         if (i == 7) {
             cr_assert_eq(mbox_move(&third->mbox, &graves->mbox,
-                                   msgq_first(&third->mbox.queue)->msg->id, &ready),
+                                   msgq_first(&third->mbox.queue)->msg->id, NULL, &ready),
                          0);
             mbox_ready_run(&ready);
             told->is_moved = true;

@@ -461,6 +461,50 @@ def test_a_sender_that_is_killed_while_the_disk_is_slow_sends_nothing(store):
     assert waiting(store.start().mailbox("disk")) == [b"after"]
 
 
+def start_move(box, data, to):
+    path = place(box, data)
+    return Call(os.rename, path, os.path.join(to.file("queue"), os.path.basename(path)))
+
+
+def test_who_moves_a_message_to_a_slow_disk_waits_for_it(store):
+    mount = store.start()
+    a, disk, other = (mount.mailbox(name).make() for name in ("a", "disk", "other"))
+    disk.configure(durable="disk")
+    a.send(b"1", b"2")
+    with store.slow_disk():
+        mover = start_move(a, b"1", disk)
+        wait_until(lambda: disk.stat()["messages"] == 1, "it has moved")
+        wait_until(lambda: store.control.n_at_gate > 0, "a sync waits")
+        for _ in range(20):
+            other.send(b"x")
+            assert other.receive() == b"x"
+        os.rename(other.path, mount.mailbox("renamed").path)
+        assert a.receive() == b"2"
+        assert mover.poll() is None
+        expect_asleep(mover)
+    mover.result()
+    assert waiting(disk) == [b"1"]
+    store.kill()
+    set_boot(store)
+    assert waiting(store.start().mailbox("disk")) == [b"1"]
+
+
+def test_who_is_killed_while_a_move_waits_for_a_slow_disk_waits_no_longer(store):
+    mount = store.start()
+    a, disk = (mount.mailbox(name).make() for name in ("a", "disk"))
+    disk.configure(durable="disk")
+    a.send(b"1", b"2")
+    with store.slow_disk():
+        mover = start_move(a, b"1", disk)
+        wait_until(lambda: store.control.n_at_gate > 0, "a sync waits")
+        expect_asleep(mover)
+        mover.kill()
+        mover.wait()
+        assert (a.stat()["messages"], waiting(disk)) == (1, [b"1"])
+    start_move(a, b"2", disk).result()
+    assert waiting(disk) == [b"1", b"2"]
+
+
 # --- a disk that fails ---
 
 def store_metric(mount, name):
