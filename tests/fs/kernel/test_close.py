@@ -8,12 +8,12 @@ import sys
 
 import pytest
 
-from harness import ALICE, BOB, Call, Handle, wait_until
+from harness import ALICE, BOB, PATIENCE, Call, Handle, wait_until
 
 
 def is_readable_now(path):
     """A process in execve makes whoever reads some of its files in /proc wait."""
-    subprocess.run([sys.executable, "-c", f"open({path!r}).read()"], timeout=5, check=True)
+    subprocess.run([sys.executable, "-c", f"open({path!r}).read()"], timeout=PATIENCE, check=True)
 
 
 # --- execve closes files too ---
