@@ -118,6 +118,17 @@ def test_mount_that_goes_while_the_server_is_asked(mount, bridge, line, goes):
     assert (status, said.splitlines()[-1]) == (1, f"ipcfs-nats: {parent}: the mount is gone")
 
 
+@pytest.mark.parametrize("line", ["import t.idle box", "export box t.idle"])
+def test_mount_that_goes_ends_a_bridge_with_nothing_to_carry(mount, bridge, broker, line):
+    mnt = mount()
+    mnt.mailbox("box").make(0o700)
+    b = bridge(mnt.path, broker.url, line).wait_for("connected")
+    mnt.expected_status = -signal.SIGKILL
+    mnt.process.kill()
+    status, said = b.ends()
+    assert status == 1 and said.endswith("the mount is gone\n"), said
+
+
 def test_arguments_stand_before_the_file(mnt, bridge, broker, tmp_path):
     path = tmp_path / "nats.conf"
     box = mnt.box()

@@ -7,6 +7,7 @@
  * It uses the mount's files alone, so it can be any user's, and the daemon never waits for a network. One thread does all
  * (loop.h); the NATS library's threads hand over to it (server.h). */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,10 +38,26 @@ static struct {
     char mount_id[MOUNT_ID_BYTES_MAX + 1];
     struct export **exports; /* one for each mapping; NULL: it only imports */
     struct import **imports;
+    struct source version; /* .ipcfs/version, open for as long as it runs: its end is the mount's */
     struct source signals;
     struct timer stop_timer;
     int64_t stopping_ns;
 } bridge;
+
+static void bridge_mount_ended(struct source *source)
+{
+    (void)source;
+    log_die(EXIT_STATUS_FAILED, "%s: the mount is gone", bridge.settings.mount);
+}
+
+/* A mailbox where nothing comes or goes does not tell. */
+static void bridge_watch_mount(void)
+{
+    int r = loop_watch(&bridge.version, 0); /* errors are told unasked */
+
+    if (r < 0)
+        log_die(EXIT_STATUS_FAILED, "%s/.ipcfs/version: %s", bridge.settings.mount, strerror(-r));
+}
 
 /* From .ipcfs/version: a mount with a store keeps it, another makes a new one at each start. */
 static void bridge_read_mount_id(void)
@@ -59,6 +76,8 @@ static void bridge_read_mount_id(void)
         log_die(EXIT_STATUS_FAILED, "%s is no mount of ipcfs: %s: %s", bridge.settings.mount, path,
                 strerror(errno));
     free(line);
+    bridge.version = (struct source){ .fd = fcntl(fileno(file), F_DUPFD_CLOEXEC, 0),
+                                      .ready = bridge_mount_ended };
     fclose(file);
     if (!bridge.mount_id[0])
         log_die(EXIT_STATUS_FAILED, "%s: no mount_id: the mount is of an older ipcfs", path);
@@ -259,6 +278,7 @@ int main(int argc, char **argv)
         return bridge_show_status();
     bridge_read_mount_id();
     loop_init();
+    bridge_watch_mount();
     bridge_take_signals();
     server_open(&bridge.settings);
     bridge_make();
@@ -269,6 +289,8 @@ int main(int argc, char **argv)
     server_flush();
     server_close();
     status_close();
+    loop_unwatch(&bridge.version);
+    close(bridge.version.fd);
     settings_deinit(&bridge.settings);
     return EXIT_STATUS_OK;
 }
