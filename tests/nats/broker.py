@@ -15,6 +15,12 @@ from harness import PATIENCE, wait_until
 NATS_SERVER = "nats-server"
 
 
+def server_version():
+    """(2, 9, 10)"""
+    said = subprocess.run([NATS_SERVER, "--version"], stdout=subprocess.PIPE, timeout=PATIENCE, text=True, check=True).stdout
+    return tuple(int(part) for part in said.strip().rpartition("v")[2].split("-")[0].split("."))
+
+
 def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
