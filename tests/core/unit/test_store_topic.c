@@ -326,6 +326,21 @@ static bool run_daemon(unsigned int n, bool before)
     return told->is_finished;
 }
 
+static void make_directory(void)
+{
+    strcpy(top, "/tmp/ipcfs-store.XXXXXX");
+    cr_assert(mkdtemp(top));
+    snprintf(path, sizeof(path), "%s/store", top);
+}
+
+static void remove_directory(void)
+{
+    char command[256];
+
+    snprintf(command, sizeof(command), "rm -rf %s", top);
+    cr_assert_eq(system(command), 0);
+}
+
 static void check_each_commit(bool before)
 {
     bool is_finished = false;
@@ -333,17 +348,12 @@ static void check_each_commit(bool before)
 
     told = mmap(NULL, sizeof(*told), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     for (n = 1; !is_finished && n < N_COMMITS_MAX; n++) {
-        char command[256];
-
-        strcpy(top, "/tmp/ipcfs-store.XXXXXX");
-        cr_assert(mkdtemp(top));
-        snprintf(path, sizeof(path), "%s/store", top);
+        make_directory();
         is_finished = run_daemon(n, before);
         start();
         check_history(check_subscriptions());
         check_that_all_goes();
-        snprintf(command, sizeof(command), "rm -rf %s", top);
-        cr_assert_eq(system(command), 0);
+        remove_directory();
     }
     cr_assert(is_finished);
     cr_assert_gt(n, 3 * N_PUBLISHED / 2, "each publication is a transaction, of %u", n);
@@ -357,4 +367,174 @@ Test(store_topic, a_daemon_ends_before_each_transaction)
 Test(store_topic, a_daemon_ends_after_each_transaction)
 {
     check_each_commit(false);
+}
+
+/* --- while a publication is being stored, which is when somebody runs what is ready --- */
+
+static struct box *begin(void)
+{
+    struct box *topic;
+
+    make_directory();
+    start();
+    topic = new_box(STORE_KIND_TOPIC, NULL, "news");
+    cr_assert_eq(topic_configure(&topic->topic, "history=2", 9, &ready), 0);
+    mbox_ready_run(&ready);
+    return topic;
+}
+
+static void start_again(void)
+{
+    end();
+    start();
+}
+
+static void finish(void)
+{
+    end();
+    remove_directory();
+}
+
+static struct box *subscribe(struct box *topic, const char *name, const char *config)
+{
+    struct box *box = new_box(STORE_KIND_SUBSCRIPTION, topic, name);
+
+    cr_assert_eq(mbox_configure(&box->mbox, config, strlen(config), &ready), 0);
+    mbox_ready_run(&ready);
+    return box;
+}
+
+static void begin_publishing(struct box *topic, unsigned int number, struct mbox_op *op)
+{
+    struct msg *msg = msg_new(&number, sizeof(number), 0, (struct msg_sender){ 4, 5, 6 });
+
+    *op = (struct mbox_op){ .complete = complete };
+    cr_assert_eq(mbox_post(&topic->mbox, msg, op, &ready), MBOX_PARKED);
+    msg_unref(msg);
+}
+
+static void expect_published(const struct mbox_op *op)
+{
+    cr_assert_eq(op->state, MBOX_OP_DONE);
+    cr_assert_eq(op->result, 0);
+}
+
+/* In @mbox wait @n, the first of which is @number. */
+static void expect_queue(struct mbox *mbox, unsigned int number, uint64_t n)
+{
+    unsigned int first;
+
+    cr_assert_eq(mbox->queue.n_messages, n, "%lu", (unsigned long)mbox->queue.n_messages);
+    cr_assert_eq(check_queue(mbox, &first), n == 0 ? 0 : number + n);
+    cr_assert_eq(first, n == 0 ? 0 : number);
+}
+
+static struct mbox_stat stat_of(struct mbox *mbox)
+{
+    struct mbox_stat stat;
+
+    cr_assert_eq(mbox_get_stat(mbox, &stat), 0);
+    return stat;
+}
+
+Test(store_topic, what_is_cancelled_while_it_is_stored_nobody_has)
+{
+    struct box *topic = begin();
+    struct box *one = subscribe(topic, "one", "messages=10");
+    struct mbox_op op;
+
+    begin_publishing(topic, 0, &op);
+    mbox_cancel(&topic->mbox, &op, &ready);
+    cr_assert_eq(op.state, MBOX_OP_DONE);
+    cr_assert_eq(op.result, -EINTR);
+    mbox_ready_run(&ready);
+    expect_queue(&one->mbox, 0, 0);
+    cr_assert_eq(stat_of(&topic->mbox).n_sent, 0);
+    publish(topic, 1);
+    expect_queue(&one->mbox, 1, 1);
+    start_again();
+    expect_queue(find(&subs, "one"), 1, 1);
+    topic = (struct box *)find(&names, "news");
+    expect_queue(&new_box(STORE_KIND_SUBSCRIPTION, topic, "late")->mbox, 1, 1);
+    finish();
+}
+
+Test(store_topic, one_that_rejects_counts_what_is_being_stored)
+{
+    struct box *topic = begin();
+    struct box *one = subscribe(topic, "one", "messages=1\noverflow=reject");
+    struct box *other = subscribe(topic, "other", "messages=10");
+    struct mbox_op ops[2];
+
+    begin_publishing(topic, 0, &ops[0]);
+    begin_publishing(topic, 1, &ops[1]);
+    expect_queue(&one->mbox, 0, 0);
+    mbox_ready_run(&ready);
+    expect_published(&ops[0]);
+    expect_published(&ops[1]);
+    expect_queue(&one->mbox, 0, 1);
+    cr_assert_eq(stat_of(&one->mbox).n_rejected, 1);
+    cr_assert_eq(one->mbox.feed->n_missed, 1);
+    expect_queue(&other->mbox, 0, 2);
+    start_again();
+    expect_queue(find(&subs, "one"), 0, 1);
+    expect_queue(find(&subs, "other"), 0, 2);
+    finish();
+}
+
+Test(store_topic, a_publisher_waits_for_the_room_that_is_taken_by_what_is_being_stored)
+{
+    struct box *topic = begin();
+    struct box *one = subscribe(topic, "one", "messages=1\noverflow=block");
+    struct box *other = subscribe(topic, "other", "messages=10");
+    struct mbox_op ops[2];
+
+    begin_publishing(topic, 0, &ops[0]);
+    begin_publishing(topic, 1, &ops[1]);
+    cr_assert_eq(ops[1].state, MBOX_OP_WAITING);
+    mbox_ready_run(&ready);
+    expect_published(&ops[0]);
+    cr_assert_eq(ops[1].state, MBOX_OP_WAITING, "there is no room yet");
+    expect_queue(&one->mbox, 0, 1);
+    expect_queue(&other->mbox, 0, 1);
+    cr_assert_eq(take(&one->mbox), 0);
+    expect_published(&ops[1]);
+    expect_queue(&one->mbox, 1, 1);
+    expect_queue(&other->mbox, 0, 2);
+    finish();
+}
+
+Test(store_topic, a_publisher_gets_the_room_of_what_was_cancelled_once_that_is_stored)
+{
+    struct box *topic = begin();
+    struct box *one = subscribe(topic, "one", "messages=1\noverflow=block");
+    struct mbox_op ops[2];
+
+    begin_publishing(topic, 0, &ops[0]);
+    begin_publishing(topic, 1, &ops[1]);
+    mbox_cancel(&topic->mbox, &ops[0], &ready);
+    cr_assert_eq(ops[0].result, -EINTR);
+    cr_assert_eq(ops[1].state, MBOX_OP_WAITING, "it takes its room until then");
+    mbox_ready_run(&ready);
+    expect_published(&ops[1]);
+    expect_queue(&one->mbox, 1, 1);
+    start_again();
+    expect_queue(find(&subs, "one"), 1, 1);
+    finish();
+}
+
+Test(store_topic, a_topic_is_not_writable_while_what_is_being_stored_takes_the_room)
+{
+    struct box *topic = begin();
+    struct mbox_op op;
+
+    subscribe(topic, "one", "messages=1\noverflow=block");
+    cr_assert(mbox_poll(&topic->mbox, NULL) & MBOX_WRITABLE);
+    begin_publishing(topic, 0, &op);
+    cr_assert_not(mbox_poll(&topic->mbox, NULL) & MBOX_WRITABLE);
+    mbox_cancel(&topic->mbox, &op, &ready);
+    cr_assert_not(mbox_poll(&topic->mbox, NULL) & MBOX_WRITABLE, "it still takes it");
+    mbox_ready_run(&ready);
+    cr_assert(mbox_poll(&topic->mbox, NULL) & MBOX_WRITABLE);
+    finish();
 }
