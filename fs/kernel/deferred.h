@@ -46,4 +46,8 @@ bool deferred_add(struct deferred *deferred, struct deferred_work *work);
 /* Takes over the ops in @ready, which is empty then; they will be completed. */
 void deferred_complete(struct deferred *deferred, struct mbox_ready *ready);
 
+/* As mbox_ready_run, for half a millisecond: what is left of @ready then is @deferred's, so that those who have nothing
+ * to do with it are served in between. Context: while requests are answered, no lock is held. */
+void deferred_run_ready(struct deferred *deferred, struct mbox_ready *ready);
+
 #endif

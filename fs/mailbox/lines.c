@@ -659,6 +659,8 @@ static void lines_write(struct file *file, fuse_req_t req, const char *data, siz
 {
     struct lines_file *lines = (struct lines_file *)file;
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
+    /* The answer can bring the file's release. */
+    struct kernel *kernel = file->kernel;
     struct lines_write write = {
         .lines = lines,
         .req = req,
@@ -686,7 +688,7 @@ static void lines_write(struct file *file, fuse_req_t req, const char *data, siz
         lines_go_on(parked, 0, &ready);
     else
         lines_finish(&write, r);
-    mbox_ready_run(&ready);
+    deferred_run_ready(&kernel->long_work, &ready);
 }
 
 static bool has_kept(struct lines_file *lines)

@@ -105,8 +105,9 @@ void send_message(struct file *file, fuse_req_t req, const char *data, size_t si
     if (r == -EAGAIN)
         r = post_waiting(file, req, msg, flags & O_NONBLOCK, &ready);
     msg_unref(msg);
-    /* Whoever waits for the message first: its processor wakes up while the sender is answered. */
-    mbox_ready_run(&ready);
+    /* Whoever waits for the message first: its processor wakes up while the sender is answered. Of a topic that may be
+     * thousands. */
+    deferred_run_ready(&file->kernel->long_work, &ready);
     if (r != MBOX_PARKED)
         send_answer_file(file, req, r, size);
 }
