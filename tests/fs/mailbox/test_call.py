@@ -579,6 +579,7 @@ def test_a_question_that_goes_back_is_open_still(box):
             assert work.read() == b"?"
         with fails_with(errno.EAGAIN):
             asker.read()
+        box.wait_for(messages=1)
         answer(box, take_question(box), b"!")
         assert read_all(asker) == b"!"
 
