@@ -229,6 +229,23 @@ int envelope_to_nats(struct json_object *envelope, const struct envelope_source 
     return status == NATS_OK ? 0 : -ENOMEM;
 }
 
+size_t envelope_headers_bytes(natsMsg *msg)
+{
+    size_t n = 128; /* the first line, and the message before this one */
+    const char **keys = NULL;
+    const char *value;
+    int n_keys = 0;
+
+    if (natsMsgHeader_Keys(msg, &keys, &n_keys) != NATS_OK)
+        return n;
+    for (int i = 0; i < n_keys; i++) {
+        if (natsMsgHeader_Get(msg, keys[i], &value) == NATS_OK)
+            n += strlen(keys[i]) + strlen(value) + 4;
+    }
+    free(keys);
+    return n;
+}
+
 /* --- in --- */
 
 bool envelope_is_from(natsMsg *msg, const char *mount_id)

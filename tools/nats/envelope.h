@@ -40,6 +40,9 @@ char *envelope_msg_id(uint64_t id, const char *mount_id);
 int envelope_to_nats(struct json_object *envelope, const struct envelope_source *source,
                      const char *msg_id, natsMsg *msg);
 
+/* Return: the bytes of the headers of @msg as they go out, counted roughly and never too low: a name, a value, and four between. */
+size_t envelope_headers_bytes(natsMsg *msg);
+
 /* Return: does @msg come from the mount @mount_id? */
 bool envelope_is_from(natsMsg *msg, const char *mount_id);
 

@@ -600,31 +600,13 @@ static int lease_make_msg(struct lease *lease, struct json_object *envelope)
     return envelope_to_nats(envelope, e->source, lease->msg_id, lease->msg);
 }
 
-/* Headers as they go out, counted roughly and never too low: a name, a value, and four bytes between. */
-static size_t lease_headers_bytes(natsMsg *msg)
-{
-    size_t n = 128; /* the first line, and the message before this one */
-    const char **keys = NULL;
-    const char *value;
-    int n_keys = 0;
-
-    if (natsMsgHeader_Keys(msg, &keys, &n_keys) != NATS_OK)
-        return n;
-    for (int i = 0; i < n_keys; i++) {
-        if (natsMsgHeader_Get(msg, keys[i], &value) == NATS_OK)
-            n += strlen(keys[i]) + strlen(value) + 4;
-    }
-    free(keys);
-    return n;
-}
-
 static bool lease_is_too_large(const struct lease *lease)
 {
     size_t n = (size_t)natsMsg_GetDataLength(lease->msg);
     size_t max_payload = lease->export->max_payload;
 
     return n + HEADERS_OUT_BYTES_MAX > max_payload &&
-           n + lease_headers_bytes(lease->msg) > max_payload;
+           n + envelope_headers_bytes(lease->msg) > max_payload;
 }
 
 /* Another host's, or too large: known before it goes out. Return: is that all that is to do? */
