@@ -159,7 +159,7 @@ static struct lease *lease_new(struct export *e)
 
 static void lease_forget_message(struct lease *lease)
 {
-    natsMsg_Destroy(lease->msg);
+    server_release(lease->msg);
     lease->msg = NULL;
     free(lease->msg_id);
     lease->msg_id = NULL;
@@ -567,16 +567,27 @@ static void export_acknowledged(struct inbox *inbox, const char *part, natsMsg *
     struct export *e = container_of(inbox, struct export, acks);
     struct lease *lease = export_find(e, part);
 
-    if (lease && natsMsg_IsNoResponders(msg)) {
-        free(e->stream);
-        e->stream = NULL;
-        export_refused(e, lease, 0, "no stream takes its messages now");
-    } else if (lease) {
+    if (lease)
         export_answered(e, lease, natsMsg_GetData(msg), natsMsg_GetDataLength(msg));
-    }
-    natsMsg_Destroy(msg);
+    server_release(msg);
     /* With the others that came. */
     loop_queue(&e->job);
+}
+
+/* No stream has one of the messages, so all that are out go again: the stream tells those that it has. */
+static void export_unanswered(struct inbox *inbox)
+{
+    struct export *e = container_of(inbox, struct export, acks);
+    struct lease *lease;
+
+    if (e->n_unsent == e->n_flight)
+        return;
+    free(e->stream);
+    e->stream = NULL;
+    DL_FOREACH(e->flight, lease)
+    lease_unsend(lease);
+    export_tell(e, "no stream takes its messages now");
+    export_mend(e, false);
 }
 
 /* --- taking --- */
@@ -820,7 +831,7 @@ struct export *export_new(const struct mapping *mapping, const struct settings *
     r = export_open(e);
     if (r < 0)
         place_die(&e->place, e->file, -r);
-    if (inbox_open(&e->acks, true, export_acknowledged) < 0 ||
+    if (inbox_open(&e->acks, true, export_acknowledged, export_unanswered) < 0 ||
         timer_init(&e->ack_timer, export_overdue) < 0 ||
         timer_init(&e->retry_timer, export_resend) < 0 ||
         timer_init(&e->settle_timer, export_settle) < 0)

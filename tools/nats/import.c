@@ -184,9 +184,9 @@ static void import_confirmed(struct inbox *inbox, const char *part, natsMsg *msg
     struct import *m = container_of(inbox, struct import, acks);
     struct written *written = written_find(m, strtoull(part, NULL, 10));
 
-    if (written && !natsMsg_IsNoResponders(msg))
+    if (written)
         written_confirm(m, written);
-    natsMsg_Destroy(msg);
+    server_release(msg);
     if (m->is_confirming && import_unconfirmed(m) == 0)
         timer_set(&m->setup_timer, 1);
 }
@@ -206,7 +206,7 @@ static void import_took(struct import *m, struct delivery *delivery)
     import_has(m, delivery->sequence, delivery->msg);
     DL_DELETE(m->waiting, delivery);
     m->n_waiting--;
-    natsMsg_Destroy(delivery->msg);
+    server_release(delivery->msg);
     free(delivery);
     status_counted();
 }
@@ -217,7 +217,7 @@ static void import_returns(struct import *m, struct delivery *delivery, const ch
     server_ask(natsMsg_GetReply(delivery->msg), NULL, how, strlen(how));
     DL_DELETE(m->waiting, delivery);
     m->n_waiting--;
-    natsMsg_Destroy(delivery->msg);
+    server_release(delivery->msg);
     free(delivery);
 }
 
@@ -301,7 +301,7 @@ static bool import_insert(struct import *m, uint64_t sequence, natsMsg *msg)
     while (place && place->sequence > sequence)
         place = place == m->waiting ? NULL : place->prev;
     if (place && place->sequence == sequence) {
-        natsMsg_Destroy(place->msg);
+        server_release(place->msg);
         place->msg = msg;
         return false;
     }
@@ -352,7 +352,7 @@ static void import_deliver(struct import *m, natsMsg *msg)
     bool is_new = true;
 
     if (natsMsg_GetMetaData(&meta, msg) != NATS_OK) {
-        natsMsg_Destroy(msg);
+        server_release(msg);
         return;
     }
     missing_watch(&m->missing, meta->Sequence.Consumer);
@@ -366,11 +366,11 @@ static void import_deliver(struct import *m, natsMsg *msg)
         free(written->ack);
         written->ack = xstrdup(natsMsg_GetReply(msg));
         written_acknowledge(m, written);
-        natsMsg_Destroy(msg);
+        server_release(msg);
         is_new = false;
     } else if (known_came(m, meta->Sequence.Stream, msg)) {
         import_has(m, meta->Sequence.Stream, msg);
-        natsMsg_Destroy(msg);
+        server_release(msg);
     } else {
         is_new = import_insert(m, meta->Sequence.Stream, msg);
     }
@@ -378,6 +378,11 @@ static void import_deliver(struct import *m, natsMsg *msg)
     if (is_new)
         missing_found(&m->missing, meta->Sequence.Consumer, meta->NumDelivered > 1);
     jsMsgMetaData_Destroy(meta);
+}
+
+static void import_unanswered(struct inbox *inbox)
+{
+    import_status(container_of(inbox, struct import, pull), "503");
 }
 
 static void import_arrived(struct inbox *inbox, const char *part, natsMsg *msg)
@@ -388,7 +393,7 @@ static void import_arrived(struct inbox *inbox, const char *part, natsMsg *msg)
     (void)part;
     if (natsMsgHeader_Get(msg, "Status", &code) == NATS_OK && natsMsg_GetDataLength(msg) == 0) {
         import_status(m, code);
-        natsMsg_Destroy(msg);
+        server_release(msg);
         return;
     }
     if (m->n_asked && --m->n_asked == 0)
@@ -793,8 +798,8 @@ struct import *import_new(const struct mapping *mapping, const struct settings *
     if (r < 0)
         place_die(&m->place, "send.json", -r);
     import_init_timers(m);
-    if (inbox_open(&m->pull, false, import_arrived) < 0 ||
-        inbox_open(&m->acks, true, import_confirmed) < 0 || missing_init(&m->missing) < 0)
+    if (inbox_open(&m->pull, false, import_arrived, import_unanswered) < 0 ||
+        inbox_open(&m->acks, true, import_confirmed, NULL) < 0 || missing_init(&m->missing) < 0)
         log_die(EXIT_STATUS_FAILED, "%s %s: no inbox", import_kind(m), mapping->name);
     server_listen(&m->listener);
     return m;

@@ -26,15 +26,25 @@ void loop_init(void)
         log_die(EXIT_STATUS_FAILED, "epoll: %s", strerror(errno));
 }
 
-int loop_watch(struct source *source, uint32_t events)
+static int loop_watch_so(struct source *source, uint32_t events)
 {
-    struct epoll_event event = { .events = events | EPOLLONESHOT, .data.ptr = source };
+    struct epoll_event event = { .events = events, .data.ptr = source };
     int op = source->is_watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
 
     if (epoll_ctl(loop.epoll_fd, op, source->fd, &event) < 0)
         return -errno;
     source->is_watched = true;
     return 0;
+}
+
+int loop_watch(struct source *source, uint32_t events)
+{
+    return loop_watch_so(source, events | EPOLLONESHOT);
+}
+
+int loop_watch_always(struct source *source, uint32_t events)
+{
+    return loop_watch_so(source, events);
 }
 
 void loop_unwatch(struct source *source)

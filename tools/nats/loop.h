@@ -35,6 +35,8 @@ void loop_init(void);
 /* Waits once for @events (EPOLLIN, EPOLLOUT) of the source's descriptor: it is called once, and watched again by the next
  * call. Return: 0; a negative errno. */
 int loop_watch(struct source *source, uint32_t events);
+/* As loop_watch, and goes on until loop_unwatch. */
+int loop_watch_always(struct source *source, uint32_t events);
 void loop_unwatch(struct source *source);
 
 void loop_queue(struct job *job);

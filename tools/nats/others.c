@@ -28,7 +28,7 @@ static void others_greeted(struct inbox *inbox, const char *part, natsMsg *msg)
             server_ask(natsMsg_GetReply(msg), NULL, NULL, 0);
         others->heard(others);
     }
-    natsMsg_Destroy(msg);
+    server_release(msg);
 }
 
 static void others_answered(struct inbox *inbox, const char *part, natsMsg *msg)
@@ -36,15 +36,14 @@ static void others_answered(struct inbox *inbox, const char *part, natsMsg *msg)
     struct others *others = container_of(inbox, struct others, answers);
 
     (void)part;
-    if (!natsMsg_IsNoResponders(msg))
-        others->heard(others);
-    natsMsg_Destroy(msg);
+    others->heard(others);
+    server_release(msg);
 }
 
 int others_init(struct others *others, void (*heard)(struct others *others))
 {
     *others = (struct others){ .heard = heard };
-    return inbox_open(&others->answers, false, others_answered);
+    return inbox_open(&others->answers, false, others_answered, NULL);
 }
 
 void others_deinit(struct others *others)

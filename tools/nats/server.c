@@ -1,23 +1,21 @@
 /* Owns the connection, the queue of what the NATS library's threads handed over, and the list of listeners. The queue has a
  * lock; all else is of the loop's thread.
  *
- * What a callback queues: a message with its inbox, or the news that the connection came or went. Order is kept.
- *
- * What is published goes into the library's buffer, and out of it all at once when the loop has done what there was to do: a
- * system call for each of many small messages costs more than all else of them. The library has no call for that but to ask
- * for an answer to all that was sent, so a thread of its own does it; the library itself would wait a millisecond for more. */
+ * What a callback queues: the news that the connection came or went, and what the server forbids. Messages stay with their
+ * subscription until the loop takes them, which it does whenever something came in (carrier.h). */
 #include "server.h"
 
 #include <errno.h>
 #include <pthread.h>
-#include <semaphore.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <utlist.h>
+
+#include "carrier.h"
 #include "log.h"
 #include "loop.h"
 
@@ -27,12 +25,10 @@
 #define PINGS_OUT_MAX 2
 #define API_WAIT_MS 3000
 #define FLUSH_MS 1000
-/* Handed over from the queue before the loop looks at the others. */
-#define EVENTS_AT_ONCE 256
-#define PUSH_MS 1
+/* Of one inbox, before the loop looks at the others. */
+#define MESSAGES_AT_ONCE 256
 
 enum event_kind {
-    EVENT_MESSAGE,
     EVENT_CONNECTED,
     EVENT_DISCONNECTED,
     EVENT_CLOSED,
@@ -42,8 +38,6 @@ enum event_kind {
 struct event {
     struct event *next;
     enum event_kind kind;
-    struct inbox *inbox;
-    natsMsg *msg;
     char *text; /* what the server said */
 };
 
@@ -56,12 +50,14 @@ static struct {
     bool is_connected;
     bool is_told_of_others;
     uint64_t generation;
-    atomic_bool pushes_no_more;
     struct listener *listeners;
+    struct inbox *inboxes;
+    struct job arrived_job;
+    struct job release_job;
+    natsMsg **released; /* to be freed */
+    size_t n_released;
+    size_t n_released_max;
     struct source wake;
-    struct job push_job;
-    pthread_t pusher;
-    sem_t pushes;
     pthread_mutex_t lock; /* for what follows */
     bool is_closing;
     struct event *first;
@@ -70,7 +66,6 @@ static struct {
 
 static void event_free(struct event *event)
 {
-    natsMsg_Destroy(event->msg);
     free(event->text);
     free(event);
 }
@@ -149,8 +144,7 @@ static void server_now_forbidden(const char *text)
 
 static void server_handle(struct event *event)
 {
-    const char *subject;
-    const char *part;
+    const char *why;
 
     switch (event->kind) {
     case EVENT_CONNECTED:
@@ -160,52 +154,98 @@ static void server_handle(struct event *event)
         server_now_disconnected();
         break;
     case EVENT_CLOSED:
-        subject = NULL;
-        natsConnection_GetLastError(server.connection, &subject);
+        why = NULL;
+        natsConnection_GetLastError(server.connection, &why);
         log_die(EXIT_STATUS_FAILED, "the connection to NATS is closed for good: %s",
-                subject && *subject ? subject : "no reason was given");
+                why && *why ? why : "no reason was given");
     case EVENT_FORBIDDEN:
         server_now_forbidden(event->text);
-        break;
-    case EVENT_MESSAGE:
-        subject = natsMsg_GetSubject(event->msg);
-        part = strrchr(subject, '.');
-        if (event->inbox->subscription)
-            event->inbox->arrived(event->inbox, part ? part + 1 : subject, event->msg);
-        else
-            natsMsg_Destroy(event->msg);
         break;
     }
 }
 
 static void server_ready(struct source *source)
 {
-    struct event *event = NULL;
+    struct event *event;
     eventfd_t n;
 
     eventfd_read(source->fd, &n);
-    for (int i = 0; i < EVENTS_AT_ONCE; i++) {
-        event = server_next_event();
-        if (!event)
-            break;
+    while ((event = server_next_event())) {
         server_handle(event);
-        free(event->text);
-        free(event);
+        event_free(event);
     }
-    if (event)
-        eventfd_write(source->fd, 1);
     loop_watch(source, EPOLLIN);
 }
 
-/* --- callbacks, in the library's threads --- */
+/* --- messages --- */
 
-static void server_on_message(natsConnection *connection, natsSubscription *subscription,
-                              natsMsg *msg, void *closure)
+/* Return: is it to be asked again? */
+static bool inbox_take(struct inbox *inbox)
 {
-    (void)connection;
-    (void)subscription;
-    server_hand_over((struct event){ .kind = EVENT_MESSAGE, .inbox = closure, .msg = msg });
+    natsMsg *msg = NULL;
+    natsStatus status = natsSubscription_NextMsg(&msg, inbox->subscription, 0);
+    const char *subject;
+    const char *part;
+
+    if (status == NATS_NO_RESPONDERS) {
+        if (inbox->unanswered)
+            inbox->unanswered(inbox);
+        return true;
+    }
+    if (status != NATS_OK)
+        return false;
+    subject = natsMsg_GetSubject(msg);
+    part = strrchr(subject, '.');
+    inbox->arrived(inbox, part ? part + 1 : subject, msg);
+    return true;
 }
+
+static void inbox_take_all(struct inbox *inbox)
+{
+    int n = 0;
+
+    natsSubscription_GetPending(inbox->subscription, &n, NULL);
+    if (n > MESSAGES_AT_ONCE) {
+        n = MESSAGES_AT_ONCE;
+        loop_queue(&server.arrived_job);
+    }
+    while (n-- > 0 && inbox_take(inbox))
+        ;
+}
+
+static void server_arrived(void)
+{
+    for (struct inbox *inbox = server.inboxes; inbox; inbox = inbox->next)
+        inbox_take_all(inbox);
+}
+
+static void server_run_arrived(struct job *job)
+{
+    (void)job;
+    server_arrived();
+}
+
+void server_release(natsMsg *msg)
+{
+    if (!msg)
+        return;
+    if (server.n_released == server.n_released_max) {
+        server.n_released_max = server.n_released_max ? 2 * server.n_released_max : 64;
+        server.released =
+            xrealloc(server.released, server.n_released_max, sizeof(*server.released));
+    }
+    server.released[server.n_released++] = msg;
+    loop_queue(&server.release_job);
+}
+
+static void server_run_release(struct job *job)
+{
+    (void)job;
+    while (server.n_released)
+        natsMsg_Destroy(server.released[--server.n_released]);
+}
+
+/* --- callbacks, in the library's threads --- */
 
 static void server_on_connected(natsConnection *connection, void *closure)
 {
@@ -240,45 +280,6 @@ static void server_on_error(natsConnection *connection, natsSubscription *subscr
     if (status == NATS_NOT_PERMITTED)
         server_hand_over((struct event){
             .kind = EVENT_FORBIDDEN, .text = xstrdup(text ? text : natsStatus_GetText(status)) });
-}
-
-/* --- what is published goes out --- */
-
-static void server_run_push(struct job *job)
-{
-    (void)job;
-    sem_post(&server.pushes);
-}
-
-/* Until the program ends its connection for good; it waits for an answer, or not for long. */
-static void *server_push(void *unused)
-{
-    (void)unused;
-    for (;;) {
-        while (sem_wait(&server.pushes) < 0)
-            ;
-        while (sem_trywait(&server.pushes) == 0)
-            ;
-        if (atomic_load(&server.pushes_no_more))
-            return NULL;
-        natsConnection_FlushTimeout(server.connection, PUSH_MS);
-    }
-}
-
-static void server_start_pushing(void)
-{
-    server.push_job.run = server_run_push;
-    if (sem_init(&server.pushes, 0, 0) < 0 ||
-        pthread_create(&server.pusher, NULL, server_push, NULL) != 0)
-        log_die(EXIT_STATUS_FAILED, "a thread: %s", strerror(errno));
-}
-
-static void server_stop_pushing(void)
-{
-    atomic_store(&server.pushes_no_more, true);
-    sem_post(&server.pushes);
-    pthread_join(server.pusher, NULL);
-    sem_destroy(&server.pushes);
 }
 
 /* --- connecting --- */
@@ -348,6 +349,7 @@ static void server_set_options(const struct settings *settings)
     server_must(natsOptions_SetReconnectedCB(o, server_on_connected, NULL), "NATS");
     server_must(natsOptions_SetErrorHandler(o, server_on_error, NULL), "NATS");
     server_must(natsOptions_SetClosedCB(o, server_on_closed, NULL), "NATS");
+    carrier_init(o, server_arrived);
 }
 
 /* Return: does a server that isn't there now explain it? All else is told and ends the program. */
@@ -396,9 +398,10 @@ void server_open(const struct settings *settings)
     if (server.wake.fd < 0)
         log_die(EXIT_STATUS_FAILED, "eventfd: %s", strerror(errno));
     loop_watch(&server.wake, EPOLLIN);
+    server.arrived_job.run = server_run_arrived;
+    server.release_job.run = server_run_release;
     server_set_options(settings);
     server_connect(settings);
-    server_start_pushing();
     jsOptions_Init(&js);
     js.Wait = API_WAIT_MS;
     js.Domain = settings->domain;
@@ -406,13 +409,18 @@ void server_open(const struct settings *settings)
     server.api = settings->domain ? xasprintf("$JS.%s.API", settings->domain) : xstrdup("$JS.API");
 }
 
+static void server_flush_aside(void *unused)
+{
+    (void)unused;
+    natsConnection_FlushTimeout(server.connection, FLUSH_MS);
+}
+
 void server_flush(void)
 {
     if (server.is_connected)
-        natsConnection_FlushTimeout(server.connection, FLUSH_MS);
+        carrier_aside(server_flush_aside, NULL);
 }
 
-/* A message can't be given back once the library is closed: those that nobody takes any more go before. */
 static void server_drop_events(void)
 {
     struct event *event;
@@ -427,11 +435,13 @@ static void server_drop_events(void)
 void server_close(void)
 {
     server_drop_events();
-    server_stop_pushing();
+    server_run_release(&server.release_job);
+    free(server.released);
     jsCtx_Destroy(server.jetstream);
     natsConnection_Destroy(server.connection);
     natsOptions_Destroy(server.options);
     nats_CloseAndWait(CONNECT_MS);
+    carrier_deinit();
     loop_unwatch(&server.wake);
     close(server.wake.fd);
     free(server.api);
@@ -477,18 +487,20 @@ void server_listen(struct listener *listener)
 
 static int inbox_subscribe(struct inbox *inbox, const char *filter)
 {
-    natsStatus status = natsConnection_Subscribe(&inbox->subscription, server.connection, filter,
-                                                 server_on_message, inbox);
+    natsStatus status = natsConnection_SubscribeSync(&inbox->subscription, server.connection,
+                                                     filter);
 
     if (status != NATS_OK)
         return -EIO;
     /* As many as are asked for come, and no more are asked for than the window; none may be dropped. */
     natsSubscription_SetPendingLimits(inbox->subscription, -1, -1);
+    DL_APPEND(server.inboxes, inbox);
     return 0;
 }
 
 int inbox_open(struct inbox *inbox, bool has_parts,
-               void (*arrived)(struct inbox *inbox, const char *part, natsMsg *msg))
+               void (*arrived)(struct inbox *inbox, const char *part, natsMsg *msg),
+               void (*unanswered)(struct inbox *inbox))
 {
     natsInbox *subject;
     char *filter;
@@ -498,7 +510,8 @@ int inbox_open(struct inbox *inbox, bool has_parts,
         return -EIO;
     *inbox = (struct inbox){ .subject = xstrdup(subject),
                              .has_parts = has_parts,
-                             .arrived = arrived };
+                             .arrived = arrived,
+                             .unanswered = unanswered };
     natsInbox_Destroy(subject);
     filter = xasprintf(has_parts ? "%s.*" : "%s", inbox->subject);
     r = inbox_subscribe(inbox, filter);
@@ -515,6 +528,8 @@ int inbox_open_at(struct inbox *inbox, char *subject,
 
 void inbox_close(struct inbox *inbox)
 {
+    if (inbox->subscription)
+        DL_DELETE(server.inboxes, inbox);
     natsSubscription_Destroy(inbox->subscription);
     inbox->subscription = NULL;
     free(inbox->subject);
@@ -538,17 +553,19 @@ static int server_status(natsStatus status)
 
 int server_publish(natsMsg *msg)
 {
+    natsStatus status;
+
     if (!server.is_connected)
         return -ENOTCONN;
-    loop_queue(&server.push_job);
-    return server_status(natsConnection_PublishMsg(server.connection, msg));
+    status = natsConnection_PublishMsg(server.connection, msg);
+    carrier_published((size_t)natsMsg_GetDataLength(msg));
+    return server_status(status);
 }
 
 int server_ask(const char *subject, const char *reply, const void *data, size_t n_bytes)
 {
     if (!server.is_connected)
         return -ENOTCONN;
-    loop_queue(&server.push_job);
     return server_status(
         reply ? natsConnection_PublishRequest(server.connection, subject, reply, data, (int)n_bytes)
               : natsConnection_Publish(server.connection, subject, data, (int)n_bytes));

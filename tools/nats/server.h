@@ -1,7 +1,7 @@
-/* The connection to NATS, and what its threads hand over to the loop.
+/* The connection to NATS.
  *
- * The NATS library calls back in threads of its own. Those put what they have into one queue and wake the loop, and
- * everything else of the bridge runs in the loop's thread. The connection mends itself for as long as the program runs;
+ * Messages come and go in the loop's thread (carrier.h). What the NATS library tells of the connection it tells in a thread of its
+ * own, which puts it into a queue and wakes the loop. The connection mends itself for as long as the program runs;
  * nothing is published while it is away, so that what a mapping sends again is all there is. */
 #ifndef IPCFS_TOOLS_NATS_SERVER_H
 #define IPCFS_TOOLS_NATS_SERVER_H
@@ -15,13 +15,17 @@
 #include "settings.h"
 
 /* A subject that this program listens to, mostly one that nobody else does; embedded in what it belongs to. Messages to it come in the order of
- * the connection. */
+ * the connection. Neither function closes an inbox. */
 struct inbox {
+    struct inbox *prev; /* of all that are open */
+    struct inbox *next;
     natsSubscription *subscription;
     char *subject; /* one for the messages of a pull; with ".N" behind it, answers to question N */
     bool has_parts;
     /* In the loop's thread; @part is what stands behind the last point. Frees the message: it doesn't. */
     void (*arrived)(struct inbox *inbox, const char *part, natsMsg *msg);
+    /* Nobody listens to where a question with this inbox went; to which isn't told. NULL: that doesn't matter. */
+    void (*unanswered)(struct inbox *inbox);
 };
 
 /* Subjects that begin so a server may forbid; any other ends the program with one line. */
@@ -57,11 +61,16 @@ void server_listen(struct listener *listener);
 
 /* Return: 0; -ENOTCONN, -EIO: it did not go out. */
 int inbox_open(struct inbox *inbox, bool has_parts,
-               void (*arrived)(struct inbox *inbox, const char *part, natsMsg *msg));
+               void (*arrived)(struct inbox *inbox, const char *part, natsMsg *msg),
+               void (*unanswered)(struct inbox *inbox));
 /* As inbox_open, of a subject that others publish to; @subject is the inbox's then, also if it failed. */
 int inbox_open_at(struct inbox *inbox, char *subject,
                   void (*arrived)(struct inbox *inbox, const char *part, natsMsg *msg));
 void inbox_close(struct inbox *inbox);
+
+/* Frees @msg, which may be NULL, a little later: the NATS library does that in a thread of its own, and waking that once for many
+ * messages is much cheaper than once for each. */
+void server_release(natsMsg *msg);
 
 /* Return: 0; -ENOTCONN; -EMSGSIZE: more than the server takes; -EIO. */
 int server_publish(natsMsg *msg);

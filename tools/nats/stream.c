@@ -1,5 +1,5 @@
 /* Questions to JetStream that are asked once, when a mapping starts and after it failed: with the library's own calls, which
- * wait. Owns nothing. */
+ * wait, and so in a thread of their own (carrier.h). Owns nothing. */
 #include "stream.h"
 
 #include <ctype.h>
@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "carrier.h"
 #include "log.h"
 #include "server.h"
 
@@ -137,7 +138,7 @@ static int stream_make(const struct stream_want *want, char **ret_name, char **r
     return stream_failed(status, code, "making a stream of", want->subject, ret_why);
 }
 
-int stream_open(const struct stream_want *want, char **ret_name, char **ret_why)
+static int stream_ask(const struct stream_want *want, char **ret_name, char **ret_why)
 {
     char *name;
     int r = stream_find(want->subject, &name, ret_why);
@@ -160,8 +161,8 @@ int stream_open(const struct stream_want *want, char **ret_name, char **ret_why)
     return r;
 }
 
-int consumer_open(const char *stream, const char *durable, const struct stream_want *want,
-                  struct consumer *ret, char **ret_why)
+static int consumer_ask(const char *stream, const char *durable, const struct stream_want *want,
+                        struct consumer *ret, char **ret_why)
 {
     jsConsumerInfo *info = NULL;
     jsConsumerConfig config;
@@ -198,7 +199,7 @@ int consumer_open(const char *stream, const char *durable, const struct stream_w
     return 0;
 }
 
-int consumer_look(const char *stream, const char *durable, struct consumer_state *ret)
+static int consumer_ask_state(const char *stream, const char *durable, struct consumer_state *ret)
 {
     jsConsumerInfo *info = NULL;
     jsErrCode code = 0;
@@ -216,4 +217,65 @@ int consumer_look(const char *stream, const char *durable, struct consumer_state
     };
     jsConsumerInfo_Destroy(info);
     return 0;
+}
+
+/* --- aside --- */
+
+struct question {
+    const char *stream;
+    const char *durable;
+    const struct stream_want *want;
+    char **ret_name;
+    char **ret_why;
+    struct consumer *ret_consumer;
+    struct consumer_state *ret_state;
+    int r;
+};
+
+static void question_of_stream(void *closure)
+{
+    struct question *q = closure;
+
+    q->r = stream_ask(q->want, q->ret_name, q->ret_why);
+}
+
+static void question_of_consumer(void *closure)
+{
+    struct question *q = closure;
+
+    q->r = consumer_ask(q->stream, q->durable, q->want, q->ret_consumer, q->ret_why);
+}
+
+static void question_of_state(void *closure)
+{
+    struct question *q = closure;
+
+    q->r = consumer_ask_state(q->stream, q->durable, q->ret_state);
+}
+
+int stream_open(const struct stream_want *want, char **ret_name, char **ret_why)
+{
+    struct question q = { .want = want, .ret_name = ret_name, .ret_why = ret_why };
+
+    carrier_aside(question_of_stream, &q);
+    return q.r;
+}
+
+int consumer_open(const char *stream, const char *durable, const struct stream_want *want,
+                  struct consumer *ret, char **ret_why)
+{
+    struct question q = {
+        .stream = stream, .durable = durable, .want = want, .ret_consumer = ret, .ret_why = ret_why
+    };
+
+    carrier_aside(question_of_consumer, &q);
+    return q.r;
+}
+
+int consumer_look(const char *stream, const char *durable, struct consumer_state *ret)
+{
+    struct question q = { .stream = stream, .durable = durable, .ret_state = ret };
+
+    carrier_aside(question_of_state, &q);
+    return q.r;
 }
