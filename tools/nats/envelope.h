@@ -26,6 +26,13 @@ struct envelope_source {
     const char *mount_id;
 };
 
+/* Text that is made piece by piece. */
+struct envelope_text {
+    char *data; /* the owner's to free */
+    size_t n;
+    size_t n_allocated;
+};
+
 /* The bytes of a message, as recv.json has it: @envelope's own, or in *@ret_decoded, which is the caller's to free.
  * Return: NULL: it has none. */
 const char *envelope_body(struct json_object *envelope, size_t *ret_n, char **ret_decoded);
@@ -36,9 +43,9 @@ bool envelope_is_foreign(struct json_object *envelope, const char *mount_id, uns
 /* Return: the text that names the message for ever, "MOUNT-ID", the caller's to free. */
 char *envelope_msg_id(uint64_t id, const char *mount_id);
 
-/* Sets the headers of @msg, whose name for ever is @msg_id. Return: 0; -ENOMEM. */
+/* Sets the headers of @msg, whose name for ever is @msg_id. @text is for use meanwhile. Return: 0; -ENOMEM. */
 int envelope_to_nats(struct json_object *envelope, const struct envelope_source *source,
-                     const char *msg_id, natsMsg *msg);
+                     const char *msg_id, struct envelope_text *text, natsMsg *msg);
 
 /* Return: the bytes of the headers of @msg as they go out, counted roughly and never too low: a name, a value, and four between. */
 size_t envelope_headers_bytes(natsMsg *msg);
@@ -46,14 +53,7 @@ size_t envelope_headers_bytes(natsMsg *msg);
 /* Return: does @msg come from the mount @mount_id? */
 bool envelope_is_from(natsMsg *msg, const char *mount_id);
 
-/* Lines that are made one after the other. */
-struct envelope_lines {
-    char *data; /* the owner's to free */
-    size_t n;
-    size_t n_allocated;
-};
-
 /* Adds the bytes and headers of @msg as a line of send.json. Headers that don't fit (4 KiB, names of 64) are left out. */
-void envelope_add_line(struct envelope_lines *lines, natsMsg *msg);
+void envelope_add_line(struct envelope_text *lines, natsMsg *msg);
 
 #endif

@@ -80,6 +80,7 @@ struct export
     unsigned n_table;
     struct work work;
     struct json_tokener *tokener;
+    struct envelope_text headers; /* of the message that is being made */
     struct lease *idle;
     struct lease *flight;
     struct lease *held;
@@ -608,7 +609,7 @@ static int lease_make_msg(struct lease *lease, struct json_object *envelope)
     free(decoded);
     if (status != NATS_OK)
         return -EIO;
-    return envelope_to_nats(envelope, e->source, lease->msg_id, lease->msg);
+    return envelope_to_nats(envelope, e->source, lease->msg_id, &e->headers, lease->msg);
 }
 
 static bool lease_is_too_large(const struct lease *lease)
@@ -855,6 +856,7 @@ void export_free(struct export *e)
     place_deinit(&e->place);
     free(e->file);
     free(e->mailbox);
+    free(e->headers.data);
     free(e->stream);
     free(e->last_dead);
     free(e->told);

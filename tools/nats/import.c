@@ -95,8 +95,8 @@ struct import {
     struct known *known;
     uint64_t n_asked; /* of the request that is out, not come yet */
     struct missing missing;
-    char *what;                /* kind and name, for the log */
-    struct envelope_lines out; /* that are being written */
+    char *what;               /* kind and name, for the log */
+    struct envelope_text out; /* that are being written */
     size_t n_out_done;
     char *told;
     bool is_ready; /* stream and consumer are there, and what is missing is counted */
