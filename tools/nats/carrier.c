@@ -148,7 +148,7 @@ static bool carrier_awaits_room(void)
 }
 
 /* What the socket takes. The library says through carrier_on_write whether that was all. */
-static void carrier_send(void)
+void carrier_send(void)
 {
     carrier.n_unsent_bytes = 0;
     if (!atomic_load(&carrier.has_to_send))

@@ -22,6 +22,9 @@ void carrier_deinit(void);
 /* Runs @ask in another thread, and returns when it has. @arrived is not called meanwhile, nor anything else of the loop. */
 void carrier_aside(void (*ask)(void *closure), void *closure);
 
+/* What was published goes out, as much as the socket takes. Done anyway before the loop waits. */
+void carrier_send(void);
+
 /* So many bytes were published just now. Much of it goes out at once, and a server that reads slowly is waited for. */
 void carrier_published(size_t n_bytes);
 

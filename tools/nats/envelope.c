@@ -164,12 +164,19 @@ static void text_add(struct envelope_text *text, const char *bytes, size_t n)
     text->n += n;
 }
 
-/* @value is of one line. */
+/* A header is one line, whatever @value has: as the library does it, the ends of others become spaces. */
 static void text_add_header(struct envelope_text *text, const char *name, const char *value)
 {
+    size_t start;
+
     text_add(text, name, strlen(name));
     text_add(text, ": ", 2);
+    start = text->n;
     text_add(text, value, strlen(value));
+    for (size_t i = start; i < text->n; i++) {
+        if (text->data[i] == '\r' || text->data[i] == '\n')
+            text->data[i] = ' ';
+    }
     text_add(text, "\r\n", 2);
 }
 

@@ -21,6 +21,7 @@
 #include <json-c/json.h>
 #include <utlist.h>
 
+#include "carrier.h"
 #include "log.h"
 #include "loop.h"
 #include "place.h"
@@ -700,8 +701,12 @@ static int export_take(struct export *e)
     char *line;
     size_t n;
     uint64_t skipped_id;
-    int r = work_next_line(&e->work, e->max_payload, &line, &n, &skipped_id);
+    int r;
 
+    /* What the last read brought goes out before the daemon is asked for more. */
+    if (!work_has_line(&e->work))
+        carrier_send();
+    r = work_next_line(&e->work, e->max_payload, &line, &n, &skipped_id);
     if (r < 0)
         return r;
     if (!skipped_id)

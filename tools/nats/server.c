@@ -231,8 +231,8 @@ void server_release(natsMsg *msg)
         return;
     if (server.n_released == server.n_released_max) {
         server.n_released_max = server.n_released_max ? 2 * server.n_released_max : 64;
-        server.released =
-            xrealloc(server.released, server.n_released_max, sizeof(*server.released));
+        server.released = xrealloc(server.released, server.n_released_max,
+                                   sizeof(*server.released));
     }
     server.released[server.n_released++] = msg;
     loop_queue(&server.release_job);
@@ -494,7 +494,8 @@ static int inbox_subscribe(struct inbox *inbox, const char *filter)
         return -EIO;
     /* As many as are asked for come, and no more are asked for than the window; none may be dropped. */
     natsSubscription_SetPendingLimits(inbox->subscription, -1, -1);
-    DL_APPEND(server.inboxes, inbox);
+    /* The last is looked at first: what came is delivered before it is said what went. */
+    DL_PREPEND(server.inboxes, inbox);
     return 0;
 }
 

@@ -29,6 +29,7 @@ void work_close(struct work *work)
         close(work->source.fd);
     work->source.fd = -1;
     work->n_in = work->in_at = 0;
+    work->is_drained = false;
     work->skipped_id = 0;
     work->n_words_bytes = 0;
     work->n_words = 0;
@@ -59,6 +60,8 @@ static int work_read(struct work *work)
     if (n == 0)
         return -EIO;
     work->n_in += (size_t)n;
+    /* One that is poor is the last: to ask again would cost as much as to be told by the source. */
+    work->is_drained = (size_t)n < READ_BYTES_MIN / 2;
     return 0;
 }
 
@@ -69,6 +72,11 @@ static void work_skip(struct work *work, size_t text_max)
         sscanf(work->in, "{\"id\":%" SCNu64, &work->skipped_id);
     if (work->skipped_id)
         work->n_in = 0;
+}
+
+bool work_has_line(const struct work *work)
+{
+    return memchr(work->in + work->in_at, '\n', work->n_in - work->in_at) != NULL;
 }
 
 int work_next_line(struct work *work, size_t text_max, char **ret_line, size_t *ret_n,
@@ -86,6 +94,10 @@ int work_next_line(struct work *work, size_t text_max, char **ret_line, size_t *
             *ret_skipped_id = work->skipped_id;
             work->skipped_id = 0;
             return 0;
+        }
+        if (work->in_at == work->n_in && work->is_drained) {
+            work->is_drained = false;
+            return -EAGAIN;
         }
         if (work->in_at == 0)
             work_skip(work, text_max);

@@ -6,6 +6,7 @@
 #ifndef IPCFS_TOOLS_NATS_WORK_H
 #define IPCFS_TOOLS_NATS_WORK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,6 +18,7 @@ struct work {
     size_t in_size;
     size_t n_in;
     size_t in_at;
+    bool is_drained;     /* the last read had all there was */
     uint64_t skipped_id; /* of a line that is too long, and not read to its end; 0: none */
     char *words;         /* that are to be written */
     size_t n_words_bytes;
@@ -29,9 +31,12 @@ void work_init(struct work *work, void (*ready)(struct source *source));
 void work_close(struct work *work);
 void work_deinit(struct work *work);
 
+/* Return: does work_next_line() have one without asking the daemon? */
+bool work_has_line(const struct work *work);
+
 /* Gets the next line, without its newline, which stays until the next call. A line of a message that has more than @text_max
  * bytes may be left out: then its id is in @ret_skipped_id, which else is 0.
- * Return: 0; -EAGAIN: there is none; another negative errno. */
+ * Return: 0; -EAGAIN: there is none, or only the source can tell; another negative errno. */
 int work_next_line(struct work *work, size_t text_max, char **ret_line, size_t *ret_n,
                    uint64_t *ret_skipped_id);
 
