@@ -128,6 +128,34 @@ def test_server_that_is_away_stops_the_senders_at_the_limits_of_their_mailbox(mn
         assert numbers_of(client, wait_stored(client, subject, n_sent)) == list(range(n_sent))
 
 
+def test_server_that_reads_nothing_for_a_while_gets_all(mnt, own_broker, bridge, subject):
+    """More than sockets hold, so the bridge has to wait with the rest."""
+    box = mnt.box()
+    box.write_config("messages=max\nbytes=64M\n")
+    datas = [os.urandom(500_000) for _ in range(60)]
+    b = bridge(mnt.path, own_broker.url, f"export {name_of(box)} {subject}").wait_for("connected")
+    # As many are in flight only after many that nobody else's came between.
+    send_numbers(box, 0, 500)
+    with connected(own_broker) as client:
+        wait_stored(client, subject, 500)
+    own_broker.process.send_signal(signal.SIGSTOP)
+    for i, data in enumerate(datas):
+        with open(os.path.join(box.path, f"drop/{i}"), "wb") as f:
+            f.write(data)
+    leased = [0]
+
+    def takes_no_more():
+        leased.append(stat_of(box, "leased"))
+        return leased[-1] > 2 and leased[-1] == leased[-20:][0]
+    wait_until(takes_no_more, "the bridge has more than the socket takes")
+    own_broker.process.send_signal(signal.SIGCONT)
+    with connected(own_broker) as client:
+        stream = wait_stored(client, subject, 500 + len(datas))
+        assert [data for _, data in client.messages(stream)][500:] == datas
+    wait_until(lambda: stat_of(box) == stat_of(box, "leased") == 0, "all is done")
+    assert b.stop() == 0
+
+
 def test_killed_server_loses_repeats_and_moves_nothing(mnt, own_broker, bridge, subject):
     box = mnt.box()
     box.write_config("messages=max\n")
