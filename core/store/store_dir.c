@@ -31,8 +31,9 @@
 
 /* In `lock`, behind the pid of who is about to give it back. */
 #define HOLDER_ENDING " ending\n"
-/* How long who has it may take to say so, and then to end: it may have much to put on a slow disk. */
-#define GRACE_MS 1000
+/* How long who has it may take to say so, for on a busy machine it is not told at once that it was unmounted; and then to
+ * end: it may have much to put on a slow disk. */
+#define GRACE_MS 5000
 #define ENDING_MS 30000
 
 #define STATE_BYTES_MAX 256
