@@ -89,6 +89,8 @@ void send_message(struct file *file, fuse_req_t req, const char *data, size_t si
                   int flags, unsigned int prio, _Atomic pid_t *last_pid)
 {
     struct mbox_ready ready = TAILQ_HEAD_INITIALIZER(ready);
+    /* Once it is parked the answer, by whatever thread, can bring the file's release. */
+    struct kernel *kernel = file->kernel;
     struct msg *msg;
     int r = send_check(file, size, offset, flags);
 
@@ -107,7 +109,7 @@ void send_message(struct file *file, fuse_req_t req, const char *data, size_t si
     msg_unref(msg);
     /* Whoever waits for the message first: its processor wakes up while the sender is answered. Of a topic that may be
      * thousands. */
-    deferred_run_ready(&file->kernel->long_work, &ready);
+    deferred_run_ready(&kernel->long_work, &ready);
     if (r != MBOX_PARKED)
         send_answer_file(file, req, r, size);
 }
