@@ -62,3 +62,8 @@ def test_program_of_the_build_is_known_by_its_place(note, start, tmp_path):
     program.chmod(0o755)
     sleeper = start(program, "1000")
     assert noted(note, sleeper.pid)
+
+
+def test_check_without_a_note_is_no_check(note):
+    check = subprocess.run([CLEAN, "check", note, note.parent], stderr=subprocess.PIPE, text=True, check=False)
+    assert (check.returncode, check.stderr) == (2, f"clean: {note}: nothing was noted there\n")
