@@ -197,7 +197,8 @@ static int write_holder(struct store_dir *dir, const char *what)
     int n = snprintf(text, sizeof(text), "%ld%s", (long)getpid(), what);
 
     errno = EIO;
-    if (ftruncate(dir->lock_fd, 0) < 0 || pwrite(dir->lock_fd, text, (size_t)n, 0) != n)
+    /* At no moment is there no pid in it. */
+    if (pwrite(dir->lock_fd, text, (size_t)n, 0) != n || ftruncate(dir->lock_fd, n) < 0)
         return -errno;
     return 0;
 }
