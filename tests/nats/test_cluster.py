@@ -1,8 +1,8 @@
 """Three hosts with a mount each and a cluster of three servers, links that are cut, servers, bridges and daemons that are
 killed: each message is counted at the end.
 
-A minute of trouble in each of them: IPCFS_NATS_TROUBLE=60 meson test -C build nats-cluster nats-cluster-one; in the same order again, if not at the
-same moments: with the IPCFS_NATS_SEED that a test which failed has printed.
+A minute of trouble in each of them: IPCFS_NATS_TROUBLE=60 meson test -C build nats-cluster nats-cluster-one; in the same order
+again, if not at the same moments: with the IPCFS_NATS_SEED that a test which failed has printed.
 
 Where all three servers keep a stream their links are cut, and they are killed too if they are of 2.10.5 or newer: older replicas
 may part when one comes back (ipcfs-nats(8), Nothing is lost). Then messages that they have acknowledged are lost, or come behind
