@@ -477,4 +477,7 @@ void mbox_remove_and_close(struct mbox *removed, struct mbox *closed, struct mbo
 /* Completes the ops in @ready until there are none. No lock may be held. */
 void mbox_ready_run(struct mbox_ready *ready);
 
+/* As mbox_ready_run, but no more than @n_max of them. Return: how many; fewer than @n_max: there are none left. */
+unsigned int mbox_ready_run_some(struct mbox_ready *ready, unsigned int n_max);
+
 #endif

@@ -5,6 +5,7 @@
 #include "mbox_settle.h"
 
 #include <errno.h>
+#include <limits.h>
 
 #include "mbox_queue.h"
 
@@ -136,12 +137,20 @@ unsigned int mbox_settle(struct mbox *mbox, unsigned int events, struct mbox_rea
     return still;
 }
 
-void mbox_ready_run(struct mbox_ready *ready)
+unsigned int mbox_ready_run_some(struct mbox_ready *ready, unsigned int n_max)
 {
     struct mbox_op *op;
+    unsigned int n;
 
-    while ((op = TAILQ_FIRST(ready))) {
+    for (n = 0; n < n_max && (op = TAILQ_FIRST(ready)); n++) {
         TAILQ_REMOVE(ready, op, link);
         op->complete(op, ready);
     }
+    return n;
+}
+
+void mbox_ready_run(struct mbox_ready *ready)
+{
+    while (mbox_ready_run_some(ready, UINT_MAX) == UINT_MAX)
+        ;
 }

@@ -3,8 +3,8 @@
 #include "ring_dead.h"
 
 #include <stdlib.h>
-#include <time.h>
 
+#include "core/base/clock.h"
 #include "core/lib/ring_os.h"
 
 bool ring_mbox_is_each(const struct ring_mbox *ring)
@@ -34,14 +34,6 @@ uint64_t ring_mbox_count_changes(struct ring_mbox *ring, bool *ret_more)
 static pid_t ring_dead_pid_of(uint32_t id)
 {
     return (pid_t)(id & IPCRING_ID_PID);
-}
-
-static uint64_t ring_dead_now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
 }
 
 /* Most claims are published in no time: about one that was seen just now nobody is asked. */
@@ -103,7 +95,7 @@ static bool ring_dead_judge(void *arg, enum ring_claim claim, uint64_t what)
     struct ring_mbox *ring = arg;
     struct ring_suspect *suspect = &ring->suspects[claim];
     uint32_t id = ipcring_word_low(what);
-    uint64_t now = ring_dead_now_ns();
+    uint64_t now = clock_now_ns();
 
     if (suspect->what != what || now - suspect->seen_ns > UNSEEN_NS) {
         forget_suspect(suspect);

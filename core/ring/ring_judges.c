@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "pid_namespaces.h"
+#include "core/base/clock.h"
 #include "core/lib/ring_os.h"
 
 #define NS_PER_S UINT64_C(1000000000)
@@ -64,14 +65,6 @@ struct ring_judges {
     bool is_ending;
 };
 
-static uint64_t ring_judges_now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
-}
-
 /* Under lock, which it gives up meanwhile. */
 static void wait_until_ns(struct ring_judges *judges, uint64_t until_ns)
 {
@@ -110,14 +103,14 @@ static void unref(struct ring_judges *judges)
 
 void ring_judges_free(struct ring_judges *judges)
 {
-    uint64_t until_ns = ring_judges_now_ns() + IDLE_NS;
+    uint64_t until_ns = clock_now_ns() + IDLE_NS;
 
     if (!judges)
         return;
     pthread_mutex_lock(&judges->lock);
     judges->is_ending = true;
     pthread_cond_broadcast(&judges->changed);
-    while (judges->n_workers > 0 && ring_judges_now_ns() < until_ns)
+    while (judges->n_workers > 0 && clock_now_ns() < until_ns)
         wait_until_ns(judges, until_ns);
     pthread_mutex_unlock(&judges->lock);
     unref(judges);
@@ -201,14 +194,14 @@ static struct ring_question *find_next(struct ring_judges *judges)
 static bool is_candidate_dead(void *arg, uint32_t id)
 {
     struct ring_judges *judges = arg;
-    uint64_t until_ns = ring_judges_now_ns() + CANDIDATE_NS;
+    uint64_t until_ns = clock_now_ns() + CANDIDATE_NS;
     struct ring_question *question = ring_judges_ask(judges, id);
     bool is_dead;
 
     if (!question)
         return false;
     pthread_mutex_lock(&judges->lock);
-    while (ring_question_verdict(question) == RING_PENDING && ring_judges_now_ns() < until_ns)
+    while (ring_question_verdict(question) == RING_PENDING && clock_now_ns() < until_ns)
         wait_until_ns(judges, until_ns);
     pthread_mutex_unlock(&judges->lock);
     is_dead = ring_question_verdict(question) == RING_DEAD;
@@ -242,18 +235,18 @@ static void ring_judges_look_at_all(struct ring_judges *judges)
     unsigned int n;
     uint64_t start;
 
-    while (!judges->is_ending && ring_judges_now_ns() < judges->look_at_ns)
+    while (!judges->is_ending && clock_now_ns() < judges->look_at_ns)
         wait_until_ns(judges, judges->look_at_ns);
     n = take_all(judges, all);
     pthread_mutex_unlock(&judges->lock);
     for (unsigned int i = 0; i < n; i++)
         ids[i] = all[i]->id;
-    start = ring_judges_now_ns();
+    start = clock_now_ns();
     pid_namespaces_lack(ids, n, lacks, is_candidate_dead, judges);
     for (unsigned int i = 0; i < n; i++)
         ring_judges_answer(all[i], lacks[i]);
     pthread_mutex_lock(&judges->lock);
-    judges->look_at_ns = ring_judges_now_ns() + (ring_judges_now_ns() - start) * (LOOK_SHARE - 1);
+    judges->look_at_ns = clock_now_ns() + (clock_now_ns() - start) * (LOOK_SHARE - 1);
 }
 
 /* Under lock, which it gives up meanwhile. */
@@ -275,11 +268,11 @@ static void work(struct ring_judges *judges, struct worker *worker, struct ring_
 /* Under lock. Return: a question; NULL: there has been none for a while. */
 static struct ring_question *await(struct ring_judges *judges)
 {
-    uint64_t until_ns = ring_judges_now_ns() + IDLE_NS;
+    uint64_t until_ns = clock_now_ns() + IDLE_NS;
     struct ring_question *question;
 
     judges->n_idle++;
-    while (!(question = find_next(judges)) && !judges->is_ending && ring_judges_now_ns() < until_ns)
+    while (!(question = find_next(judges)) && !judges->is_ending && clock_now_ns() < until_ns)
         wait_until_ns(judges, until_ns);
     judges->n_idle--;
     return judges->is_ending ? NULL : question;

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/base/clock.h"
 #include "core/lib/ring_os.h"
 
 /* futex_waitv(2), for headers that are older than it. */
@@ -52,14 +53,6 @@ struct ring_waiter {
     pthread_t thread;
     TAILQ_ENTRY(ring_waiter) link;
 };
-
-static uint64_t ring_waiter_now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
-}
 
 static _Atomic uint32_t *word_of(const struct ring_wait *wait)
 {
@@ -101,7 +94,7 @@ static void sleep_from_now(struct ring_wait *wait, struct ring_memory *memory)
         sleep_ns = 0;
     else if (ring_is_blocked(memory->map, &memory->geometry) && sleep_ns > IPCRING_JUDGE_NS)
         sleep_ns = IPCRING_JUDGE_NS;
-    wait->until_ns = ring_waiter_now_ns() + sleep_ns;
+    wait->until_ns = clock_now_ns() + sleep_ns;
     /* In steps, so that the thread looks at many rings at a time. */
     if (sleep_ns > 0)
         wait->until_ns -= wait->until_ns % (sleep_ns / SLEEP_STEPS);
@@ -143,7 +136,7 @@ static void ring_waiter_look(struct ring_wait *wait)
 
 static void look_or_rest(struct ring_waiter *waiter, struct ring_wait *wait)
 {
-    uint64_t start = ring_waiter_now_ns();
+    uint64_t start = clock_now_ns();
     uint64_t end;
     uint64_t rest_ns;
 
@@ -155,7 +148,7 @@ static void look_or_rest(struct ring_waiter *waiter, struct ring_wait *wait)
         wait->n_vain++;
     if (wait->n_vain < VAIN_MAX)
         return;
-    end = ring_waiter_now_ns();
+    end = clock_now_ns();
     pthread_mutex_lock(&waiter->lock);
     rest_ns = (end - start) * waiter->n_waits;
     pthread_mutex_unlock(&waiter->lock);
@@ -340,7 +333,7 @@ static void *ring_waiter_run(void *arg)
         let_go(waiter);
         if (is_over(waiter))
             break;
-        now = ring_waiter_now_ns();
+        now = clock_now_ns();
         ring_waiter_look_at_all(waiter, now);
         n = collect(waiter, words, asked, now, &until_ns);
         if (waiter->is_single)

@@ -223,9 +223,6 @@ int store_load_msg(const struct store_message *message, struct msg **ret_msg);
  * Return: LMDB's. */
 int store_write_ids(MDB_txn *txn, void *arg);
 
-/* Return: CLOCK_MONOTONIC in ns. */
-uint64_t store_now(void);
-
 /* Return: the key of a message. */
 static inline struct store_key store_place_key(struct store_place place)
 {

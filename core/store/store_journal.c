@@ -11,18 +11,11 @@
 #include <string.h>
 #include <time.h>
 
+#include "core/base/clock.h"
 #include "store_internal.h"
 
-uint64_t store_now(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
 /* After a slow transaction, for so long others are left to the writer. */
-#define IS_SLOW(store) ((store)->slow_until && store_now() < (store)->slow_until)
+#define IS_SLOW(store) ((store)->slow_until && clock_now_ns() < (store)->slow_until)
 
 void store_kick(struct store *store, struct mbox_ready *ready)
 {
@@ -470,11 +463,11 @@ static bool has_work(const struct store *store)
 /* Waits until another thread has written what there is, or that takes too long. Under store->lock. */
 static void wait_for_others(struct store *store)
 {
-    uint64_t deadline = store_now() + FLUSH_NS;
+    uint64_t deadline = clock_now_ns() + FLUSH_NS;
     const struct timespec at = { .tv_sec = (time_t)(deadline / 1000000000),
                                  .tv_nsec = (long)(deadline % 1000000000) };
 
-    while ((store->is_turn_taken || has_work(store)) && store_now() < deadline)
+    while ((store->is_turn_taken || has_work(store)) && clock_now_ns() < deadline)
         pthread_cond_timedwait(&store->turn_cond, &store->lock, &at);
 }
 

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "core/base/clock.h"
 #include "store_internal.h"
 
 /* How long what nobody waits for may stay uncopied; as long after a failure. */
@@ -286,8 +287,8 @@ static bool wait_for_work(struct store *store)
             pthread_cond_wait(&store->sync_cond, &store->lock);
             deadline = 0;
         } else if (!deadline) {
-            deadline = store_now() + DELAY_NS;
-        } else if (store_now() >= deadline) {
+            deadline = clock_now_ns() + DELAY_NS;
+        } else if (clock_now_ns() >= deadline) {
             break;
         } else {
             wait_until(store, deadline);
@@ -301,10 +302,10 @@ static bool wait_for_work(struct store *store)
 /* After a failure nothing is tried for a moment, but for those who wait. */
 static void sync_rest(struct store *store)
 {
-    uint64_t deadline = store_now() + DELAY_NS;
+    uint64_t deadline = clock_now_ns() + DELAY_NS;
 
     pthread_mutex_lock(&store->lock);
-    while (!store->is_stopping && TAILQ_EMPTY(&store->disk_waiting) && store_now() < deadline)
+    while (!store->is_stopping && TAILQ_EMPTY(&store->disk_waiting) && clock_now_ns() < deadline)
         wait_until(store, deadline);
     pthread_mutex_unlock(&store->lock);
 }

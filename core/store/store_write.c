@@ -14,6 +14,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "core/base/clock.h"
 #include "store_internal.h"
 
 /* A transaction that takes this long was held up by a disk. */
@@ -711,9 +712,9 @@ static bool pass_turn(struct store *store)
 
 static int write_in_time(struct store *store, struct store_batch *batch)
 {
-    uint64_t began = store_now();
+    uint64_t began = clock_now_ns();
     int r = write_batch(store, batch);
-    uint64_t now = store_now();
+    uint64_t now = clock_now_ns();
 
     if (now - began < SLOW_NS)
         return r;

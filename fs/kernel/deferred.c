@@ -2,8 +2,7 @@
  * may answer the kernel, post, and defer again. */
 #include "deferred.h"
 
-#include <stdint.h>
-#include <time.h>
+#include "core/base/clock.h"
 
 /* So long one thread completes what others wait for, and so many are completed before it looks at the clock. */
 #define READY_NS 500000
@@ -104,40 +103,20 @@ void deferred_complete(struct deferred *deferred, struct mbox_ready *ready)
     pthread_mutex_unlock(&deferred->lock);
 }
 
-static uint64_t deferred_now_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
-}
-
-/* Completes some of @ready. Return: how many. */
-static unsigned int complete_some(struct mbox_ready *ready)
-{
-    struct mbox_op *op;
-    unsigned int n;
-
-    for (n = 0; n < READY_AT_ONCE && (op = TAILQ_FIRST(ready)); n++) {
-        TAILQ_REMOVE(ready, op, link);
-        op->complete(op, ready);
-    }
-    return n;
-}
-
 void deferred_run_ready(struct deferred *deferred, struct mbox_ready *ready)
 {
     uint64_t began;
 
     /* As a rule there are one or two. */
-    if (complete_some(ready) < READY_AT_ONCE)
+    if (mbox_ready_run_some(ready, READY_AT_ONCE) < READY_AT_ONCE)
         return;
     if (!deferred->started) {
         mbox_ready_run(ready);
         return;
     }
-    began = deferred_now_ns();
-    while (complete_some(ready) == READY_AT_ONCE && deferred_now_ns() - began < READY_NS)
+    began = clock_now_ns();
+    while (mbox_ready_run_some(ready, READY_AT_ONCE) == READY_AT_ONCE &&
+           clock_now_ns() - began < READY_NS)
         ;
     deferred_complete(deferred, ready);
 }

@@ -11,7 +11,8 @@
 #include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <time.h>
+
+#include "core/base/clock.h"
 
 /* A read that takes less has found its request there, if it is a short one. */
 #define WAIT_NS 4000
@@ -102,14 +103,6 @@ static void dev_rest(struct dev_loop *loop)
     pthread_mutex_unlock(&loop->lock);
 }
 
-static uint64_t dev_now_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
-}
-
 /* Notes whether a request was there, after a read that took @ns. */
 static void note(struct dev_thread *thread, uint64_t ns)
 {
@@ -126,12 +119,12 @@ static void note(struct dev_thread *thread, uint64_t ns)
 static int serve_one(struct dev_thread *thread)
 {
     struct dev_loop *loop = thread->loop;
-    uint64_t start = dev_now_ns();
+    uint64_t start = clock_now_ns();
     int r = receive(loop, &thread->buf);
 
     if (r <= 0)
         return r;
-    note(thread, dev_now_ns() - start);
+    note(thread, clock_now_ns() - start);
     if (thread->n_found >= N_FOUND_MAX || thread->buf.size >= LONG_BYTES) {
         thread->n_found = 0;
         call_another(loop);
